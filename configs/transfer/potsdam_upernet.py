@@ -1,0 +1,72 @@
+"""Segmentation of ISPRS Potsdam with UperNet (the paper's Table 2).
+
+Xiao et al. 2018 (https://arxiv.org/abs/1807.10221); recipes of mmsegmentation. The ResNet-50 recipe
+stands here; `get_config("vit_b")`, or `--config=configs/transfer/potsdam_upernet.py:vit_b`, gives the
+ViT-B one. Clutter is excluded from training and inference.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(backbone: str = "resnet50") -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.pretrained = ""  # workdir of the pretraining run; empty: trained from scratch
+
+    config.data = ConfigDict()
+    config.data.name = "potsdam/rgbn"  # windows of 600 pixels, stride 300
+    config.data.data_dir = "data"
+    config.data.bands = ("red", "green", "blue", "nir")
+    config.data.train = "train"
+    config.data.evaluation = "test"
+    config.data.split_seed = 0
+    config.data.threads = 16
+
+    config.model = ConfigDict()
+    config.model.backbone = ConfigDict({"name": backbone})
+    config.model.upernet = ConfigDict({"channels": 512, "auxiliary_channels": 256})
+
+    config.objective = ConfigDict()
+    config.objective.name = "segmentation"
+    config.objective.excluded = ("clutter",)
+    config.objective.auxiliary_weight = 0.4
+    config.objective.accumulate = 1
+
+    config.augment = ConfigDict()
+    config.augment.train = ConfigDict({"name": "segmentation", "size": 600})
+
+    config.optimizer = ConfigDict()
+    config.schedule = ConfigDict()
+    config.schedule.name = "polynomial"
+    config.schedule.warmup_epochs = 0.0
+    config.schedule.final_fraction = 0.0
+    if backbone.startswith("resnet"):
+        config.optimizer.name = "sgd"
+        config.optimizer.learning_rate = 0.01
+        config.optimizer.reference_batch = 0
+        config.optimizer.weight_decay = 5e-4
+        config.optimizer.momentum = 0.9
+        config.schedule.power = 0.9
+        config.schedule.warmup_steps = 0
+    else:
+        config.model.backbone.patch_size = 8
+        config.model.backbone.image_size = 120  # of the pretraining: the position table is resampled
+        config.model.backbone.drop_path = 0.1
+        config.optimizer.name = "adamw"
+        config.optimizer.learning_rate = 1e-4
+        config.optimizer.reference_batch = 0
+        config.optimizer.weight_decay = 0.05
+        config.optimizer.b1 = 0.9
+        config.optimizer.b2 = 0.999
+        config.optimizer.layer_decay = 0.65
+        config.schedule.power = 1.0
+        config.schedule.warmup_steps = 1500
+
+    config.batch_size = 16
+    config.epochs = 0.0
+    config.steps = 40_000
+    config.precision = "auto"
+
+    config.every = ConfigDict({"log": 50, "save": 2000, "evaluate": 4000})
+    config.keep = 2
+    return config

@@ -1,0 +1,1 @@
+"""How pixels reach a batch: TFDS builders, random-access sources and the Grain loader."""

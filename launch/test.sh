@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The tests: ./launch/test.sh [--realdata] [pytest's arguments]
+#   --realdata   only those on real pixels, found where SSL_JAX_REALDATA says
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=launch/environment.sh
+source launch/environment.sh
+
+environment test
+if [[ "${1:-}" == "--realdata" ]]; then
+  : "${SSL_JAX_REALDATA:?error: --realdata needs SSL_JAX_REALDATA, the folder with the real pixels}"
+  shift
+  exec python -m pytest tests/realdata -s "$@"
+fi
+exec python -m pytest -n 2 --dist loadscope --ignore tests/realdata "$@"

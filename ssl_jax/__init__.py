@@ -1,0 +1,27 @@
+"""Self-supervised learning for satellite images in JAX.
+
+`ssl_jax.load(path)` restores a trained network as a function of images; everything else is behind the
+doors: `python -m ssl_jax.train`, `evaluate`, `study`, `report`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssl_jax.inference import Model
+
+__all__ = ["load"]
+
+
+def load(path: str | Path) -> "Model":
+    """The model of a run's workdir, or of one of its `checkpoints/<step>` folders.
+
+    See `ssl_jax.inference.Model` for what can be asked of it.
+
+    Raises:
+        UserError: there is no checkpoint.
+    """
+    # Here, so that importing one part of the package does not import all of it.
+    from ssl_jax import inference
+
+    return inference.load(path)

@@ -1,0 +1,104 @@
+"""Evaluate a checkpoint from its bundle alone: `python -m ssl_jax.evaluate --checkpoint WORKDIR`."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from data_pipelines.errors import UserError
+from data_pipelines.loader import evaluation_batches
+from data_pipelines.source import open_dataset
+from ssl_jax import checkpoint, loop, parts, terminal
+from ssl_jax.card import ModelCard
+from ssl_jax.mesh import data_mesh, join_cluster, replicate
+
+__all__ = ["evaluate", "main"]
+
+
+def evaluate(
+    path: str | Path, dataset: str = "", data_dir: str = "", split: str = "", batch_size: int = 0
+) -> dict[str, float]:
+    """Figures of the newest bundle at `path`; every example counts exactly once.
+
+    Args:
+        path: a run's workdir or one of its bundles.
+        dataset: another dataset than the card's; it must have the card's bands and classes.
+        data_dir: where it was prepared, if not where the card says.
+        split: such as `test` or `all[2:8].rest`; the config's evaluation split by default.
+        batch_size: over all devices; the config's by default.
+
+    Raises:
+        UserError: no checkpoint, no such data, or data of other bands or classes.
+    """
+    card = ModelCard.from_dict(checkpoint.load_card(Path(path)))
+    config = card.config
+    data = open_dataset(
+        dataset or config.data.name, data_dir or config.data.data_dir, card.sensor.names
+    )
+    if data.classes != card.classes:
+        raise UserError(
+            f"dataset {data.name}: has the classes {', '.join(data.classes) or 'none'}; the "
+            f"checkpoint knows {', '.join(card.classes) or 'none'}"
+        )
+    split = split or config.data.evaluation
+    if not split:
+        raise UserError(
+            f"config.data.evaluation of {path} is empty; name a split with --split, one of "
+            f"{', '.join(data.splits)}"
+        )
+    mesh = data_mesh()
+    objective = parts.objective(card)
+    variables = replicate(checkpoint.load_variables(Path(path)), mesh)
+    rows = batch_size or config.batch_size
+    batches = evaluation_batches(
+        data.source(split, config.data.split_seed),
+        -(-rows // mesh.size) * mesh.size,
+        jax.process_index(),
+        jax.process_count(),
+    )
+    return objective.metrics(
+        loop.evaluate(loop.evaluation_step(objective, mesh), variables, batches, mesh)
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The door."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ssl_jax.evaluate",
+        description=(
+            "Evaluate a checkpoint. What it needs to know — bands, statistics, classes, network — "
+            "stands in the bundle's card; only the dataset must be at hand."
+        ),
+    )
+    parser.add_argument("--checkpoint", required=True, help="a workdir, or a checkpoints/<step>")
+    parser.add_argument("--dataset", default="", help="another dataset than the one trained on")
+    parser.add_argument("--data_dir", default="", help="where the dataset was prepared")
+    parser.add_argument("--split", default="", help="such as test, or all[2:8].rest")
+    parser.add_argument("--batch_size", type=int, default=0, help="over all devices")
+    parser.add_argument("--json", default="", help="also write the figures to this file")
+    known = parser.parse_args(arguments)
+    join_cluster()
+    figures = evaluate(
+        known.checkpoint, known.dataset, known.data_dir, known.split, known.batch_size
+    )
+    show(figures, known.checkpoint)
+    if known.json:
+        Path(known.json).write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+def show(figures: Mapping[str, Any], title: str) -> None:
+    """Print figures as a table."""
+    table = Table("figure", "value", title=title)
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    terminal.run(main)

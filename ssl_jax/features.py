@@ -1,0 +1,77 @@
+"""Representations of a frozen backbone, computed once and then read like any other source."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from data_pipelines.loader import evaluation_batches
+from data_pipelines.source import Source
+from ssl_jax.loop import ahead
+from ssl_jax.mesh import REPLICATED, SHARDED, pmapped
+from ssl_jax.metrics import PerExample, reduce_sums
+from ssl_jax.objectives import Classification
+from ssl_jax.parts import Run
+
+__all__ = ["FeatureSource", "computed_once", "extract"]
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """Records {features (D,) float32, label or labels, index} held in memory, as a Source is read."""
+
+    records: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.records["index"])
+
+    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
+        return {name: values[position] for name, values in self.records.items()}
+
+
+def computed_once(run: Run, variables: Any) -> Run:
+    """`run` with features in place of images where a frozen backbone always sees the same ones.
+
+    Any other run is returned as it is.
+    """
+    objective = run.objective
+    if not (isinstance(objective, Classification) and objective.precomputable):
+        return run
+
+    def features_of(source: Any) -> FeatureSource:
+        return extract(objective, variables, source, run.mesh, run.config.batch_size)
+
+    evaluation = run.evaluation_source
+    return replace(
+        run,
+        source=features_of(run.source),
+        evaluation_source=None if evaluation is None else features_of(evaluation),
+    )
+
+
+def extract(
+    objective: Classification, variables: Any, source: Source, mesh: Mesh, batch_size: int
+) -> FeatureSource:
+    """Run the backbone over every example of `source` once, on all devices.
+
+    Args:
+        objective: whose `features` are wanted; its evaluation view is what the backbone sees.
+        variables: of the whole model, replicated over `mesh`.
+        source: the examples, each of which comes out at its own place.
+        mesh: the devices.
+        batch_size: examples at a time over all devices.
+    """
+
+    def step(variables: Any, batch: Any) -> dict[str, PerExample]:
+        rows = {"features": objective.features(variables, batch), "valid": batch["valid"]}
+        rows |= {name: batch[name] for name in ("index", "label", "labels") if name in batch}
+        return reduce_sums({"rows": PerExample(rows)})
+
+    compiled = pmapped(step, mesh, (REPLICATED, SHARDED), REPLICATED)
+    batches = evaluation_batches(source, batch_size, jax.process_index(), jax.process_count())
+    parts = [jax.device_get(compiled(variables, batch))["rows"] for batch in ahead(batches, mesh)]
+    rows = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
+    valid = rows.pop("valid")
+    return FeatureSource({name: values[valid] for name, values in rows.items()})

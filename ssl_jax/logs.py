@@ -1,0 +1,95 @@
+"""What a run tells: `metrics.jsonl`, TensorBoard, and a progress bar at the terminal."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+from rich.progress import Progress
+from tensorboardX import SummaryWriter
+
+from ssl_jax.terminal import progress_bar
+
+__all__ = ["Log", "read_records", "write_json"]
+
+
+class Log:
+    """The log of a run, continued where an earlier process left off.
+
+    A context manager. Records of steps after `start` are dropped on opening: they stem from a
+    process that went on after its last bundle, and those steps are about to be run again.
+
+    Args:
+        workdir: the run's folder.
+        start: the step the run (re)starts from.
+        steps: the step it ends at.
+        batch_size: examples a step, for the rate.
+
+    In a job of several processes only the first writes.
+    """
+
+    def __init__(self, workdir: Path, start: int, steps: int, batch_size: int) -> None:
+        self._workdir = workdir
+        self._start = start
+        self._batch_size = batch_size
+        self._writes = jax.process_index() == 0
+        self._bar: Progress = progress_bar()
+        self._task = self._bar.add_task(workdir.name, total=steps, completed=start, note="")
+        if self._writes:
+            path = workdir / "metrics.jsonl"
+            kept = [record for record in read_records(path) if record["step"] <= start]
+            write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+            self._file = path.open("a", buffering=1)
+            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start)
+
+    def __enter__(self) -> "Log":
+        self._began = time.monotonic()
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+        if self._writes:
+            self._file.close()
+            self._board.close()
+
+    def write(self, step: int, phase: str, values: Mapping[str, float]) -> None:
+        """Record values of a phase (`train` or `evaluation`) as they stood after `step` steps."""
+        if self._writes:
+            self._file.write(json.dumps({"step": step, "phase": phase, **values}) + "\n")
+            for name, value in values.items():
+                self._board.add_scalar(f"{phase}/{name}", value, step)
+
+    def advance(self, step: int, loss: float) -> None:
+        """Move the progress bar to `step`."""
+        rate = (step - self._start) * self._batch_size / (time.monotonic() - self._began)
+        note = f"loss {loss:.4f}  {rate:,.0f} examples/s"
+        self._bar.update(self._task, completed=step, note=note)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The whole records of a metrics file; a last line that was cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("}\n")]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON beside `path`, then rename: the file is whole or not there."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text beside `path`, then rename."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(path)

@@ -1,0 +1,212 @@
+"""THE training loop. There is one, and it knows no objective by name.
+
+The order within a step is what makes a run exact: evaluate and save *before* the next batch is
+taken, dispatch the step, and read the metrics of the previous step only then, while the device is
+busy with this one.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from ssl_jax.logs import Log
+from ssl_jax.mesh import REPLICATED, SHARDED, pmapped, shard
+from ssl_jax.metrics import Mean, Sums, merge, reduce_sums, to_host
+from ssl_jax.objectives import Objective
+from ssl_jax.state import TrainState
+from ssl_jax.stopping import Stopped, StopRequest
+
+__all__ = ["Diverged", "Every", "evaluate", "evaluation_step", "train", "train_step"]
+
+Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, Mean]]]
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Every:
+    """Steps between two records, bundles and evaluations; 0 means only at the end of the run."""
+
+    log: int = 50
+    save: int = 1000
+    evaluate: int = 0
+
+
+def train_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    mesh: Mesh,
+    seed: int,
+) -> Step:
+    """The compiled step: (state, batch sharded over `data`) -> (state, metric sums).
+
+    The state is donated. Randomness follows from `seed`, the step and each example's index alone.
+    """
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Mean]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+
+        def global_loss(params: Any) -> tuple[jax.Array, Any]:
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            loss, aux = objective.loss(variables, batch, key)
+            # The gradient of the mean over devices: shard_map transposes it into the sum of the
+            # devices' gradients, so no second pmean may follow.
+            return jax.lax.pmean(loss, "data"), aux
+
+        (loss, aux), gradients = jax.value_and_grad(global_loss, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        successor = TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=aux["batch_stats"],
+            opt_state=opt_state,
+        )
+        sums = {
+            **reduce_sums(aux["sums"]),
+            "loss": Mean.of(loss),
+            "gradient_norm": Mean.of(optax.global_norm(gradients)),
+            "learning_rate": Mean.of(schedule(state.step)),
+        }
+        return successor, sums
+
+    return pmapped(step, mesh, (REPLICATED, SHARDED), (REPLICATED, REPLICATED), donate=(0,))
+
+
+def evaluation_step(objective: Objective, mesh: Mesh) -> Callable[[Any, Any], Sums]:
+    """The compiled evaluation of a batch: (variables, batch sharded over `data`) -> metric sums."""
+
+    def step(variables: Any, batch: Any) -> Sums:
+        return reduce_sums(objective.evaluate(variables, batch))
+
+    return pmapped(step, mesh, (REPLICATED, SHARDED), REPLICATED)
+
+
+def evaluate(
+    step: Callable[[Any, Any], Sums],
+    variables: Any,
+    batches: Iterable[Mapping[str, Any]],
+    mesh: Mesh,
+    stop: StopRequest | None = None,
+) -> Sums:
+    """Sums over all batches, every example counted once, added up in float64 and int64 on the host.
+
+    Raises:
+        Stopped: asked to stop while at it.
+    """
+    total: Sums = {}
+    for batch in ahead(batches, mesh):
+        total = merge(total, to_host(step(variables, batch)))
+        if stop is not None and stop.requested:
+            raise Stopped
+    return total
+
+
+def train(
+    state: TrainState,
+    *,
+    steps: int,
+    step_function: Step,
+    batches: Iterator[Mapping[str, Any]],
+    mesh: Mesh,
+    every: Every,
+    evaluation: Callable[[TrainState], Mapping[str, float]],
+    save: Callable[[TrainState], None],
+    log: Log,
+    stop: StopRequest,
+) -> TrainState:
+    """Train from `state.step` up to `steps`.
+
+    Args:
+        state: where to start, replicated over `mesh`; it is donated.
+        steps: the step to end at.
+        step_function: see `train_step`.
+        batches: host batches, from the state's step on.
+        mesh: the devices.
+        every: when to log, save and evaluate.
+        evaluation: metrics of a state, logged as phase `evaluation`.
+        save: starts saving a bundle.
+        log: where records go.
+        stop: raised by a signal.
+
+    Raises:
+        Stopped: asked to stop; a bundle has been saved.
+        Diverged: the loss became NaN or infinite.
+    """
+    start = int(state.step)
+    running = Running(log, every.log, steps)
+    sharded = ahead(batches, mesh)
+    for step in range(start, steps):
+        if step > start and _due(step, every.evaluate) and not stop.requested:
+            running.read_all()
+            log.write(step, "evaluation", evaluation(state))
+        if step > start and (_due(step, every.save) or stop.requested):
+            running.read_all()
+            save(state)
+        if stop.requested:
+            raise Stopped
+        state, sums = step_function(state, next(sharded))
+        running.append(step + 1, sums)
+    running.read_all()
+    return state
+
+
+def ahead(batches: Iterable[Mapping[str, Any]], mesh: Mesh, depth: int = 2) -> Iterator[Any]:
+    """Lay batches on the devices `depth` before they are used: the copy overlaps the step."""
+    queue: deque[Any] = deque()
+    for batch in batches:
+        queue.append(shard(batch, mesh))
+        if len(queue) >= depth:
+            yield queue.popleft()
+    yield from queue
+
+
+def _due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0
+
+
+@dataclass
+class Running:
+    """Metric sums on their way from the devices to the log, one step behind the dispatch."""
+
+    log: Log
+    interval: int
+    steps: int
+    _pending: deque[tuple[int, dict[str, Mean]]] = field(default_factory=deque)
+    _since_last: Sums = field(default_factory=dict)
+    _seconds: float = field(default_factory=time.monotonic)
+
+    def append(self, step: int, sums: dict[str, Mean]) -> None:
+        """Take the sums of a step just dispatched, and read those of the one before."""
+        self._pending.append((step, sums))
+        while len(self._pending) > 1:
+            self._read(*self._pending.popleft())
+
+    def read_all(self) -> None:
+        """Wait for the steps under way and read their sums."""
+        while self._pending:
+            self._read(*self._pending.popleft())
+
+    def _read(self, step: int, sums: dict[str, Mean]) -> None:
+        host = to_host(sums)
+        loss = float(host["loss"].value)
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"the loss of step {step} is {loss}; the newest bundle holds the state before. "
+                "Lower config.optimizer.learning_rate, lengthen the warm-up, or look for bad pixels"
+            )
+        self._since_last = merge(self._since_last, host)
+        self.log.advance(step, loss)
+        if step == 1 or _due(step, self.interval) or step == self.steps:
+            values = {name: float(mean.value) for name, mean in self._since_last.items()}
+            self.log.write(step, "train", values)
+            self._since_last = {}

@@ -1,0 +1,65 @@
+"""The `data` mesh: one axis over all devices of all processes, and how arrays are laid on it."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+__all__ = ["REPLICATED", "SHARDED", "data_mesh", "join_cluster", "pmapped", "replicate", "shard"]
+
+REPLICATED = P()
+SHARDED = P("data")
+
+
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices (or those given) along the one axis `data`."""
+    return Mesh(np.asarray(devices or jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+
+
+def pmapped(
+    function: Callable[..., Any],
+    mesh: Mesh,
+    in_specs: Any,
+    out_specs: Any,
+    donate: tuple[int, ...] = (),
+) -> Callable[..., Any]:
+    """Map a function written per device, with collectives over `data`, over the mesh and compile it.
+
+    This is what `jax.pmap` has been since JAX 0.8, without its leading device axis. Varying manual
+    axes are checked, so the gradient of a loss that was `pmean`ed is already summed over devices.
+    """
+    mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+    return jax.jit(mapped, donate_argnums=donate)
+
+
+def shard(batch: Any, mesh: Mesh) -> Any:
+    """Lay this process's part of a host batch on its devices: leaves (B, …) sharded over `data`."""
+    sharding = NamedSharding(mesh, SHARDED)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """A copy of every leaf on every device."""
+    return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
+
+
+def join_cluster() -> None:
+    """Join the other processes of this job, if a scheduler started several.
+
+    Reads SLURM's variables or JAX_COORDINATOR_ADDRESS, JAX_PROCESS_COUNT and JAX_PROCESS_ID. One
+    process drives all the GPUs of its node, hence `local_device_ids`: JAX would otherwise assume
+    one process per GPU under SLURM.
+    """
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        jax.distributed.initialize(
+            coordinator_address=os.environ["JAX_COORDINATOR_ADDRESS"],
+            num_processes=int(os.environ["JAX_PROCESS_COUNT"]),
+            process_id=int(os.environ["JAX_PROCESS_ID"]),
+        )
+    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        gpus = os.environ.get("SLURM_GPUS_ON_NODE", "1")
+        jax.distributed.initialize(local_device_ids=list(range(int(gpus))))

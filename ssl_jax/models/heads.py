@@ -1,0 +1,98 @@
+"""What is put on a backbone's representation (B, D)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from ssl_jax.models.norm import expect_one_of, normalisation
+
+_normal = nn.initializers.normal(0.01)
+
+
+class Projection(nn.Module):
+    """SimCLR's projection (Chen et al. 2020), 2048 -> 2048 -> 128 in the paper.
+
+    Every layer is normalised and so has no bias; the last has no shift either and no ReLU after it
+    (`projection_head` of google-research/simclr, whence also the initial N(0, 0.01)).
+
+    Attributes:
+        hidden: units of each layer but the last.
+        out: units of the last.
+        layers: their number.
+        norm: `batch` (over all devices) or `group`.
+        dtype: of the arithmetic.
+    """
+
+    hidden: int = 2048
+    out: int = 128
+    layers: int = 2
+    norm: str = "batch"
+    dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect_one_of("norm", self.norm, "batch", "group")
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """(B, D) -> (B, out) float32."""
+        for i in range(self.layers):
+            last = i == self.layers - 1
+            units, dtype = (self.out, jnp.float32) if last else (self.hidden, self.dtype)
+            x = nn.Dense(
+                units, use_bias=False, kernel_init=_normal, dtype=self.dtype, name=f"fc{i + 1}"
+            )(x)
+            x = normalisation(self.norm, units, train, dtype, f"bn{i + 1}", use_bias=not last)(x)
+            x = x if last else nn.relu(x)
+        return x
+
+
+class MLP(nn.Module):
+    """Hidden layers with ReLU and a linear layer; without hidden layers, a linear probe.
+
+    Attributes:
+        num_classes: outputs.
+        hidden: units of the hidden layers.
+        dropout: before the linear layer; draws from the rng `dropout`.
+        batch_norm: normalise the representation over the batch first, without scale and shift, as
+            MAE's linear probe does.
+        dtype: of the hidden layers' arithmetic.
+    """
+
+    num_classes: int
+    hidden: tuple[int, ...] = ()
+    dropout: float = 0.0
+    batch_norm: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """(B, D) -> logits (B, num_classes) float32."""
+        if self.batch_norm:
+            plain = {"use_bias": False, "use_scale": False, "epsilon": 1e-6}
+            x = normalisation("batch", x.shape[-1], train, self.dtype, "bn", **plain)(x)
+        for i, units in enumerate(self.hidden):
+            he_normal = nn.initializers.he_normal()
+            x = nn.relu(
+                nn.Dense(units, kernel_init=he_normal, dtype=self.dtype, name=f"fc{i + 1}")(x)
+            )
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, kernel_init=_normal, dtype=jnp.float32, name="fc")(x)
+
+
+class Classifier(nn.Module):
+    """A backbone with a head on it."""
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def __call__(self, image: Array, train: bool = False) -> Array:
+        """(B, H, W, C) -> logits (B, num_classes)."""
+        return self.head(self.backbone(image, train=train), train=train)
+
+    def features(self, image: Array) -> Array:
+        """(B, H, W, C) -> representations (B, D) in evaluation mode."""
+        return self.backbone(image)

@@ -1,0 +1,145 @@
+"""Residual networks (He et al. 2016) with the stride in the 3×3 convolution ("v1.5").
+
+Padding is PyTorch's: symmetric, 3 in the stem and 1 elsewhere. The names of the parameters are
+torchvision's and timm's with `_` before the number of a block: `layer1_0/conv1/kernel`,
+`layer1_0/downsample_1/scale`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from ssl_jax.models.norm import expect_one_of, normalisation
+
+_he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class ResNet(nn.Module):
+    """ResNet-50 unless told otherwise.
+
+    Attributes:
+        stages: blocks of each of the stages, which have strides 4, 8, 16, 32.
+        bottleneck: blocks of 1×1, 3×3, 1×1 convolutions rather than two of 3×3.
+        width: channels of the stem; doubled from stage to stage.
+        small_stem: one 3×3 convolution and no pooling, for images of up to 32 pixels (SimCLR,
+            appendix B.9); the strides are then 1, 2, 4, 8.
+        norm: `batch` (over all devices) or `group`.
+        dtype: of the arithmetic.
+    """
+
+    stages: tuple[int, ...] = (3, 4, 6, 3)
+    bottleneck: bool = True
+    width: int = 64
+    small_stem: bool = False
+    norm: str = "batch"
+    dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect_one_of("norm", self.norm, "batch", "group")
+
+    @property
+    def features(self) -> int:
+        """D, the length of the representation."""
+        return self.width * 2 ** (len(self.stages) - 1) * (4 if self.bottleneck else 1)
+
+    def __call__(self, image: Array, train: bool = False) -> Array:
+        """(B, H, W, C) -> (B, D) float32: the last map averaged over space."""
+        return jnp.mean(self.levels(image, train)[-1], axis=(1, 2), dtype=jnp.float32)
+
+    @nn.compact
+    def levels(self, image: Array, train: bool = False) -> tuple[Array, ...]:
+        """The map of each stage, (B, ⌈H/stride⌉, ⌈W/stride⌉, channels)."""
+        norm = functools.partial(normalisation, self.norm, train=train, dtype=self.dtype)
+        kernel, stride = (3, 1) if self.small_stem else (7, 2)
+        x = _conv(self.width, kernel, stride, self.dtype, "conv1")(image)
+        x = nn.relu(norm(channels=self.width, name="bn1")(x))
+        if not self.small_stem:
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        block = Bottleneck if self.bottleneck else BasicBlock
+        maps = []
+        for stage, blocks in enumerate(self.stages):
+            for i in range(blocks):
+                x = block(
+                    width=self.width * 2**stage,
+                    stride=2 if stage > 0 and i == 0 else 1,
+                    norm=self.norm,
+                    dtype=self.dtype,
+                    name=f"layer{stage + 1}_{i}",
+                )(x, train)
+            maps.append(x)
+        return tuple(maps)
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut; at first the identity, as the last γ is 0."""
+
+    width: int
+    stride: int
+    norm: str
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """(B, H, W, c) -> (B, ⌈H/stride⌉, ⌈W/stride⌉, width)."""
+        norm = functools.partial(
+            normalisation, self.norm, self.width, train=train, dtype=self.dtype
+        )
+        y = _conv(self.width, 3, self.stride, self.dtype, "conv1")(x)
+        y = nn.relu(norm(name="bn1")(y))
+        y = _conv(self.width, 3, 1, self.dtype, "conv2")(y)
+        y = norm(name="bn2", scale_init=nn.initializers.zeros)(y)
+        return nn.relu(y + _shortcut(x, self.width, self.stride, norm, self.dtype))
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions and a shortcut; at first the identity, as the last γ is 0."""
+
+    width: int
+    stride: int
+    norm: str
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """(B, H, W, c) -> (B, ⌈H/stride⌉, ⌈W/stride⌉, 4 width)."""
+        norm = functools.partial(normalisation, self.norm, train=train, dtype=self.dtype)
+        y = _conv(self.width, 1, 1, self.dtype, "conv1")(x)
+        y = nn.relu(norm(channels=self.width, name="bn1")(y))
+        y = _conv(self.width, 3, self.stride, self.dtype, "conv2")(y)
+        y = nn.relu(norm(channels=self.width, name="bn2")(y))
+        y = _conv(4 * self.width, 1, 1, self.dtype, "conv3")(y)
+        norm = functools.partial(norm, channels=4 * self.width)
+        y = norm(name="bn3", scale_init=nn.initializers.zeros)(y)
+        return nn.relu(y + _shortcut(x, 4 * self.width, self.stride, norm, self.dtype))
+
+
+def _shortcut(
+    x: Array, channels: int, stride: int, norm: functools.partial, dtype: DTypeLike
+) -> Array:
+    """`x`, projected where the block changes its shape."""
+    if stride == 1 and x.shape[-1] == channels:
+        return x
+    return norm(name="downsample_1")(_conv(channels, 1, stride, dtype, "downsample_0")(x))
+
+
+def _conv(channels: int, kernel: int, stride: int, dtype: DTypeLike, name: str) -> nn.Conv:
+    return nn.Conv(
+        channels,
+        (kernel, kernel),
+        strides=stride,
+        padding=kernel // 2,  # on both sides; TensorFlow's "SAME" is lopsided when striding
+        use_bias=False,
+        kernel_init=_he_normal,
+        dtype=dtype,
+        name=name,
+    )
+
+
+resnet50 = functools.partial(ResNet, stages=(3, 4, 6, 3), bottleneck=True)
+resnet18 = functools.partial(ResNet, stages=(2, 2, 2, 2), bottleneck=False)

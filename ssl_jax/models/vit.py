@@ -1,0 +1,227 @@
+"""Vision transformers (Dosovitskiy et al. 2021), in the details those of MAE (He et al. 2022).
+
+Pre-norm, fused qkv with bias, LayerNorm eps 1e-6, exact GELU, fixed sin-cos positions. Names of the
+parameters are timm's: `patch_embed`, `cls_token`, `blocks_0/attn/qkv`, `norm`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax import Array
+from jax.typing import DTypeLike
+
+from ssl_jax.models.norm import expect_one_of
+from ssl_jax.models.patches import grid_of, patchify, resampled, sincos_table, take
+
+
+class ViT(nn.Module):
+    """ViT-B with patches of 8 pixels unless told otherwise.
+
+    All methods make the same parameters, so that what one trained serves the others.
+
+    Attributes:
+        dim: channels of a token, D.
+        depth: number of blocks.
+        heads: of the attention; they share the channels.
+        patch_size: side of a patch in pixels, p.
+        image_size: side in pixels of the images the position table is made for; for others, of any
+            multiples of the patch size, it is resampled bicubically.
+        drop_path: probability that a branch of the last block is skipped in training, falling to 0
+            in the first (Huang et al. 2016); draws from the rng `dropout`.
+        pool: `cls`, the class token after the final norm, or `mean`, the mean of the patches'
+            tokens and then the norm (`fc_norm` of MAE's fine-tuning).
+        position: `sincos`, fixed, or `learned`.
+        attention: implementation of `jax.nn.dot_product_attention`: None for its own choice, `xla`,
+            or `cudnn`, which takes bfloat16 only.
+        dtype: of the arithmetic.
+    """
+
+    dim: int = 768
+    depth: int = 12
+    heads: int = 12
+    patch_size: int = 8
+    image_size: int = 120
+    drop_path: float = 0.0
+    pool: str = "cls"
+    position: str = "sincos"
+    attention: str | None = None
+    dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect_one_of("pool", self.pool, "cls", "mean")
+        expect_one_of("position", self.position, "sincos", "learned")
+        expect_heads("dim", self.dim, self.heads)
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size: found {self.image_size}; expected a multiple of patch_size "
+                f"{self.patch_size}"
+            )
+
+    @property
+    def features(self) -> int:
+        """D, the length of the representation."""
+        return self.dim
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the position table."""
+        side = self.image_size // self.patch_size
+        return side, side
+
+    def setup(self) -> None:  # noqa: D102
+        self.patch_embed = linear(self.dim, self.dtype)
+        self.cls_token = self.param("cls_token", nn.initializers.normal(0.02), (1, 1, self.dim))
+        if self.position == "learned":
+            shape = (1, 1 + self.grid[0] * self.grid[1], self.dim)
+            self.pos_embed = self.param("pos_embed", nn.initializers.normal(0.02), shape)
+        self.blocks = [
+            Block(
+                heads=self.heads,
+                drop_path=self.drop_path * i / max(self.depth - 1, 1),
+                attention=self.attention,
+                dtype=self.dtype,
+            )
+            for i in range(self.depth)
+        ]
+        self.norm = layer_norm(jnp.float32)
+
+    def __call__(self, image: Array, train: bool = False) -> Array:
+        """(B, H, W, C) -> (B, D) float32, pooled and normalised."""
+        tokens = self._outputs(image, None, train)[-1]
+        if self.pool == "cls":
+            return self.norm(tokens[:, 0])
+        return self.norm(jnp.mean(tokens[:, 1:], axis=1, dtype=jnp.float32))
+
+    def encode(self, image: Array, keep: Array | None = None, train: bool = False) -> Array:
+        """(B, H, W, C) -> tokens (B, 1 + K, D) float32 after the final norm, the class token first.
+
+        With `keep` (B, K), distinct patch numbers, only those patches are embedded and attended to.
+        """
+        return self.norm(self._outputs(image, keep, train)[-1])
+
+    def levels(self, image: Array, train: bool = False) -> tuple[Array, ...]:
+        """Four maps (B, H/p, W/p, D), after ⅓, ½, ⅔ and all of the blocks: 4, 6, 8, 12 of 12."""
+        rows, columns = grid_of(image, self.patch_size)
+        outputs = self._outputs(image, None, train)
+        if self.is_initializing():
+            self.norm(outputs[-1])  # not used here, but part of the network whoever makes it
+        ends = (max(round(self.depth * fraction), 1) for fraction in (1 / 3, 1 / 2, 2 / 3, 1))
+        return tuple(
+            rearrange(outputs[end - 1][:, 1:], "b (h w) d -> b h w d", h=rows, w=columns)
+            for end in ends
+        )
+
+    def _outputs(self, image: Array, keep: Array | None, train: bool) -> list[Array]:
+        """Tokens (B, 1 + K, D) after each block."""
+        tokens = self._embed(image, keep)
+        outputs = []
+        for block in self.blocks:
+            tokens = block(tokens, train)
+            outputs.append(tokens)
+        return outputs
+
+    def _embed(self, image: Array, keep: Array | None) -> Array:
+        """Class token and patches, at their positions."""
+        patches = patchify(image, self.patch_size)
+        cls_position, positions = self._positions(grid_of(image, self.patch_size))
+        if keep is not None:
+            # Chosen before the embedding: hidden patches cost nothing.
+            patches, positions = take(patches, keep), positions[keep]
+        tokens = self.patch_embed(patches) + positions.astype(self.dtype)
+        cls_token = jnp.asarray(self.cls_token + cls_position, self.dtype)
+        cls_token = jnp.broadcast_to(cls_token, (len(tokens), 1, self.dim))
+        return jnp.concatenate([cls_token, tokens], axis=1)
+
+    def _positions(self, grid: tuple[int, int]) -> tuple[Array, Array]:
+        """Positions of the class token (D,), zero if fixed, and of the patches (N, D)."""
+        if self.position == "sincos":
+            table = jnp.asarray(sincos_table(self.dim, *self.grid))
+            return jnp.zeros(self.dim), resampled(table, self.grid, grid)
+        return self.pos_embed[0, 0], resampled(self.pos_embed[0, 1:], self.grid, grid)
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: attention and then a perceptron of 4 D units."""
+
+    heads: int
+    drop_path: float
+    attention: str | None
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, tokens: Array, train: bool) -> Array:
+        """(B, T, D) -> (B, T, D)."""
+        dim = tokens.shape[-1]
+        # A branch is dropped for an example as a whole.
+        drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)
+        x = layer_norm(self.dtype, "norm1")(tokens)
+        tokens = tokens + drop(Attention(self.heads, self.attention, self.dtype, name="attn")(x))
+        x = layer_norm(self.dtype, "norm2")(tokens)
+        return tokens + drop(Mlp(4 * dim, self.dtype, name="mlp")(x))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; the softmax is float32 whatever the dtype."""
+
+    heads: int
+    implementation: str | None
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, tokens: Array) -> Array:
+        """(B, T, D) -> (B, T, D)."""
+        dim = tokens.shape[-1]
+        qkv = linear(3 * dim, self.dtype, "qkv")(tokens)
+        query, key, value = rearrange(
+            qkv, "b t (three heads d) -> three b t heads d", three=3, heads=self.heads
+        )
+        mixed = jax.nn.dot_product_attention(query, key, value, implementation=self.implementation)
+        return linear(dim, self.dtype, "proj")(rearrange(mixed, "b t heads d -> b t (heads d)"))
+
+
+class Mlp(nn.Module):
+    """One hidden layer with the exact GELU."""
+
+    hidden: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, tokens: Array) -> Array:
+        """(B, T, D) -> (B, T, D)."""
+        x = nn.gelu(linear(self.hidden, self.dtype, "fc1")(tokens), approximate=False)
+        return linear(tokens.shape[-1], self.dtype, "fc2")(x)
+
+
+def linear(features: int, dtype: DTypeLike, name: str | None = None) -> nn.Dense:
+    """MAE's: Xavier-uniform, the fused qkv being one [D, 3 D] matrix."""
+    xavier = nn.initializers.xavier_uniform()
+    return nn.Dense(features, kernel_init=xavier, dtype=dtype, name=name)
+
+
+def layer_norm(dtype: DTypeLike, name: str | None = None) -> nn.LayerNorm:
+    """With MAE's epsilon."""
+    return nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)
+
+
+def expect_heads(field: str, dim: int, heads: int) -> None:
+    """Refuse channels that heads, or the sines and cosines of two axes, can't share.
+
+    Raises:
+        ValueError: `dim` is no multiple of `heads`, or none of 4.
+    """
+    if dim % heads or dim % 4:
+        raise ValueError(
+            f"{field}: found {dim}; expected a multiple of heads ({heads}) and of 4 (sines and "
+            "cosines of row and column)"
+        )
+
+
+vit_b = functools.partial(ViT, dim=768, depth=12, heads=12)
+vit_s = functools.partial(ViT, dim=384, depth=12, heads=6)
+vit_ti = functools.partial(ViT, dim=192, depth=12, heads=3)

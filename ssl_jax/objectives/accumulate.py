@@ -1,0 +1,48 @@
+"""Large batches in the memory of a small one.
+
+The forward pass of a device's batch is mapped over micro-batches by a scan whose body is recomputed in
+the backward pass; the transpose of the scan then adds the gradients up. Only what the body returns is
+kept for all examples, and the loss is taken on all of it at once. So a loss that couples examples
+(NT-Xent) sees the whole batch, and the gradient is exactly that of the large batch. The one exception
+is batch norm, whose statistics are those of a micro-batch (over all devices); models with group norm
+and ViTs have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from data_pipelines.errors import UserError
+
+Forward = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def accumulated(forward: Forward, parts: int) -> Forward:
+    """`forward(batch_stats, batch) -> (batch_stats, outputs)` in `parts` micro-batches.
+
+    Leaves of `batch` and of the outputs have the examples first. Micro-batch i takes every `parts`-th
+    example from the i-th on, and so holds the same examples whatever the number of devices.
+    """
+    if parts == 1:
+        return forward
+
+    def run(batch_stats: Any, batch: Any) -> tuple[Any, Any]:
+        def split(x: jax.Array) -> jax.Array:
+            if len(x) % parts:
+                raise UserError(
+                    f"accumulate: {len(x)} examples per device can't be cut into {parts} equal "
+                    "micro-batches; choose a batch size divisible by devices × accumulate"
+                )
+            return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
+
+        def join(x: jax.Array) -> jax.Array:
+            return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+
+        micro_batches = jax.tree.map(split, batch)
+        batch_stats, outputs = jax.lax.scan(jax.checkpoint(forward), batch_stats, micro_batches)
+        return batch_stats, jax.tree.map(join, outputs)
+
+    return run

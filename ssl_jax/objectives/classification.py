@@ -1,0 +1,154 @@
+"""Classification of scenes, with the backbone frozen or fine-tuned, one label or several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from ssl_jax import metrics
+from ssl_jax.augment import Augmentation, Normalisation
+from ssl_jax.metrics import Mean, PerExample
+from ssl_jax.objectives.accumulate import accumulated
+from ssl_jax.objectives.shared import deterministic_view, example_keys, part_of, train_mode
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A head on a backbone.
+
+    backbone: `(image (B, H, W, C), train) -> (B, D)`; head: `(features (B, D), train) -> (B, classes)`.
+    frozen: the backbone runs in evaluation mode and gets no gradient. A batch may then hold its
+        `features` (B, D), computed once, in place of `image`: the backbone is skipped, and `init`
+        makes variables for the head alone.
+    multi_label: `labels` (B, classes) of zeros and ones and a sigmoid for each, in place of one
+        `label` (B,) and a softmax.
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+    normalise: Normalisation
+    classes: tuple[str, ...]
+    views: Augmentation = Augmentation()
+    evaluation_views: Augmentation = Augmentation()
+    frozen: bool = True
+    multi_label: bool = False
+    label_smoothing: float = 0.0
+    accumulate: int = 1
+
+    @property
+    def precomputable(self) -> bool:
+        """Whether an example's features are the same at every step."""
+        return self.frozen and self.views == self.evaluation_views and self.views.deterministic
+
+    def init(self, key: Array, batch: dict[str, Array]) -> dict[str, Any]:
+        """Fresh variables under `backbone` and `head`; of `batch` only the shapes matter."""
+        backbone_key, head_key = jax.random.split(key)
+        modules = {}
+        if "features" in batch:
+            features = batch["features"][:1]
+        else:
+            view = deterministic_view(self.evaluation_views, self.normalise, batch["image"][:1])
+            features, modules["backbone"] = self.backbone.init_with_output(backbone_key, view)
+        modules["head"] = self.head.init(head_key, features)
+        return {
+            collection: {name: v[collection] for name, v in modules.items() if collection in v}
+            for collection in ("params", "batch_stats")
+        }
+
+    def loss(
+        self, variables: dict[str, Any], batch: dict[str, Array], key: Array
+    ) -> tuple[Array, dict[str, Any]]:
+        """Mean cross-entropy of this device's examples."""
+
+        def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, Array]:
+            current = {"params": variables["params"], "batch_stats": batch_stats}
+            rngs = {"dropout": jax.random.fold_in(key, part["index"][0])}
+            backbone, head = part_of(current, "backbone"), part_of(current, "head")
+            if self.frozen or "features" in part:
+                view = part.get("features")
+                if view is None:
+                    view = self.backbone.apply(backbone, self._views(part, key))
+                features, new = jax.lax.stop_gradient(view), backbone.get("batch_stats", {})
+            else:
+                features, new = train_mode(
+                    self.backbone, backbone, self._views(part, key), rngs=rngs
+                )
+            logits, new_of_head = train_mode(self.head, head, features, rngs=rngs)
+            changed = {"backbone": new, "head": new_of_head}
+            return {name: changed[name] for name in batch_stats}, logits
+
+        inputs = "features" if "features" in batch else "image"
+        batch_stats, logits = accumulated(forward, self.accumulate)(
+            variables["batch_stats"], {k: batch[k] for k in (inputs, "index")}
+        )
+        losses = self._cross_entropy(logits, batch, self.label_smoothing)
+        sums = {"loss": Mean.of(losses)}
+        if not self.multi_label:
+            sums["top1"] = Mean.of(jnp.argmax(logits, axis=-1) == batch["label"])
+        return losses.mean(), {"batch_stats": batch_stats, "sums": sums}
+
+    def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
+        """`loss` and either `top1` and `confusion` or, for several labels, all `predictions`."""
+        logits = self._logits(variables, batch)
+        valid = batch["valid"]
+        sums: dict[str, Any] = {"loss": Mean.of(self._cross_entropy(logits, batch), valid)}
+        if self.multi_label:
+            rows = {"scores": jax.nn.sigmoid(logits), "targets": batch["labels"], "valid": valid}
+            return sums | {"predictions": PerExample(rows)}
+        predicted, label = jnp.argmax(logits, axis=-1), batch["label"]
+        sums["top1"] = Mean.of(predicted == label, valid)
+        sums["confusion"] = metrics.confusion_matrix(label, predicted, len(self.classes), valid)
+        return sums
+
+    def metrics(self, sums: dict[str, Any]) -> dict[str, float]:
+        """`loss`, `top1`, and over a whole set `f1` and `kappa`, or `mAP` for several labels."""
+        figures = {n: float(mean.value) for n, mean in sums.items() if isinstance(mean, Mean)}
+        if "confusion" in sums:
+            figures["f1"] = metrics.f1(sums["confusion"])
+            figures["kappa"] = metrics.kappa(sums["confusion"])
+        if "predictions" in sums:
+            figures["mAP"] = metrics.mean_average_precision(sums["predictions"])
+        return figures
+
+    def features(self, variables: dict[str, Any], batch: dict[str, Array]) -> Array:
+        """What the backbone makes of the images in evaluation mode, (B, D) float32."""
+        view = deterministic_view(self.evaluation_views, self.normalise, batch["image"])
+        return self.backbone.apply(part_of(variables, "backbone"), view).astype(jnp.float32)
+
+    def predict(self, variables: dict[str, Any], image: Array) -> Array:
+        """Probabilities (B, classes) of images (B, H, W, C) in digital numbers."""
+        logits = self._logits(variables, {"image": image})
+        return jax.nn.sigmoid(logits) if self.multi_label else jax.nn.softmax(logits)
+
+    def samples(
+        self, variables: dict[str, Any], batch: dict[str, Array], key: Array
+    ) -> dict[str, Array]:
+        """Images in unit values with their labels and predicted scores (B, classes)."""
+        name = "labels" if self.multi_label else "label"
+        scores = self.predict(variables, batch["image"])
+        return {"image": self.normalise.unit(batch["image"]), name: batch[name], "scores": scores}
+
+    def _logits(self, variables: dict[str, Any], batch: dict[str, Array]) -> Array:
+        features = batch["features"] if "features" in batch else self.features(variables, batch)
+        return self.head.apply(part_of(variables, "head"), features).astype(jnp.float32)
+
+    def _cross_entropy(self, logits: Array, batch: dict[str, Array], smoothing: float = 0) -> Array:
+        """Losses (B,); with several labels their mean over the classes."""
+        logits = logits.astype(jnp.float32)
+        if self.multi_label:
+            targets = batch["labels"].astype(jnp.float32)
+            return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)
+        targets = jax.nn.one_hot(batch["label"], len(self.classes))
+        return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
+
+    def _views(self, batch: dict[str, Array], key: Array) -> Array:
+        keys = example_keys(key, batch["index"])
+        return self.normalise.standardise(
+            jax.vmap(self.views)(keys, self.normalise.unit(batch["image"]))
+        )

@@ -1,0 +1,35 @@
+"""What the objectives have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax import Array
+
+from ssl_jax.augment import Augmentation, Normalisation
+
+
+def example_keys(key: Array, index: Array) -> Array:
+    """One key for each example from its global index (B,): the same on any number of devices."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+
+
+def deterministic_view(views: Augmentation, normalise: Normalisation, image: Array) -> Array:
+    """Digital numbers (B, H, W, C) -> what a network is evaluated on, (B, h, w, C) standardised."""
+    view = jax.vmap(lambda x: views(jax.random.key(0), x))(normalise.unit(image))
+    return normalise.standardise(view)
+
+
+def part_of(variables: dict[str, Any], name: str) -> dict[str, Any]:
+    """The variables of the submodule `name`, in those collections where it has any."""
+    return {collection: v[name] for collection, v in variables.items() if name in v}
+
+
+def train_mode(
+    module: nn.Module, variables: dict[str, Any], x: Array, **options: Any
+) -> tuple[Any, dict[str, Any]]:
+    """The module's output in training mode, and its new batch statistics."""
+    output, changed = module.apply(variables, x, train=True, mutable=["batch_stats"], **options)
+    return output, changed.get("batch_stats", {})

@@ -1,0 +1,400 @@
+"""Config -> dataset, model, objective, optimizer: the one place below the doors that reads a config.
+
+Each section of a config names a constructor and its keyword arguments; a field the constructor does
+not have is a mistake that is named.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import UserError
+from data_pipelines.source import Source, open_dataset
+from ssl_jax import models, objectives, optimizers
+from ssl_jax.augment import Augmentation, Normalisation, SegmentationAugmentation
+from ssl_jax.card import ModelCard
+from ssl_jax.checkpoint import load_card
+from ssl_jax.loop import Every
+from ssl_jax.mesh import data_mesh
+
+__all__ = ["Run", "assemble", "objective"]
+
+_BACKBONES: dict[str, Callable[..., Any]] = {
+    "resnet50": models.resnet50,
+    "resnet18": models.resnet18,
+    "vit_b": models.vit_b,
+    "vit_s": models.vit_s,
+    "vit_ti": models.vit_ti,
+    "image_statistics": models.ImageStatistics,
+}
+_VIEWS: dict[str, Callable[..., Any]] = {
+    "simclr": Augmentation.simclr,
+    "mae": Augmentation.mae,
+    "finetune": Augmentation.finetune,
+    "evaluation": Augmentation.evaluation,
+    "segmentation": SegmentationAugmentation.aerial,
+}
+_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "lars": optimizers.lars,
+    "adamw": optimizers.adamw,
+    "sgd": optimizers.sgd,
+}
+_SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
+    "cosine": optimizers.cosine,
+    "polynomial": optimizers.polynomial,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """All parts of a run, before its first step.
+
+    Attributes:
+        config: what the parts were made of.
+        card: the model card, without figures yet.
+        objective: what is learned.
+        mesh: the devices.
+        source: the examples to train on.
+        evaluation_source: those to evaluate on; None where the config names none.
+        samples_source: those the report's pictures are drawn from.
+        steps: the length of the run.
+        optimizer: from gradients to updates.
+        schedule: the learning rate by step.
+        every: when to log, save and evaluate.
+    """
+
+    config: ConfigDict
+    card: ModelCard
+    objective: objectives.Objective
+    mesh: Mesh
+    source: Any
+    evaluation_source: Any
+    samples_source: Source
+    steps: int
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    every: Every
+
+
+def assemble(config: ConfigDict) -> Run:
+    """Make all parts a config names; nothing is written and nothing is trained.
+
+    Raises:
+        UserError: a field, the dataset, its bands or the batch size doesn't fit.
+    """
+    mesh = data_mesh()
+    data = open_dataset(config.data.name, config.data.data_dir, tuple(config.data.bands))
+    card = ModelCard.of(config, data)
+    goal = objective(card)
+    seed = config.data.split_seed
+    source = data.source(config.data.train, seed)
+    _check_batch(config, mesh, len(source))
+    if config.pretrained:
+        _check_pretrained(config, card)
+    evaluation = data.source(config.data.evaluation, seed) if config.data.evaluation else None
+    total = steps(config, len(source))
+    chain, schedule = optimizer(config, total, len(source), goal)
+    return Run(
+        config=config,
+        card=card,
+        objective=goal,
+        mesh=mesh,
+        source=source,
+        evaluation_source=evaluation,
+        samples_source=source if evaluation is None else evaluation,
+        steps=total,
+        optimizer=chain,
+        schedule=schedule,
+        every=construct(Every, config.every, "every"),
+    )
+
+
+def _check_batch(config: ConfigDict, mesh: Mesh, examples: int) -> None:
+    if config.batch_size > examples:
+        raise UserError(
+            f"config.batch_size: found {config.batch_size}, but {config.data.train!r} of dataset "
+            f"{config.data.name} has {examples} examples; expected at most that many"
+        )
+    parts = mesh.size * config.objective.accumulate
+    if config.batch_size <= 0 or config.batch_size % parts:
+        nearest = max(parts, round(config.batch_size / parts) * parts)
+        raise UserError(
+            f"config.batch_size: found {config.batch_size}; expected a multiple of {parts} "
+            f"({mesh.size} devices × accumulate {config.objective.accumulate}), such as {nearest}"
+        )
+
+
+def _check_pretrained(config: ConfigDict, card: ModelCard) -> None:
+    bands = tuple(
+        band["name"] for band in load_card(Path(config.pretrained))["sensor"]["bands"]
+    )
+    if bands != card.sensor.names:
+        raise UserError(
+            f"config.data.bands: found {', '.join(card.sensor.names)}, but {config.pretrained} was "
+            f"trained on {', '.join(bands)}; expected the same bands in the same order"
+        )
+
+
+def construct(
+    constructor: Callable[..., Any], section: Mapping[str, Any], where: str, **given: Any
+) -> Any:
+    """Call `constructor` with the fields of a config section, except `name`, and with `given`.
+
+    Raises:
+        UserError: a field the constructor doesn't take, or one it needs and isn't there.
+    """
+    fields = {name: value for name, value in section.items() if name != "name"}
+    parameters = inspect.signature(constructor).parameters
+    accepted = [name for name in parameters if name not in {"parent", "name", *given}]
+    takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in fields:
+        if name not in accepted and not takes_more:
+            near = difflib.get_close_matches(name, accepted, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes: {', '.join(accepted)}"
+            raise UserError(f"config.{where}.{name}: no such field; {hint}")
+    try:
+        return constructor(**{name: _plain(value) for name, value in fields.items()}, **given)
+    except TypeError as error:
+        raise UserError(f"config.{where}: {error}") from error
+    except ValueError as error:
+        raise UserError(f"config.{where}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    return value.to_dict() if isinstance(value, ConfigDict) else value
+
+
+def choose(choices: Mapping[str, Any], section: Mapping[str, Any], where: str) -> Any:
+    """The entry of `choices` a section's `name` stands for."""
+    name = section.get("name")
+    if name not in choices:
+        raise UserError(
+            f"config.{where}.name: found {name!r}; expected one of {', '.join(choices)}"
+        )
+    return choices[name]
+
+
+def steps(config: ConfigDict, examples: int) -> int:
+    """Steps of the whole run: `config.steps`, or as many as `config.epochs` takes."""
+    if bool(config.steps) == bool(config.epochs):
+        raise UserError(
+            f"config.steps is {config.steps} and config.epochs {config.epochs}; "
+            "expected one of them to be 0: the run is as long as the other says"
+        )
+    return config.steps or max(1, round(config.epochs * (examples // config.batch_size)))
+
+
+def compute_dtype(config: ConfigDict) -> Any:
+    """bfloat16 or float32; with `auto`, bfloat16 where the device multiplies it natively.
+
+    V100s and earlier have no bfloat16; on a CPU it is emulated and slow.
+    """
+    if config.precision == "auto":
+        device = jax.devices()[0]
+        old_gpu = any(kind in device.device_kind for kind in ("V100", "P100", "T4", "RTX 20"))
+        return jnp.float32 if device.platform == "cpu" or old_gpu else jnp.bfloat16
+    if config.precision not in ("float32", "bfloat16"):
+        raise UserError(
+            f"config.precision: found {config.precision!r}; expected auto, float32 or bfloat16"
+        )
+    return jnp.dtype(config.precision)
+
+
+def optimizer(
+    config: ConfigDict, total_steps: int, examples: int, goal: objectives.Objective
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer of a run of `total_steps`, and its learning rate by step.
+
+    `examples` are those of an epoch, for a warm-up given in epochs. A frozen backbone stays as it is.
+    """
+    section = config.optimizer.to_dict()
+    peak = section.pop("learning_rate")
+    reference_batch = section.pop("reference_batch", 0)
+    if reference_batch:
+        peak *= config.batch_size / reference_batch
+    schedule = _schedule(config, peak, total_steps, examples)
+    given: dict[str, Any] = {"schedule": schedule}
+    layer_decay = section.pop("layer_decay", 1.0)
+    if layer_decay != 1.0:
+        depth = getattr(_backbone_of(config), "depth", 0)
+        if not depth:
+            raise UserError(
+                f"config.optimizer.layer_decay: found {layer_decay}, but the backbone has no "
+                "blocks; expected 1.0, or a ViT"
+            )
+        given["groups"] = optimizers.layer_decay_groups(layer_decay, depth)
+    chain = construct(choose(_OPTIMIZERS, section, "optimizer"), section, "optimizer", **given)
+    frozen = isinstance(goal, objectives.Classification) and goal.frozen
+    return (optimizers.freeze(chain, r"backbone/.*") if frozen else chain), schedule
+
+
+def _schedule(config: ConfigDict, peak: float, total_steps: int, examples: int) -> optax.Schedule:
+    section = config.schedule.to_dict()
+    epochs, warmup_steps = section.pop("warmup_epochs", 0.0), section.pop("warmup_steps", 0)
+    if epochs and warmup_steps:
+        raise UserError(
+            f"config.schedule: both warmup_epochs {epochs} and warmup_steps {warmup_steps} are "
+            "given; expected one of them to be 0"
+        )
+    warmup_steps = warmup_steps or round(epochs * (examples // config.batch_size))
+    constructor = choose(_SCHEDULES, section, "schedule")
+    return construct(
+        constructor, section, "schedule", peak=peak, steps=total_steps, warmup_steps=warmup_steps
+    )
+
+
+def objective(card: ModelCard) -> objectives.Objective:
+    """The objective, with its networks and views, that a card's config describes."""
+    return choose(_OBJECTIVES, card.config.objective, "objective")(card)
+
+
+def _simclr(card: ModelCard) -> objectives.SimCLR:
+    config = card.config
+    _expect_sections(config, ("backbone", "projection"), ("train",))
+    projection = construct(
+        models.Projection,
+        config.model.projection,
+        "model.projection",
+        dtype=compute_dtype(config),
+    )
+    return construct(
+        objectives.SimCLR,
+        config.objective,
+        "objective",
+        model=models.SimCLRModel(backbone=_backbone_of(config), projection=projection),
+        views=_views(card, "train"),
+        normalise=Normalisation.of(card.sensor),
+    )
+
+
+def _mae(card: ModelCard) -> objectives.MAE:
+    config = card.config
+    _expect_sections(config, ("backbone", "decoder"), ("train",))
+    model = construct(
+        models.MaskedAutoencoder,
+        config.model.decoder,
+        "model.decoder",
+        backbone=_backbone_of(config),
+        channels=len(card.sensor.bands),
+        dtype=compute_dtype(config),
+    )
+    return construct(
+        objectives.MAE,
+        config.objective,
+        "objective",
+        model=model,
+        views=_views(card, "train"),
+        normalise=Normalisation.of(card.sensor),
+    )
+
+
+def _classification(card: ModelCard) -> objectives.Classification:
+    config = card.config
+    _expect_sections(config, ("backbone", "head"), ("train", "evaluation"))
+    _expect_target(card, "labels" if config.objective.multi_label else "label")
+    head = construct(
+        models.MLP,
+        config.model.head,
+        "model.head",
+        num_classes=len(card.classes),
+        dtype=compute_dtype(config),
+    )
+    return construct(
+        objectives.Classification,
+        config.objective,
+        "objective",
+        backbone=_backbone_of(config),
+        head=head,
+        normalise=Normalisation.of(card.sensor),
+        classes=card.classes,
+        views=_views(card, "train"),
+        evaluation_views=_views(card, "evaluation"),
+    )
+
+
+def _segmentation(card: ModelCard) -> objectives.Segmentation:
+    config = card.config
+    _expect_sections(config, ("backbone", "upernet"), ("train",))
+    _expect_target(card, "mask")
+    for name in config.objective.excluded:
+        if name not in card.classes:
+            raise UserError(
+                f"config.objective.excluded: found {name!r}; expected classes of the dataset: "
+                f"{', '.join(card.classes)}"
+            )
+    excluded = tuple(card.classes.index(name) for name in config.objective.excluded)
+    model = construct(
+        models.UperNet,
+        config.model.upernet,
+        "model.upernet",
+        backbone=_backbone_of(config),
+        num_classes=len(objectives.kept_classes(card.classes, excluded)),
+        dtype=compute_dtype(config),
+    )
+    section = config.objective.to_dict()
+    del section["excluded"]
+    return construct(
+        objectives.Segmentation,
+        section,
+        "objective",
+        model=model,
+        normalise=Normalisation.of(card.sensor),
+        classes=card.classes,
+        views=_views(card, "train"),
+        excluded=excluded,
+        ignore_label=card.ignore_label,
+    )
+
+
+_OBJECTIVES = {
+    "simclr": _simclr,
+    "mae": _mae,
+    "classification": _classification,
+    "segmentation": _segmentation,
+}
+
+
+def _backbone_of(config: ConfigDict) -> Any:
+    section = config.model.backbone
+    given = {} if section.name == "image_statistics" else {"dtype": compute_dtype(config)}
+    return construct(
+        choose(_BACKBONES, section, "model.backbone"), section, "model.backbone", **given
+    )
+
+
+def _views(card: ModelCard, which: str) -> Any:
+    section = card.config.augment[which]
+    given = {}
+    if section.name == "simclr" and "rgb" not in section and len(card.sensor.bands) == 3:
+        # Hue, saturation and luma have a meaning for exactly these three.
+        given["rgb"] = card.sensor.indices(("red", "green", "blue"))
+    if section.name == "segmentation":
+        given["ignore_label"] = card.ignore_label
+    where = f"augment.{which}"
+    return construct(choose(_VIEWS, section, where), section, where, **given)
+
+
+def _expect_sections(config: ConfigDict, model: tuple[str, ...], augment: tuple[str, ...]) -> None:
+    for name, wanted in (("model", model), ("augment", augment)):
+        if set(config[name]) != set(wanted):
+            raise UserError(
+                f"config.{name}: found the sections {', '.join(config[name]) or 'none'}; objective "
+                f"{config.objective.name} expects {', '.join(wanted)}"
+            )
+
+
+def _expect_target(card: ModelCard, target: str) -> None:
+    if card.target != target:
+        raise UserError(
+            f"dataset {card.config.data.name}: its records have target {card.target!r}; objective "
+            f"{card.config.objective.name} expects {target!r}"
+        )

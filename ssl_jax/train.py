@@ -1,0 +1,259 @@
+"""Train, or go on training, one config: `python -m ssl_jax.train --config FILE --workdir FOLDER`."""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import UserError
+from data_pipelines.loader import Loader, evaluation_batches
+from ssl_jax import checkpoint, features, loop, parts, terminal, workdir
+from ssl_jax.card import versions
+from ssl_jax.logs import Log, read_records, write_json
+from ssl_jax.mesh import join_cluster, replicate
+from ssl_jax.metrics import Sums
+from ssl_jax.parts import Run
+from ssl_jax.state import TrainState
+from ssl_jax.stopping import STOPPED, Stopped, StopRequest
+
+__all__ = ["main", "train"]
+
+
+def train(config: ConfigDict, folder: str | Path) -> dict[str, Any]:
+    """Train `config` in `folder` and return what its `results.json` then holds.
+
+    A run that was interrupted goes on from its newest bundle, with the examples and the randomness
+    the undisturbed run would have had; a run that is done is left as it is.
+
+    Raises:
+        UserError: the config, the dataset or the workdir doesn't fit.
+        loop.Diverged: the loss became NaN or infinite.
+        Stopped: a signal asked to stop; a bundle has been saved.
+    """
+    began = time.monotonic()
+    folder = Path(folder)
+    run = parts.assemble(config)
+    workdir.claim(config, folder)
+    if (done := workdir.results(folder)) is not None:
+        return done
+
+    bundles = checkpoint.Bundles(folder / "checkpoints", config.keep)
+    with bundles, StopRequest() as stop:
+        state = restore_or_start(run, folder, bundles)
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        start = int(state.step)
+        run = features.computed_once(run, state.variables)
+        loader = Loader(
+            run.source,
+            config.batch_size,
+            config.seed,
+            jax.process_index(),
+            jax.process_count(),
+            config.data.threads,
+        )
+        evaluation = Evaluation(run, stop)
+
+        def save(state: TrainState) -> None:
+            step = int(state.step)
+            position = {"step": step, "examples": step * config.batch_size, "seed": config.seed}
+            bundles.save(state, position, run.card.after(step, evaluation.metrics).to_dict())
+
+        with Log(folder, start, run.steps, config.batch_size) as log:
+            loop_began = time.monotonic()
+            state = loop.train(
+                state,
+                steps=run.steps,
+                step_function=loop.train_step(
+                    run.objective, run.optimizer, run.schedule, run.mesh, config.seed
+                ),
+                batches=loader.batches(start),
+                mesh=run.mesh,
+                every=run.every,
+                evaluation=evaluation,
+                save=save,
+                log=log,
+                stop=stop,
+            )
+            loop_seconds = max(time.monotonic() - loop_began, 1e-9)
+            if run.evaluation_source is not None:
+                log.write(run.steps, "evaluation", evaluation(state))
+            save(state)
+        write_samples(run, state, folder)
+
+    cost = {
+        "seconds": time.monotonic() - began,
+        "examples_per_second": (run.steps - start) * config.batch_size / loop_seconds,
+        "waiting_fraction": loader.wait_seconds / loop_seconds,
+        "devices": jax.device_count(),
+        "device_kind": jax.devices()[0].device_kind,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "parameters": parameters,
+    }
+    summary = summarise(run, folder, evaluation, cost)
+    if jax.process_index() == 0:
+        write_json(folder / "results.json", summary)
+    return summary
+
+
+def restore_or_start(run: Run, folder: Path, bundles: checkpoint.Bundles) -> TrainState:
+    """The newest bundle's state, or the initial one with the pretrained backbone put in."""
+
+    def initial_state() -> TrainState:
+        example = {name: np.asarray(value)[None] for name, value in run.source[0].items()}
+        variables = run.objective.init(jax.random.key(run.config.seed), example)
+        return TrainState(
+            step=jax.numpy.zeros((), jax.numpy.int32),
+            params=variables["params"],
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=run.optimizer.init(variables["params"]),
+        )
+
+    if bundles.latest is not None:
+        return checkpoint.load_state(folder, jax.eval_shape(initial_state), run.mesh)
+    state = jax.jit(initial_state)()
+    if run.config.pretrained:
+        state = with_pretrained_backbone(state, run)
+    return replicate(state, run.mesh)
+
+
+def with_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
+    """`state` with the backbone of the bundle at `config.pretrained` in place of its own.
+
+    Raises:
+        UserError: that bundle's backbone is another network.
+    """
+    path = Path(run.config.pretrained)
+    variables = checkpoint.load_variables(path)
+
+    def put(own: dict[str, Any], collection: str) -> dict[str, Any]:
+        if "backbone" not in own:
+            return own
+        there = variables[collection].get("backbone", {})
+        shapes = [jax.tree.map(np.shape, tree) for tree in (own["backbone"], there)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"config.model.backbone: is not the network of {path}, which was trained with "
+                f"{checkpoint.load_card(path)['config']['model']['backbone']}; expected the same"
+            )
+        return {**own, "backbone": there}
+
+    return state.replace(
+        params=put(state.params, "params"), batch_stats=put(state.batch_stats, "batch_stats")
+    )
+
+
+class Evaluation:
+    """Evaluates states on the run's evaluation examples and remembers the last figures."""
+
+    def __init__(self, run: Run, stop: StopRequest) -> None:
+        self.metrics: dict[str, float] = {}
+        self.sums: Sums = {}
+        self._run = run
+        self._stop = stop
+        self._step = loop.evaluation_step(run.objective, run.mesh)
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        if self._run.evaluation_source is not None:
+            batches = evaluation_batches(
+                self._run.evaluation_source,
+                self._run.config.batch_size,
+                jax.process_index(),
+                jax.process_count(),
+            )
+            self.sums = loop.evaluate(
+                self._step, state.variables, batches, self._run.mesh, self._stop
+            )
+            self.metrics = self._run.objective.metrics(self.sums)
+        return self.metrics
+
+
+def write_samples(run: Run, state: TrainState, folder: Path, examples: int = 8) -> None:
+    """A few examples as the objective sees and answers them, for the report: `samples.npz`."""
+    if jax.process_index() != 0:
+        return
+    source = run.samples_source
+    chosen = np.linspace(0, len(source) - 1, min(examples, len(source))).astype(int)
+    records = [source[int(index)] for index in chosen]
+    batch = {name: np.stack([record[name] for record in records]) for name in records[0]}
+    variables = jax.device_get(state.variables)
+    samples = jax.jit(run.objective.samples)(variables, batch, jax.random.key(run.config.seed))
+    beside = folder / ".samples.npz"
+    np.savez_compressed(beside, **jax.device_get(samples))
+    beside.replace(folder / "samples.npz")
+
+
+def summarise(
+    run: Run, folder: Path, evaluation: Evaluation, cost: dict[str, Any]
+) -> dict[str, Any]:
+    """What `results.json` holds: the figures, what they were got with, and what that cost."""
+    losses = [
+        record["loss"]
+        for record in read_records(folder / "metrics.jsonl")
+        if record["phase"] == "train"
+    ]
+    summary = {
+        "status": "done",
+        "objective": run.config.objective.name,
+        "config": run.config.to_dict(),
+        "steps": run.steps,
+        "classes": list(run.card.classes),
+        "colours": [list(colour) for colour in run.card.colours],
+        "metrics": evaluation.metrics,
+        "train": {"first_loss": losses[0], "last_loss": losses[-1]},
+        "cost": cost,
+        "data": {
+            "name": run.config.data.name,
+            "bands": list(run.card.sensor.names),
+            "train": len(run.source),
+            "evaluation": len(run.evaluation_source or ()),
+            "embedded": run.config.data.name.startswith("demo_"),
+        },
+        "versions": versions(),
+        "command": sys.argv,
+    }
+    if "confusion" in evaluation.sums:
+        summary["confusion"] = np.asarray(evaluation.sums["confusion"]).tolist()
+    return summary
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The door."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ssl_jax.train",
+        description=(
+            "Train one config, or go on training it: the same command resumes from the newest "
+            "bundle and leaves a finished run as it is. All devices of this machine are used. "
+            f"SIGTERM or SIGUSR1 saves a bundle and exits with code {STOPPED}."
+        ),
+        epilog=terminal.OVERRIDES,
+    )
+    parser.add_argument("--config", required=True, help="such as configs/pretrain/mae_vitb_ben4.py")
+    parser.add_argument("--workdir", required=True, help="folder of the run, made if need be")
+    known, config = terminal.parse(parser, arguments)
+    join_cluster()
+    try:
+        results = train(config, known.workdir)
+    except Stopped:
+        print(f"stopped as asked; the same command goes on in {known.workdir}", file=sys.stderr)
+        return STOPPED
+    except loop.Diverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in results["metrics"].items())
+    loss = results["train"]
+    print(
+        f"{known.workdir}: {results['steps']} steps, loss {loss['first_loss']:.4f} -> "
+        f"{loss['last_loss']:.4f}{'; ' + figures if figures else ''}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    terminal.run(main)

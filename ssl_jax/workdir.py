@@ -1,0 +1,60 @@
+"""The folder of a run is its whole truth: whose it is, whether it is done, what came out."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import UserError
+from ssl_jax.logs import write_json
+
+__all__ = ["claim", "results"]
+
+# What may differ when a run goes on: none of it changes the numbers.
+_FREE_TO_CHANGE = ("data.data_dir", "data.threads", "every.", "keep", "pretrained")
+
+
+def claim(config: ConfigDict, workdir: Path) -> None:
+    """Make `workdir` the folder of this config, or make sure that it is.
+
+    Raises:
+        UserError: another config was trained there, or the folder can't be written.
+    """
+    record = workdir / "config.json"
+    wanted = json.loads(json.dumps(config.to_dict()))
+    if record.exists():
+        found = json.loads(record.read_text())
+        for field, there, here in _differences(found, wanted):
+            if not field.startswith(_FREE_TO_CHANGE):
+                raise UserError(
+                    f"workdir {workdir}: belongs to a run with config.{field} = {there!r}, this one "
+                    f"has {here!r}; expected the same config: choose another --workdir"
+                )
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(record, wanted)
+    except OSError as error:
+        raise UserError(
+            f"workdir {workdir}: {error.strerror}; expected a folder that can be written"
+        ) from error
+
+
+def results(workdir: Path) -> dict[str, Any] | None:
+    """What a finished run came to; None while it isn't finished."""
+    path = workdir / "results.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _differences(
+    first: dict[str, Any], second: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Fields (dotted) that are not the same, with both values."""
+    for name in sorted(first.keys() | second.keys()):
+        one, other = first.get(name, "nothing"), second.get(name, "nothing")
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differences(one, other, f"{prefix}{name}.")
+        elif one != other:
+            yield f"{prefix}{name}", one, other

@@ -1,0 +1,49 @@
+"""Real configs made small: the same file a user launches, shrunk by fields."""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.terminal import load_config
+
+RESNET = {"name": "resnet18", "width": 8, "norm": "group"}
+VIT = {"name": "vit_ti", "depth": 2, "dim": 24, "heads": 3, "patch_size": 8, "image_size": 32}
+
+
+def small(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDict:
+    """A config of `configs/` on the tiny embedded data.
+
+    Args:
+        kind: simclr, mae, classification or segmentation.
+        data_dir: where the tiny datasets were prepared.
+        backbone: instead of the usual one of the kind.
+    """
+    file, dataset = {
+        "simclr": ("pretrain/simclr_resnet50_ben4", "demo_tiles/tiny"),
+        "mae": ("pretrain/mae_vitb_ben4", "demo_tiles/tiny"),
+        "classification": ("transfer/nasc_mlp", "demo_scenes/tiny"),
+        "segmentation": ("transfer/potsdam_upernet", "demo_aerial/tiny"),
+    }[kind]
+    config = load_config(f"configs/{file}.py")
+    config.data.update(name=dataset, data_dir=str(data_dir), threads=0)
+    config.data.train, config.data.evaluation = {
+        "simclr": ("train", "validation"),
+        "mae": ("train", "validation"),
+        "classification": ("all[5:5]", "all[5:5].rest"),
+        "segmentation": ("train", "test"),
+    }[kind]
+    config.model.backbone = backbone or (VIT if kind == "mae" else RESNET)
+    if kind == "simclr":
+        config.model.projection = {"hidden": 16, "out": 8, "layers": 2, "norm": "group"}
+    if kind == "mae":
+        config.model.decoder = {"dim": 16, "depth": 1, "heads": 2}
+    if kind == "classification":
+        config.model.head.hidden = (16,)
+    if kind == "segmentation":
+        config.model.upernet = {"channels": 8, "auxiliary_channels": 8, "norm": "group"}
+    for views in config.augment.values():
+        views.size = 32
+    config.batch_size = 16
+    config.epochs, config.steps = 0.0, 5
+    config.schedule.warmup_epochs, config.schedule.warmup_steps = 0.0, 0
+    config.optimizer.reference_batch = 0
+    config.every.update(log=1, save=0, evaluate=0)
+    return config

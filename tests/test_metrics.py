@@ -1,0 +1,121 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics as reference
+from jax.sharding import PartitionSpec as P
+
+from ssl_jax import metrics
+from ssl_jax.metrics import Mean, PerExample
+
+
+def draw_labels(seed, classes=5, n=300):
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, classes, n)
+    predicted = np.where(rng.random(n) < 0.6, true, rng.integers(0, classes, n))
+    return true, predicted
+
+
+def confusion_of(true, predicted, classes=5, valid=True):
+    valid = jnp.broadcast_to(jnp.asarray(valid), true.shape)
+    return np.asarray(
+        metrics.confusion_matrix(jnp.asarray(true), jnp.asarray(predicted), classes, valid)
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_agree_with_scikit_learn(seed):
+    true, predicted = draw_labels(seed)
+    confusion = confusion_of(true, predicted)
+    np.testing.assert_array_equal(confusion, reference.confusion_matrix(true, predicted))
+    accuracy = reference.accuracy_score(true, predicted)
+    assert metrics.overall_accuracy(confusion) == pytest.approx(accuracy)
+    iou = reference.jaccard_score(true, predicted, average=None)
+    np.testing.assert_allclose(metrics.per_class_iou(confusion), iou)
+    assert metrics.mean_iou(confusion) == pytest.approx(iou.mean())
+    f1 = reference.f1_score(true, predicted, average="macro")
+    assert metrics.f1(confusion) == pytest.approx(f1)
+    assert metrics.kappa(confusion) == pytest.approx(reference.cohen_kappa_score(true, predicted))
+
+
+def test_an_absent_class_leaves_the_means():
+    true, predicted = draw_labels(0)
+    true, predicted = (np.where(x == 3, 2, x) for x in (true, predicted))
+    confusion = confusion_of(true, predicted)
+    assert np.isnan(metrics.per_class_iou(confusion)[3])
+    iou = reference.jaccard_score(true, predicted, average="macro")
+    assert metrics.mean_iou(confusion) == pytest.approx(iou)
+    f1 = reference.f1_score(true, predicted, average="macro")
+    assert metrics.f1(confusion) == pytest.approx(f1)
+
+
+def test_a_class_only_predicted_counts_as_missed():
+    confusion = confusion_of(np.array([0, 0]), np.array([0, 1]), classes=3)
+    np.testing.assert_allclose(metrics.per_class_iou(confusion), [0.5, 0.0, np.nan])
+    assert metrics.mean_iou(confusion) == 0.25
+
+
+def test_ignored_pixels_leave_intersection_and_union():
+    true, predicted = draw_labels(1)
+    ignored = np.arange(300) % 3 == 0
+    expected = confusion_of(true[~ignored], predicted[~ignored])
+    labels = np.where(ignored, 255, true).astype(np.uint8)
+    np.testing.assert_array_equal(confusion_of(labels, predicted), expected)
+    np.testing.assert_array_equal(confusion_of(true, predicted, valid=~ignored), expected)
+
+
+def test_nothing_labelled_gives_nan_and_no_warning(recwarn):
+    confusion = confusion_of(np.full(4, 255), np.zeros(4, int))
+    assert confusion.sum() == 0
+    for figure in (metrics.overall_accuracy, metrics.mean_iou, metrics.f1, metrics.kappa):
+        assert np.isnan(figure(confusion))
+    assert not recwarn
+
+
+def test_average_precision_agrees_with_scikit_learn_with_ties():
+    rng = np.random.default_rng(0)
+    targets = (rng.random((200, 6)) < 0.3).astype(np.uint8)
+    scores = np.round(rng.random((200, 6)) + 0.4 * targets, 1)
+    expected = [reference.average_precision_score(targets[:, i], scores[:, i]) for i in range(6)]
+    np.testing.assert_allclose(metrics.average_precision(scores, targets), expected)
+
+
+def test_map_leaves_out_padding_and_classes_without_a_positive():
+    targets = np.array([[1, 0], [0, 0], [1, 0], [0, 1]])
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [1.0, 0.4]])
+    rows = PerExample({"scores": scores, "targets": targets, "valid": np.array([1, 1, 1, 0], bool)})
+    expected = reference.average_precision_score(targets[:3, 0], scores[:3, 0])
+    assert metrics.mean_average_precision(rows) == pytest.approx(expected)
+
+
+def test_mean_of_ragged_batches_is_the_mean_of_all():
+    values = np.random.default_rng(0).random(10).astype(np.float32)
+    batches = [(values[:4], np.ones(4, bool)), (np.append(values[4:], np.nan), np.arange(7) < 6)]
+    total = {}
+    for batch in batches:
+        total = metrics.merge(total, metrics.to_host({"loss": Mean.of(*map(jnp.asarray, batch))}))
+    assert total["loss"].count == 10
+    assert total["loss"].count.dtype == np.int64
+    assert total["loss"].value == pytest.approx(values.mean())
+    assert np.isnan(Mean(np.float64(0), np.int64(0)).value)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_sums_and_rows_of_all_devices_come_out_in_order(devices):
+    mesh = jax.make_mesh(
+        (devices,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices]
+    )
+
+    def step(x):
+        rows = PerExample({"x": x, "valid": x[:, 0] >= 6})
+        return metrics.reduce_sums({"mean": Mean.of(x), "rows": rows})
+
+    x = np.arange(32.0, dtype=np.float32).reshape(16, 2)
+    sums = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=P("data"), out_specs=P()))(x)
+    sums = metrics.to_host(sums)
+    assert sums["mean"].value == x.mean()
+    assert sums["mean"].count == 32
+    np.testing.assert_array_equal(sums["rows"].values["x"], x)
+    np.testing.assert_array_equal(sums["rows"].values["valid"], x[:, 0] >= 6)
+    twice = metrics.merge(sums, sums)
+    assert twice["rows"].values["x"].shape == (32, 2)

@@ -1,0 +1,288 @@
+"""The laws of the training loop, for each of the four objectives."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from small import RESNET, VIT, small
+
+from data_pipelines.errors import UserError
+from ssl_jax import checkpoint, mesh, parts
+from ssl_jax.evaluate import evaluate
+from ssl_jax.loop import Diverged
+from ssl_jax.stopping import STOPPED
+from ssl_jax.train import train
+
+OBJECTIVES = ("simclr", "mae", "classification", "segmentation")
+
+
+@pytest.fixture
+def on_devices(monkeypatch):
+    """Let runs see only the first n of the eight devices."""
+
+    def limit(count):
+        monkeypatch.setattr(parts, "data_mesh", lambda: mesh.data_mesh(jax.devices()[:count]))
+
+    return limit
+
+
+def losses(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return np.array([record["loss"] for record in records if record["phase"] == "train"])
+
+
+def assert_same_run(first, second, tolerance=1e-5):
+    """Losses and parameters agree."""
+    np.testing.assert_allclose(losses(first), losses(second), rtol=tolerance)
+    ours, theirs = (checkpoint.load_variables(workdir) for workdir in (first, second))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), ours, theirs)
+
+
+def end_to_end(kind, data_dir):
+    """The kind with everything random and everything trained."""
+    config = small(kind, data_dir)
+    if kind == "classification":
+        config.objective.frozen = False
+        config.augment.train = {"name": "finetune", "size": 32}
+    return config
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_one_device_and_eight_train_the_same(kind, data_dir, tmp_path, on_devices):
+    for devices in (1, 8):
+        on_devices(devices)
+        config = end_to_end(kind, data_dir)
+        if "norm" in config.model.backbone:
+            config.model.backbone.norm = "batch"  # whose statistics are of all devices
+        train(config, tmp_path / str(devices))
+    assert len(losses(tmp_path / "1")) == 5
+    assert_same_run(tmp_path / "1", tmp_path / "8")
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_accumulation_is_the_large_batch(kind, data_dir, tmp_path, on_devices):
+    on_devices(2)
+    for parts_of_batch in (1, 4):
+        config = end_to_end(kind, data_dir)
+        config.objective.accumulate = parts_of_batch
+        train(config, tmp_path / str(parts_of_batch))
+    assert_same_run(tmp_path / "1", tmp_path / "4")
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_resume_repeats_the_uninterrupted_run(kind, data_dir, tmp_path, on_devices):
+    on_devices(2)
+    config = end_to_end(kind, data_dir)
+    config.every.save = 3
+    train(config, tmp_path / "whole")
+
+    interrupted = tmp_path / "interrupted"
+    with pytest.raises(KeyboardInterrupt), interrupt_at_step(4):
+        train(config, interrupted)
+    assert not (interrupted / "results.json").exists()
+    train(config, interrupted)
+    assert_same_run(tmp_path / "whole", interrupted, tolerance=0)
+
+
+class interrupt_at_step:  # noqa: N801 (reads as a verb)
+    """A person's Ctrl-C when the loop comes to a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __enter__(self):
+        from ssl_jax.logs import Log
+
+        self.advance = Log.advance
+
+        def advance(log, step, loss):
+            if step == self.step:
+                raise KeyboardInterrupt
+            self.advance(log, step, loss)
+
+        Log.advance = advance
+
+    def __exit__(self, *error):
+        from ssl_jax.logs import Log
+
+        Log.advance = self.advance
+
+
+@pytest.mark.parametrize("kind", ["mae", "classification", "segmentation"])
+def test_evaluation_is_the_same_whatever_devices_and_batch(
+    kind, data_dir, tmp_path, on_devices, monkeypatch
+):
+    on_devices(2)
+    config = end_to_end(kind, data_dir)
+    config.steps = 1
+    train(config, tmp_path)
+    figures = []
+    for devices, batch_size in ((1, 7), (2, 16), (8, 8), (8, 64)):
+        limited = mesh.data_mesh(jax.devices()[:devices])
+        monkeypatch.setattr("ssl_jax.evaluate.data_mesh", lambda limited=limited: limited)
+        figures.append(evaluate(tmp_path, batch_size=batch_size))
+    for other in figures[1:]:
+        assert other.keys() == figures[0].keys()
+        for name, value in figures[0].items():
+            assert other[name] == pytest.approx(value, abs=1e-5, nan_ok=True), name
+
+
+def test_every_labelled_pixel_and_every_scene_is_counted_once(data_dir, tmp_path, on_devices):
+    on_devices(8)
+    for kind in ("classification", "segmentation"):
+        config = end_to_end(kind, data_dir)
+        config.steps = 1
+        results = train(config, tmp_path / kind)
+        source = parts.assemble(config).evaluation_source
+        records = [source[i] for i in range(len(source))]
+        if kind == "classification":
+            expected = np.bincount([record["label"] for record in records], minlength=10)
+        else:
+            clutter = results["classes"].index("clutter")
+            labels = np.concatenate([record["mask"].reshape(-1) for record in records])
+            counted = labels[(labels != 255) & (labels != clutter)]
+            expected = np.bincount(counted, minlength=clutter + 1)[np.arange(6) != clutter]
+        np.testing.assert_array_equal(np.sum(results["confusion"], axis=1), expected)
+
+
+@pytest.mark.parametrize("backbone", [RESNET, VIT])
+def test_a_frozen_backbone_is_the_pretrained_one_to_the_bit(backbone, data_dir, tmp_path):
+    pretraining = small("mae" if backbone is VIT else "simclr", data_dir, backbone)
+    train(pretraining, tmp_path / "pretrained")
+    config = small("classification", data_dir, backbone)
+    config.pretrained = str(tmp_path / "pretrained")
+    train(config, tmp_path / "transfer")
+    there, here = (
+        checkpoint.load_variables(tmp_path / name)["params"]["backbone"]
+        for name in ("pretrained", "transfer")
+    )
+    jax.tree.map(np.testing.assert_array_equal, here, there)
+
+
+def test_features_computed_once_train_the_same_head(data_dir, tmp_path, monkeypatch):
+    config = small("classification", data_dir)
+    train(config, tmp_path / "once")
+    monkeypatch.setattr("ssl_jax.train.features.computed_once", lambda run, variables: run)
+    train(config, tmp_path / "each_step")
+    assert_same_run(tmp_path / "once", tmp_path / "each_step")
+
+
+def test_a_done_run_is_left_as_it_is(data_dir, tmp_path):
+    config = small("mae", data_dir)
+    first = train(config, tmp_path)
+    before = (tmp_path / "results.json").stat().st_mtime_ns
+    assert train(config, tmp_path) == json.loads(json.dumps(first))
+    assert (tmp_path / "results.json").stat().st_mtime_ns == before
+
+
+def test_a_loss_that_is_no_number_stops_the_run(data_dir, tmp_path):
+    config = small("mae", data_dir)
+    config.optimizer.learning_rate = 1e30
+    config.steps = 40
+    with pytest.raises(Diverged, match=r"the loss of step \d+ is nan"):
+        train(config, tmp_path)
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(data_dir, tmp_path):
+    command = [
+        *(sys.executable, "-m", "ssl_jax.train", "--config", "configs/pretrain/mae_vitb_ben4.py"),
+        *("--workdir", str(tmp_path), "--config.data.name=demo_tiles/tiny"),
+        *(f"--config.data.data_dir={data_dir}", "--config.data.train=train"),
+        *("--config.model.backbone.name=vit_ti", "--config.model.backbone.image_size=32"),
+        *("--config.model.decoder.dim=16", "--config.model.decoder.depth=1"),
+        *("--config.augment.train.size=32", "--config.batch_size=16", "--config.epochs=0"),
+        *("--config.schedule.warmup_epochs=0", "--config.every.log=1"),
+    ]
+    process = subprocess.Popen([*command, "--config.steps=100000"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "metrics.jsonl").exists() or len(losses(tmp_path)) < 3:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    message = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == STOPPED
+    assert "the same command goes on" in message
+    saved = int(checkpoint.newest(tmp_path).name)
+    assert saved >= 3
+    assert checkpoint.load_card(tmp_path)["step"] == saved
+    assert len(losses(tmp_path)) == saved
+
+
+def mistakes(config):
+    """(what is done to a config, what the one line says)."""
+    return [
+        ({"data.name": "demo_nothing"}, "demo_nothing"),
+        ({"data.data_dir": "/nowhere"}, "python -m data_pipelines.build demo_tiles"),
+        ({"data.bands": ("red", "swir16")}, "swir16"),
+        ({"data.train": "training"}, "no split 'training'"),
+        ({"batch_size": 12}, "config.batch_size: found 12; expected a multiple of 8"),
+        ({"batch_size": 4096}, "has 48 examples; expected at most"),
+        ({"model.backbone.name": "resnet51"}, "config.model.backbone.name: found 'resnet51'"),
+        ({"objective.mask_ratoi": 0.5}, "config.objective.mask_ratoi: no such field; did you mean"),
+        ({"optimizer.name": "adam"}, "config.optimizer.name: found 'adam'"),
+        ({"steps": 0}, "expected one of them to be 0"),
+        ({"precision": "float8"}, "config.precision: found 'float8'"),
+        ({"pretrained": "/nowhere"}, "/nowhere holds no checkpoint"),
+        ({"augment.train.name": "nothing"}, "config.augment.train.name"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(mistakes(None))))
+def test_a_mistake_is_named_in_one_line_and_nothing_is_left(number, data_dir, tmp_path):
+    config = small("mae", data_dir)
+    changes, message = mistakes(config)[number]
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+    workdir = tmp_path / "run"
+    with pytest.raises(UserError) as mistake:
+        train(config, workdir)
+    assert message in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+    assert not workdir.exists()
+
+
+def test_a_workdir_of_another_config_is_refused(data_dir, tmp_path):
+    config = small("mae", data_dir)
+    train(config, tmp_path)
+    config.optimizer.weight_decay = 0.3
+    with pytest.raises(UserError, match=r"belongs to a run with config\.optimizer\.weight_decay"):
+        train(config, tmp_path)
+
+
+def test_a_backbone_of_other_bands_is_refused(data_dir, tmp_path):
+    three = small("simclr", data_dir)
+    three.data.bands = ("red", "green", "blue")
+    train(three, tmp_path / "three")
+    config = small("classification", data_dir)
+    config.pretrained = str(tmp_path / "three")
+    with pytest.raises(UserError, match="was trained on red, green, blue; expected the same"):
+        train(config, tmp_path / "four")
+
+
+def test_a_labelled_objective_needs_labels(data_dir, tmp_path):
+    config = small("classification", data_dir)
+    config.data.update(name="demo_tiles/tiny", train="train", evaluation="validation")
+    with pytest.raises(UserError, match="have target 'none'; objective classification expects"):
+        train(config, tmp_path)
+
+
+def test_the_door_exits_with_two_and_one_line_for_a_mistake(tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-m", "ssl_jax.train", "--config", "configs/pretrain/mae_vitb_ben4.py"]
+        + ["--workdir", str(tmp_path / "run"), "--config.sed=1"],
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 2
+    assert process.stderr.splitlines() == [
+        "error: --config.sed: config has no field 'sed'; did you mean seed?"
+    ]
+    assert not (tmp_path / "run").exists()
