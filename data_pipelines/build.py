@@ -29,6 +29,7 @@ from data_pipelines.registry import BUILDERS, find_builder
 __all__ = ["build", "main"]
 
 _USER_MISTAKE = 2
+_INTERRUPTED = 130  # as shells have it for SIGINT
 
 
 def build(
@@ -122,13 +123,24 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | Path | None) -
             f"dataset {builder.name}: reads files of yours; expected --manual_dir with "
             + " ".join(instructions.split())
         )
-    if manual_dir is not None and not Path(manual_dir).expanduser().is_dir():
-        raise UserError(f"--manual_dir {manual_dir}: is not a folder")
+    if manual_dir is not None:
+        manual_dir = Path(manual_dir).expanduser()
+        if not manual_dir.is_dir() or not any(manual_dir.iterdir()):
+            raise UserError(f"--manual_dir {manual_dir}: is no folder with files in it")
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     with _progress() as progress, _quiet():
         builder._split_generators = _watched(builder, progress)
         builder._example_writer = lambda: _Writer(tfds.core.FileFormat.ARRAY_RECORD)
-        builder.download_and_prepare(download_config=config)
+        try:
+            builder.download_and_prepare(download_config=config)
+        except ImportError as error:
+            if "tensorflow" not in str(error):
+                raise
+            raise UserError(
+                f"dataset {builder.name}: its builder needs TensorFlow, which is not used here; "
+                "expected images as tfds.features.Tensor with Encoding.BYTES, or, for "
+                "tfds.features.Image, the paths or open files of encoded ones"
+            ) from error
 
 
 class _Writer(ExampleWriter):
@@ -235,3 +247,6 @@ if __name__ == "__main__":
     except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(_USER_MISTAKE)
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-written is left", file=sys.stderr)
+        sys.exit(_INTERRUPTED)

@@ -6,9 +6,10 @@ that no batch holds an example twice. Process p of P takes the p-th of P equal r
 batch: the processes' batches, one after the other, are the global batch, whatever P is.
 """
 
+import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import grain
@@ -23,6 +24,8 @@ Batch = dict[str, np.ndarray]
 # Batches read ahead: enough to hide a slow read, few enough that batches of thousands of tiles
 # don't fill the host's memory.
 _AHEAD = 4
+# More steps than any run takes.
+_ENDLESS = 2**48
 
 
 class Examples(Protocol):
@@ -68,19 +71,14 @@ class Loader:
                 f"batch of {batch_size}: the split has {len(source)} examples; "
                 "expected a batch of at least 1 and at most that many"
             )
-        local = _local_size(batch_size, process_count)
+        self._source = source
+        self._batch_size = batch_size
+        self._mine = _slice_of(batch_size, process_index, process_count)
+        self._seed = seed
+        self._threads = threads
+        self._order = functools.lru_cache(maxsize=2)(self._shuffle)
         self.batches_per_epoch = len(source) // batch_size
         self.wait_seconds = 0.0
-        self._threads = threads
-        # Grain shuffles epoch e with seed + e; distinct runs must not be each other's epochs.
-        seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        whole_batches = slice(0, self.batches_per_epoch * batch_size)
-        shuffled = grain.MapDataset.source(source).shuffle(seed)[whole_batches]
-        self._batches = (
-            _ProcessSlice(shuffled, batch_size, process_index, process_count)
-            .batch(local, batch_fn=_stack)
-            .repeat()
-        )
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """This process's batches from step `start` on, which takes no longer for a large `start`.
@@ -88,12 +86,21 @@ class Loader:
         Yields:
             {name: (batch_size / process_count, ...)}, with `index` among the names.
         """
-        iterator = iter(_ahead(self._batches[start:], self._threads))
+        iterator = _ahead(self._read, start, _ENDLESS, self._threads)
         while True:
             asked = time.perf_counter()
             batch = next(iterator)
             self.wait_seconds += time.perf_counter() - asked
             yield batch
+
+    def _read(self, step: int) -> Batch:
+        epoch, number = divmod(step, self.batches_per_epoch)
+        first = number * self._batch_size
+        rows = self._order(epoch)[first : first + self._batch_size][self._mine]
+        return _stack([self._source[int(row)] for row in rows])
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, epoch)).permutation(len(self._source))
 
 
 def evaluation_batches(
@@ -109,65 +116,41 @@ def evaluation_batches(
     and `valid` (batch_size / process_count,) bool is false there.
 
     Raises:
-        UserError: the batch can't be shared equally between the processes.
+        UserError: the batch is empty or can't be shared equally between the processes.
     """
     if batch_size < 1:
         raise UserError(f"batch of {batch_size}: expected at least 1 example")
-    local = _local_size(batch_size, process_count)
+    mine = _slice_of(batch_size, process_index, process_count)
 
     def read(step: int) -> Batch:
-        first = step * batch_size + process_index * local
-        rows = range(first, min(first + local, len(source)))
-        # A batch beyond the end still needs an example to take names, shapes and types from.
-        batch = _stack([source[row] for row in rows or (0,)])
-        filling = local - len(rows)
-        padded = {
-            name: np.concatenate(
-                [values[: len(rows)], np.zeros((filling, *values.shape[1:]), values.dtype)]
-            )
-            for name, values in batch.items()
-        }
-        return {**padded, "valid": np.arange(local) < len(rows)}
+        rows = np.arange(step * batch_size, (step + 1) * batch_size)[mine]
+        valid = rows < len(source)
+        # Filled up with copies of the first example, for their names, shapes and types.
+        batch = _stack([source[int(row)] for row in np.where(valid, rows, 0)])
+        for values in batch.values():
+            values[~valid] = 0
+        return {**batch, "valid": valid}
 
-    steps = grain.MapDataset.range(math.ceil(len(source) / batch_size))
-    return iter(_ahead(steps.map(read), threads))
+    return _ahead(read, 0, math.ceil(len(source) / batch_size), threads)
 
 
-class _ProcessSlice(grain.MapDataset[Any]):
-    """Of every `batch_size` elements in a row, the `process_index`-th of `process_count` runs."""
-
-    def __init__(
-        self, parent: Any, batch_size: int, process_index: int, process_count: int
-    ) -> None:
-        super().__init__(parent)
-        self._batch_size = batch_size
-        self._local = batch_size // process_count
-        self._offset = process_index * self._local
-
-    def __len__(self) -> int:
-        return len(self._parent) // self._batch_size * self._local
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self.slice(index)
-        batch, place = divmod(index, self._local)
-        return self._parent[batch * self._batch_size + self._offset + place]
-
-
-def _ahead(batches: Any, threads: int) -> Any:
-    """Read `batches` in `threads` threads before they are asked for."""
+def _ahead(read: Callable[[int], Batch], start: int, stop: int, threads: int) -> Iterator[Batch]:
+    """Batches `start` to `stop`, read in `threads` threads before they are asked for."""
     threads = min(threads, _AHEAD)
-    return batches.to_iter_dataset(grain.ReadOptions(threads, _AHEAD if threads else 0))
+    options = grain.ReadOptions(threads, _AHEAD if threads else 0)
+    return iter(grain.MapDataset.range(start, stop).map(read).to_iter_dataset(options))
 
 
-def _stack(examples: Sequence[dict[str, np.ndarray]]) -> Batch:
+def _stack(examples: Sequence[dict[str, Any]]) -> Batch:
     return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
-def _local_size(batch_size: int, process_count: int) -> int:
+def _slice_of(batch_size: int, process_index: int, process_count: int) -> slice:
+    """Of a global batch, the rows of one process."""
     if batch_size % process_count:
         raise UserError(
             f"batch of {batch_size}: can't be shared equally by {process_count} processes; "
             f"expected a multiple of {process_count}"
         )
-    return batch_size // process_count
+    local = batch_size // process_count
+    return slice(process_index * local, (process_index + 1) * local)

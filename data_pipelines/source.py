@@ -63,7 +63,7 @@ def open_dataset(name: str, data_dir: str | Path, bands: Sequence[str] = ()) -> 
         )
     sensor = _sensor(name, info, shape[2])
     selected = sensor.select(bands) if bands else sensor
-    target = next((target for target in ("label", "labels", "mask") if target in features), "none")
+    target = _target(features)
     metadata = info.metadata or {}
     splits = {split: size.num_examples for split, size in info.splits.items()}
     return Dataset(
@@ -174,7 +174,7 @@ class Source:
     def __getitem__(self, position: int) -> Record:
         row = self.rows[position]
         record = self._decode(self.files[row], self.decoders)
-        return {**record, "index": np.int32(row)}
+        return {**record, "index": np.array(row, np.int32)}
 
     def strata(self) -> np.ndarray:
         """(examples,) int: equal for examples with equal labels. Decodes the labels only."""
@@ -230,7 +230,7 @@ class Decoder:
     def __call__(self, stored: Any) -> np.ndarray:
         """Decode a `tf.train.Feature`."""
         if self.name == "label":
-            return np.int32(stored.int64_list.value[0])
+            return np.array(stored.int64_list.value[0], np.int32)
         if self.classes:
             return self._multi_hot(stored)
         array = self._array(stored)
@@ -362,6 +362,11 @@ def _sensor(name: str, info: tfds.core.DatasetInfo, bands: int) -> Sensor:
             f"{len(sensor.bands)} ({', '.join(sensor.names)}); expected as many"
         )
     return sensor
+
+
+def _target(features: tfds.features.FeaturesDict) -> Target:
+    targets: tuple[Target, ...] = ("label", "labels", "mask")
+    return next((target for target in targets if target in features), "none")
 
 
 def _classes(info: tfds.core.DatasetInfo, target: Target) -> tuple[str, ...]:

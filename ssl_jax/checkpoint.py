@@ -25,6 +25,8 @@ def _context() -> ocp.Context:
     registry.add(ocp.handlers.JsonHandler, checkpointable_name="card")
     context = ocp.Context()
     context.checkpointables.registry = registry
+    # Below this a slice per device costs more, to cut and to write, than it saves.
+    context.array.saving.min_slice_bytes_for_replica_parallel = 16 * 2**20
     return context
 
 

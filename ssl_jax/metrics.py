@@ -1,9 +1,10 @@
 """Figures that are exact whatever the batch size and the number of devices.
 
-On the device an objective returns *sums*: `Mean` (a sum and its normaliser), confusion matrices (int32,
-true rows, predicted columns) and `PerExample` (scores that only make sense over the whole set, as
-average precision does). `reduce_sums` adds them over the devices inside the step, `to_host` fetches
-them at full precision, `+` merges batches, and the NumPy functions below turn them into figures.
+On the device an objective returns *sums*: `Mean` (a sum and its normaliser), confusion matrices
+(int32, true rows, predicted columns) and `PerExample` (rows of what only makes sense over the whole
+set, as scores do for average precision). `reduce_sums` adds them over the devices inside the step,
+`to_host` fetches them in NumPy's widest types, `merge` adds batches, and the NumPy functions below
+turn the sums into figures.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Mean:
     def of(cls, values: Array, weights: Array | None = None) -> Mean:
         """Sum of `values`, and how many they are (or the sum of `weights`, of the same shape).
 
-        A value of weight zero leaves no trace, not even if it is NaN. Counts are int32, hence exact,
-        unless the weights are fractional.
+        A value of weight zero leaves no trace, not even if it is NaN. Counts are int32, hence
+        exact, unless the weights are fractional.
         """
         values = jnp.asarray(values, jnp.float32)
         if weights is None:
@@ -79,8 +80,8 @@ def confusion_matrix(true: Array, predicted: Array, classes: int, valid: Array) 
 def reduce_sums(sums: Sums, axis: str = "data") -> Sums:
     """Sums over the whole batch from the sums of one device; call it within `shard_map`.
 
-    Everything comes out replicated, `PerExample` rows too: each process can then fetch them, however
-    many processes there are.
+    Everything comes out replicated, `PerExample` rows too: each process can then fetch them,
+    however many processes there are.
     """
     return {
         name: _gather(value, axis) if isinstance(value, PerExample) else jax.lax.psum(value, axis)
@@ -89,7 +90,7 @@ def reduce_sums(sums: Sums, axis: str = "data") -> Sums:
 
 
 def _gather(rows: PerExample, axis: str) -> PerExample:
-    """Rows of all devices in the order of the batch: each device fills in its own, the sum has all."""
+    """Rows of all devices in the order of the batch: each fills in its own, the sum has all."""
 
     def gather(local: Array) -> Array:
         whole = jnp.zeros((jax.lax.axis_size(axis), *local.shape), local.dtype)

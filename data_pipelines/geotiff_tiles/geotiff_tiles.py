@@ -163,10 +163,11 @@ def images(folder: Path, config: GeotiffTilesConfig) -> Iterator[tuple[Path, ...
         there = sorted(path.name for path in folder.iterdir())
         raise UserError(
             f"folder {folder}: no file matches {pattern}; it holds "
-            + (", ".join(there[:5]) + (", …" if len(there) > 5 else "") if there else "nothing")
+            + ", ".join(there[:5])
+            + (", …" if len(there) > 5 else "")
         )
     for path in found:
-        files = (path,)
+        files: tuple[Path, ...] = (path,)
         if one_band_each:
             before, _, after = path.name.rpartition(first)
             files = tuple(path.with_name(before + band + after) for band in config.file_bands)
@@ -186,7 +187,8 @@ def _cut(files: tuple[Path, ...], folder: Path, config: GeotiffTilesConfig) -> I
             key = place = f"{name}/{row}/{column}"
             if not transform.is_identity:
                 # Another date of the same place must not stand on the other side of the cut.
-                x, y = transform * (column, row)
+                x = transform.c + transform.a * column + transform.b * row
+                y = transform.f + transform.d * column + transform.e * row
                 place = f"{round(x / extent)}/{round(y / extent)}"
             yield Tile(files, row, column, key, zlib.crc32(place.encode()) / 2**32)
 

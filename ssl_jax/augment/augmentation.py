@@ -1,8 +1,8 @@
 """Random views of an example, as one value: what is drawn, how strongly, with which probability.
 
-An augmentation maps (key, image) to an image. It works on one example with unit values in 0..1 and any
-number of bands; objectives `vmap` it over the batch with one key an example, so that a view depends on
-the example and the step but not on the devices. By default an augmentation is the identity.
+An augmentation maps (key, image) to an image. It works on one example with unit values in 0..1 and
+any number of bands; objectives `vmap` it over the batch with one key an example, so that a view
+depends on the example and the step but not on the devices. By default it is the identity.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class Augmentation:
         )
 
     def __call__(self, key: Array, image: Array) -> Array:
+        """A view of `image` (H, W, C) in unit values."""
         crop_key, place_key, jitter_key, chance_key = jax.random.split(key, 4)
         jitter_chance, gray_chance, blur_chance, sigma = jax.random.uniform(chance_key, (4,))
         image = self._crop(crop_key, image)
@@ -153,7 +154,7 @@ class SegmentationAugmentation:
         beyond its border the image is black and the mask is `ignore_label`.
     brightness, contrast: strengths of the jitter of the image, in random order.
 
-    With a size and scale (1, 1) it crops at random without resampling; by default it is the identity.
+    With a size and scale (1, 1) it crops at random without resampling.
     """
 
     size: int = 0
@@ -182,6 +183,7 @@ class SegmentationAugmentation:
         )
 
     def __call__(self, key: Array, image: Array, mask: Array) -> tuple[Array, Array]:
+        """The same random part of `image` (H, W, C), in unit values, and `mask` (H, W)."""
         crop_key, place_key, jitter_key = jax.random.split(key, 3)
         height, width = mask.shape
         size = self.size or min(height, width)

@@ -1,4 +1,4 @@
-"""Gaussian blur of one image, as two matrix products: no convolution with a kernel for each example."""
+"""Gaussian blur as two matrix products: no convolution with a kernel for each example."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jax import Array
 
 
 def gaussian_blur(image: Array, sigma: Array | float, radius: int) -> Array:
-    """`image` (H, W, C) blurred by `sigma` pixels, the kernel cut at `radius`, borders reflected."""
+    """`image` (H, W, C) blurred by `sigma` pixels, the kernel cut at `radius`; borders reflect."""
     rows = _blur_matrix(image.shape[0], sigma, radius)
     columns = _blur_matrix(image.shape[1], sigma, radius)
     return jnp.einsum("yh,hwc,xw->yxc", rows, image, columns, precision="highest")

@@ -47,7 +47,7 @@ def hue(image: Array, shift: Array) -> Array:
         (green - blue) / safe,
         jnp.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
     )
-    # Each primary falls off with its distance from the hue; 5, 3, 1 are the sextants opposite to it.
+    # Each primary falls off with its distance from the hue (the HSV-to-RGB formula in one line).
     distance = (jnp.array([5.0, 3.0, 1.0]) + (sextant + 6 * shift)[..., None]) % 6
     falloff = jnp.clip(jnp.minimum(distance, 4 - distance), 0, 1)
     return value[..., None] - chroma[..., None] * falloff
@@ -67,10 +67,10 @@ def jitter(
     strengths: tuple[float, float, float, float],
     rgb: tuple[int, ...] = (),
 ) -> Array:
-    """Brightness, contrast, saturation and hue by random amounts, in random order, clipped after each.
+    """Brightness, contrast, saturation, hue: random amounts in random order, clipped after each.
 
     `strengths` s of the first three draw a factor from [max(0, 1 - s), 1 + s], that of the hue a
-    shift from [-s, s]. Operations of strength zero are left out, and without `rgb` so are the last two.
+    shift from [-s, s]. Operations of strength zero are left out, and without `rgb` the last two.
     """
     order, amounts = jax.random.uniform(key, (2, 4))
     amounts = [

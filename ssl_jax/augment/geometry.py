@@ -1,8 +1,8 @@
 """Where pixels come from: crops, resizing, flips and quarter turns of one example.
 
-Images are (H, W, C) with any C, masks (H, W) integers. Resampling is two matrix products, one for each
-axis, whose weights are those of Pillow's `crop(...).resize(...)`: antialiased, and blind to what lies
-outside the crop.
+Images are (H, W, C) with any C, masks (H, W) integers. Resampling is two matrix products, one for
+each axis, whose weights are those of Pillow's `crop(...).resize(...)`: antialiased, and blind to
+what lies outside the crop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ATTEMPTS = 10  # draws of torchvision's RandomResizedCrop before it falls back t
 
 
 class Window(NamedTuple):
-    """A rectangle of the image, in pixels; it may reach beyond the image. Scalars, possibly traced."""
+    """A rectangle in pixels of the image, which it may leave. Scalars, possibly traced."""
 
     top: Array | float
     left: Array | float
@@ -30,7 +30,7 @@ def resample(image: Array, window: Window, size: int, method: str = "bilinear") 
     """The window of `image` (H, W, C) as (size, size, C); black where it leaves the image."""
     rows = _weights(image.shape[0], window.top, window.height, size, method)
     columns = _weights(image.shape[1], window.left, window.width, size, method)
-    # Full float32 products: TF32, the default on recent GPUs, would round away the low bits of uint16.
+    # In full float32: TF32, the default on recent GPUs, would round away the low bits of uint16.
     return jnp.einsum("yh,hwc,xw->yxc", rows, image, columns, precision="highest")
 
 
@@ -126,7 +126,7 @@ def vertical_flip(image: Array) -> Array:
 
 
 def quarter_turns(image: Array, turns: Array) -> Array:
-    """A square image (S, S, C) or mask (S, S) turned counter-clockwise by `turns` (0 to 3) times 90°."""
+    """A square image (S, S, C) or mask (S, S) turned left by `turns` (0 to 3) times 90°."""
     turned = [lambda x, k=k: jnp.rot90(x, k) for k in range(4)]
     return jax.lax.switch(turns, turned, image)
 

@@ -1,6 +1,6 @@
 """From the digital numbers of a sensor to what augmentation and networks work on.
 
-    digital number (uint8, uint16) -unit-> reflectance in 0..1 -standardise-> zero mean, unit variance
+    digital number (uint8, uint16) -unit-> reflectance 0..1 -standardise-> mean 0, variance 1
 
 Augmentation happens on the unit values, where brightness is a product and clipping means something.
 """
@@ -36,7 +36,7 @@ class Normalisation:
         return self.standardise(self.unit(image))
 
     def unit(self, image: Array) -> Array:
-        """Digital numbers (..., C) -> float32 reflectance (or share of full scale), clipped to 0..1."""
+        """Digital numbers (..., C) -> float32 reflectance or share of full scale, cut to 0..1."""
         scale, offset = np.float32(self.scale), np.float32(self.offset)
         return jnp.clip(image.astype(jnp.float32) * scale + offset, 0.0, 1.0)
 

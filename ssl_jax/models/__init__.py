@@ -6,7 +6,7 @@ averages over space are always float32. A backbone has two faces: `backbone(imag
 representation (B, D), and `backbone.levels(image, train)`, four maps (B, h, w, c), fine to coarse.
 """
 
-from ssl_jax.models.heads import MLP, Classifier, Projection
+from ssl_jax.models.heads import MLP, Projection
 from ssl_jax.models.mae import MaskedAutoencoder, Reconstruction
 from ssl_jax.models.patches import patchify, unpatchify
 from ssl_jax.models.resnet import ResNet, resnet18, resnet50
@@ -17,7 +17,6 @@ from ssl_jax.models.vit import ViT, vit_b, vit_s, vit_ti
 
 __all__ = [
     "MLP",
-    "Classifier",
     "ImageStatistics",
     "MaskedAutoencoder",
     "Projection",

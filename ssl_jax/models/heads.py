@@ -8,6 +8,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from ssl_jax.models.norm import expect_one_of, normalisation
+from ssl_jax.models.stochastic import dropout
 
 _normal = nn.initializers.normal(0.01)
 
@@ -56,7 +57,7 @@ class MLP(nn.Module):
     Attributes:
         num_classes: outputs.
         hidden: units of the hidden layers.
-        dropout: before the linear layer; draws from the rng `dropout`.
+        dropout: before the linear layer; drawn only where keys are given.
         batch_norm: normalise the representation over the batch first, without scale and shift, as
             MAE's linear probe does.
         dtype: of the hidden layers' arithmetic.
@@ -69,8 +70,8 @@ class MLP(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
-        """(B, D) -> logits (B, num_classes) float32."""
+    def __call__(self, x: Array, train: bool = False, keys: Array | None = None) -> Array:
+        """(B, D) -> logits (B, num_classes) float32; keys (B,) for dropout."""
         if self.batch_norm:
             plain = {"use_bias": False, "use_scale": False, "epsilon": 1e-6}
             x = normalisation("batch", x.shape[-1], train, self.dtype, "bn", **plain)(x)
@@ -79,20 +80,5 @@ class MLP(nn.Module):
             x = nn.relu(
                 nn.Dense(units, kernel_init=he_normal, dtype=self.dtype, name=f"fc{i + 1}")(x)
             )
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = dropout(keys, x, self.dropout)
         return nn.Dense(self.num_classes, kernel_init=_normal, dtype=jnp.float32, name="fc")(x)
-
-
-class Classifier(nn.Module):
-    """A backbone with a head on it."""
-
-    backbone: nn.Module
-    head: nn.Module
-
-    def __call__(self, image: Array, train: bool = False) -> Array:
-        """(B, H, W, C) -> logits (B, num_classes)."""
-        return self.head(self.backbone(image, train=train), train=train)
-
-    def features(self, image: Array) -> Array:
-        """(B, H, W, C) -> representations (B, D) in evaluation mode."""
-        return self.backbone(image)

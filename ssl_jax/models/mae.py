@@ -62,16 +62,21 @@ class MaskedAutoencoder(nn.Module):
         )
 
     def __call__(
-        self, image: Array, noise: Array, mask_ratio: float = 0.75, train: bool = False
+        self,
+        image: Array,
+        noise: Array,
+        mask_ratio: float = 0.75,
+        train: bool = False,
+        keys: Array | None = None,
     ) -> tuple[Array, Array]:
         """Prediction (B, N, p² C) and mask (B, N), 1 where a patch was hidden."""
-        result = self.reconstruct(image, noise, mask_ratio, train)
+        result = self.reconstruct(image, noise, mask_ratio, keys)
         return result.prediction, result.mask
 
     def reconstruct(
-        self, image: Array, noise: Array, mask_ratio: float = 0.75, train: bool = False
+        self, image: Array, noise: Array, mask_ratio: float = 0.75, keys: Array | None = None
     ) -> Reconstruction:
-        """Hide patches of `image` (B, H, W, C) and predict them.
+        """Hide patches of `image` (B, H, W, C) and predict them; keys (B,) for drop path.
 
         The int(N · (1 - mask_ratio)) patches of least `noise` (B, N) stay visible.
 
@@ -92,7 +97,7 @@ class MaskedAutoencoder(nn.Module):
             )
         ids_shuffle = jnp.argsort(noise, axis=1)
         ids_restore = jnp.argsort(ids_shuffle, axis=1)
-        latent = self.backbone.encode(image, ids_shuffle[:, :visible], train)
+        latent = self.backbone.encode(image, ids_shuffle[:, :visible], keys)
         prediction = self.decoder(latent, ids_restore, grid)
         mask = (ids_restore >= visible).astype(jnp.float32)
         return Reconstruction(latent, prediction, mask, ids_restore)
@@ -124,6 +129,6 @@ class Decoder(nn.Module):
         tokens = jnp.concatenate([cls_token, tokens], axis=1)  # whose own position is zero
         for i in range(self.depth):
             block = Block(self.heads, 0.0, self.attention, self.dtype, name=f"blocks_{i}")
-            tokens = block(tokens, train=False)
+            tokens = block(tokens)
         tokens = layer_norm(self.dtype, "norm")(tokens)
         return linear(self.outputs, self.dtype, "pred")(tokens)[:, 1:].astype(jnp.float32)

@@ -48,12 +48,14 @@ class ResNet(nn.Module):
         """D, the length of the representation."""
         return self.width * 2 ** (len(self.stages) - 1) * (4 if self.bottleneck else 1)
 
-    def __call__(self, image: Array, train: bool = False) -> Array:
-        """(B, H, W, C) -> (B, D) float32: the last map averaged over space."""
+    def __call__(self, image: Array, train: bool = False, keys: Array | None = None) -> Array:
+        """(B, H, W, C) -> (B, D) float32: the last map averaged over space; needs no keys."""
         return jnp.mean(self.levels(image, train)[-1], axis=(1, 2), dtype=jnp.float32)
 
     @nn.compact
-    def levels(self, image: Array, train: bool = False) -> tuple[Array, ...]:
+    def levels(
+        self, image: Array, train: bool = False, keys: Array | None = None
+    ) -> tuple[Array, ...]:
         """The map of each stage, (B, ⌈H/stride⌉, ⌈W/stride⌉, channels)."""
         norm = functools.partial(normalisation, self.norm, train=train, dtype=self.dtype)
         kernel, stride = (3, 1) if self.small_stem else (7, 2)

@@ -12,6 +12,6 @@ class SimCLRModel(nn.Module):
     backbone: nn.Module
     projection: nn.Module
 
-    def __call__(self, image: Array, train: bool = False) -> Array:
+    def __call__(self, image: Array, train: bool = False, keys: Array | None = None) -> Array:
         """Project the representation into the space where views are compared."""
-        return self.projection(self.backbone(image, train=train), train=train)
+        return self.projection(self.backbone(image, train=train, keys=keys), train=train)

@@ -10,7 +10,7 @@ from jax import Array
 class ImageStatistics(nn.Module):
     """Mean, standard deviation, minimum and maximum of each band; nothing to be learned."""
 
-    def __call__(self, image: Array, train: bool = False) -> Array:
+    def __call__(self, image: Array, train: bool = False, keys: Array | None = None) -> Array:
         """(B, H, W, C) -> (B, 4 C) float32."""
         x = image.astype(jnp.float32)
         reductions = (jnp.mean, jnp.std, jnp.min, jnp.max)

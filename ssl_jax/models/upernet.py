@@ -13,6 +13,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from ssl_jax.models.norm import expect_one_of, normalisation
+from ssl_jax.models.stochastic import dropout, keys_for
 from ssl_jax.models.vit import ViT
 
 _he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -36,7 +37,7 @@ class UperNet(nn.Module):
         channels: of the head.
         auxiliary_channels: of the auxiliary head, which is used in training only.
         pool_scales: sides of the pyramid pooling's grids.
-        dropout: of whole channels before the classifiers; draws from the rng `dropout`.
+        dropout: of whole channels before the classifiers, drawn only where keys are given.
         norm: `batch` (over all devices) or `group`, everywhere but in the backbone.
         dtype: of the arithmetic, everywhere but in the backbone.
     """
@@ -64,25 +65,27 @@ class UperNet(nn.Module):
         )
         self.auxiliary = FCNHead(channels=self.auxiliary_channels, **classes, **shared)
 
-    def __call__(self, image: Array, train: bool = False) -> Array | SegmentationLogits:
+    def __call__(
+        self, image: Array, train: bool = False, keys: Array | None = None
+    ) -> Array | SegmentationLogits:
         """(B, H, W, C) of any size -> logits (B, H, W, num_classes) float32.
 
         In training a pair of these: the second are the auxiliary head's.
         """
-        levels = self._levels(image, train)
-        logits = self._at_pixels(self.head(levels, train), image)
+        levels = self._levels(image, train, keys_for(keys, 0))
+        logits = self._at_pixels(self.head(levels, train, keys_for(keys, 1)), image)
         if not train and not self.is_initializing():
             return logits
-        auxiliary = self._at_pixels(self.auxiliary(levels[2], train), image)
+        auxiliary = self._at_pixels(self.auxiliary(levels[2], train, keys_for(keys, 2)), image)
         return SegmentationLogits(logits, auxiliary) if train else logits
 
-    def _levels(self, image: Array, train: bool) -> tuple[Array, ...]:
+    def _levels(self, image: Array, train: bool, keys: Array | None) -> tuple[Array, ...]:
         if not isinstance(self.backbone, ViT):
-            return self.backbone.levels(image, train)
+            return self.backbone.levels(image, train, keys)
         height, width = self._whole_patches(image)
         beyond = ((0, 0), (0, height - image.shape[1]), (0, width - image.shape[2]), (0, 0))
         image = jnp.pad(image, beyond, mode="edge")
-        return self.neck(self.backbone.levels(image, train), train)
+        return self.neck(self.backbone.levels(image, train, keys), train)
 
     def _at_pixels(self, logits: Array, image: Array) -> Array:
         height, width = self._whole_patches(image)
@@ -106,7 +109,7 @@ class UPerHead(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, levels: tuple[Array, ...], train: bool) -> Array:
+    def __call__(self, levels: tuple[Array, ...], train: bool, keys: Array | None) -> Array:
         """Maps (B, h, w, c), fine to coarse -> logits (B, h, w, num_classes), finest size."""
 
         def conv(kernel: int, name: str) -> ConvNorm:
@@ -129,7 +132,7 @@ class UPerHead(nn.Module):
         size = maps[0].shape[1:3]
         fused = jnp.concatenate([resize(x, size) for x in maps], axis=-1)
         x = conv(3, "fpn_bottleneck")(fused, train)
-        return _classify(x, self.num_classes, self.dropout, train)
+        return _classify(x, self.num_classes, self.dropout, keys)
 
 
 class FCNHead(nn.Module):
@@ -142,10 +145,10 @@ class FCNHead(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, level: Array, train: bool) -> Array:
+    def __call__(self, level: Array, train: bool, keys: Array | None) -> Array:
         """(B, h, w, c) -> logits (B, h, w, num_classes)."""
         x = ConvNorm(self.channels, 3, self.norm, self.dtype, name="conv")(level, train)
-        return _classify(x, self.num_classes, self.dropout, train)
+        return _classify(x, self.num_classes, self.dropout, keys)
 
 
 class Neck(nn.Module):
@@ -209,9 +212,9 @@ class ConvNorm(nn.Module):
         return nn.relu(normalisation(self.norm, self.channels, train, self.dtype, "bn")(x))
 
 
-def _classify(x: Array, num_classes: int, dropout: float, train: bool) -> Array:
+def _classify(x: Array, num_classes: int, rate: float, keys: Array | None) -> Array:
     """Dropout of whole channels and a 1×1 convolution, in float32; in the caller's scope."""
-    x = nn.Dropout(dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
+    x = dropout(keys, x, rate, whole_channels=True)
     normal = nn.initializers.normal(0.01)
     return nn.Conv(num_classes, (1, 1), kernel_init=normal, dtype=jnp.float32, name="classifier")(x)
 

@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 
 from ssl_jax.models.norm import expect_one_of
 from ssl_jax.models.patches import grid_of, patchify, resampled, sincos_table, take
+from ssl_jax.models.stochastic import drop_path, keys_for
 
 
 class ViT(nn.Module):
@@ -32,7 +33,7 @@ class ViT(nn.Module):
         image_size: side in pixels of the images the position table is made for; for others, of any
             multiples of the patch size, it is resampled bicubically.
         drop_path: probability that a branch of the last block is skipped in training, falling to 0
-            in the first (Huang et al. 2016); draws from the rng `dropout`.
+            in the first (Huang et al. 2016); drawn only where keys are given.
         pool: `cls`, the class token after the final norm, or `mean`, the mean of the patches'
             tokens and then the norm (`fc_norm` of MAE's fine-tuning).
         position: `sincos`, fixed, or `learned`.
@@ -91,24 +92,28 @@ class ViT(nn.Module):
         ]
         self.norm = layer_norm(jnp.float32)
 
-    def __call__(self, image: Array, train: bool = False) -> Array:
-        """(B, H, W, C) -> (B, D) float32, pooled and normalised."""
-        tokens = self._outputs(image, None, train)[-1]
+    def __call__(self, image: Array, train: bool = False, keys: Array | None = None) -> Array:
+        """(B, H, W, C) -> (B, D) float32, pooled and normalised; keys (B,) for drop path."""
+        tokens = self._outputs(image, None, keys)[-1]
         if self.pool == "cls":
             return self.norm(tokens[:, 0])
         return self.norm(jnp.mean(tokens[:, 1:], axis=1, dtype=jnp.float32))
 
-    def encode(self, image: Array, keep: Array | None = None, train: bool = False) -> Array:
+    def encode(
+        self, image: Array, keep: Array | None = None, keys: Array | None = None
+    ) -> Array:
         """(B, H, W, C) -> tokens (B, 1 + K, D) float32 after the final norm, the class token first.
 
         With `keep` (B, K), distinct patch numbers, only those patches are embedded and attended to.
         """
-        return self.norm(self._outputs(image, keep, train)[-1])
+        return self.norm(self._outputs(image, keep, keys)[-1])
 
-    def levels(self, image: Array, train: bool = False) -> tuple[Array, ...]:
+    def levels(
+        self, image: Array, train: bool = False, keys: Array | None = None
+    ) -> tuple[Array, ...]:
         """Four maps (B, H/p, W/p, D), after ⅓, ½, ⅔ and all of the blocks: 4, 6, 8, 12 of 12."""
         rows, columns = grid_of(image, self.patch_size)
-        outputs = self._outputs(image, None, train)
+        outputs = self._outputs(image, None, keys)
         if self.is_initializing():
             self.norm(outputs[-1])  # not used here, but part of the network whoever makes it
         ends = (max(round(self.depth * fraction), 1) for fraction in (1 / 3, 1 / 2, 2 / 3, 1))
@@ -117,12 +122,12 @@ class ViT(nn.Module):
             for end in ends
         )
 
-    def _outputs(self, image: Array, keep: Array | None, train: bool) -> list[Array]:
+    def _outputs(self, image: Array, keep: Array | None, keys: Array | None) -> list[Array]:
         """Tokens (B, 1 + K, D) after each block."""
         tokens = self._embed(image, keep)
         outputs = []
-        for block in self.blocks:
-            tokens = block(tokens, train)
+        for i, block in enumerate(self.blocks):
+            tokens = block(tokens, keys_for(keys, i))
             outputs.append(tokens)
         return outputs
 
@@ -155,15 +160,14 @@ class Block(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, tokens: Array, train: bool) -> Array:
-        """(B, T, D) -> (B, T, D)."""
-        dim = tokens.shape[-1]
-        # A branch is dropped for an example as a whole.
-        drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)
+    def __call__(self, tokens: Array, keys: Array | None = None) -> Array:
+        """(B, T, D) -> (B, T, D); keys (B,) for drop path."""
         x = layer_norm(self.dtype, "norm1")(tokens)
-        tokens = tokens + drop(Attention(self.heads, self.attention, self.dtype, name="attn")(x))
+        x = Attention(self.heads, self.attention, self.dtype, name="attn")(x)
+        tokens = tokens + drop_path(keys_for(keys, 0), x, self.drop_path)
         x = layer_norm(self.dtype, "norm2")(tokens)
-        return tokens + drop(Mlp(4 * dim, self.dtype, name="mlp")(x))
+        x = Mlp(4 * tokens.shape[-1], self.dtype, name="mlp")(x)
+        return tokens + drop_path(keys_for(keys, 1), x, self.drop_path)
 
 
 class Attention(nn.Module):

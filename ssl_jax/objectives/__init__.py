@@ -20,9 +20,10 @@ __all__ = ["MAE", "Classification", "Objective", "Segmentation", "SimCLR", "kept
 class Objective(Protocol):
     """The training loop knows an objective only by these methods.
 
-    Variables are `{"params": ..., "batch_stats": ...}`. A batch holds `image` (B, H, W, C) in digital
-    numbers, `index` (B,) the examples' global numbers, the target if there is one (`label` (B,),
-    `labels` (B, classes) or `mask` (B, H, W)), and in evaluation `valid` (B,), false for padding.
+    Variables are `{"params": ..., "batch_stats": ...}`. A batch holds `image` (B, H, W, C) in
+    digital numbers, `index` (B,) the examples' global numbers, the target if there is one (`label`
+    (B,), `labels` (B, classes) or `mask` (B, H, W)), and in evaluation `valid` (B,), false for
+    padding.
     """
 
     def init(self, key: Array, batch: dict[str, Array]) -> dict[str, Any]:
@@ -34,9 +35,10 @@ class Objective(Protocol):
     ) -> tuple[Array, dict[str, Any]]:
         """Loss of one device's part of the batch and `{"batch_stats": new, "sums": {name: Mean}}`.
 
-        Runs in `shard_map` over `data`. The step takes the gradient of the *mean over the devices* of
-        this loss, so that a loss over n labelled pixels is `sum / pmean(n)`. The sums are this
-        device's. Random draws depend on the key and on each example's index, never on the device.
+        Runs in `shard_map` over `data`. The step takes the gradient of the *mean over the devices*
+        of this loss, so that a loss over n labelled pixels is `sum / pmean(n)`. The sums are this
+        device's. Views and masks are drawn from the key and each example's index, never from the
+        device.
         """
         ...
 

@@ -1,11 +1,11 @@
 """Large batches in the memory of a small one.
 
-The forward pass of a device's batch is mapped over micro-batches by a scan whose body is recomputed in
-the backward pass; the transpose of the scan then adds the gradients up. Only what the body returns is
-kept for all examples, and the loss is taken on all of it at once. So a loss that couples examples
-(NT-Xent) sees the whole batch, and the gradient is exactly that of the large batch. The one exception
-is batch norm, whose statistics are those of a micro-batch (over all devices); models with group norm
-and ViTs have none.
+The forward pass of a device's batch is mapped over micro-batches by a scan whose body is recomputed
+in the backward pass; the transpose of the scan then adds the gradients up. Only what the body
+returns is kept for all examples, and the loss is taken on all of it at once. So a loss that couples
+examples (NT-Xent) sees the whole batch, and the gradient is exactly that of the large batch. The one
+exception is batch norm, whose statistics are those of a micro-batch (over all devices); networks
+with group norm and ViTs have none.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ Forward = Callable[[Any, Any], tuple[Any, Any]]
 def accumulated(forward: Forward, parts: int) -> Forward:
     """`forward(batch_stats, batch) -> (batch_stats, outputs)` in `parts` micro-batches.
 
-    Leaves of `batch` and of the outputs have the examples first. Micro-batch i takes every `parts`-th
-    example from the i-th on, and so holds the same examples whatever the number of devices.
+    Leaves of `batch` and of the outputs have the examples first. Micro-batch i takes every
+    `parts`-th example from the i-th on, and so holds the same whatever the number of devices.
+
+    Raises:
+        UserError: the device's batch can't be cut into `parts` equal ones.
     """
     if parts == 1:
         return forward

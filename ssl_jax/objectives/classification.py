@@ -15,14 +15,16 @@ from ssl_jax import metrics
 from ssl_jax.augment import Augmentation, Normalisation
 from ssl_jax.metrics import Mean, PerExample
 from ssl_jax.objectives.accumulate import accumulated
-from ssl_jax.objectives.shared import deterministic_view, example_keys, part_of, train_mode
+from ssl_jax.objectives.shared import DROPOUT, deterministic_view, example_keys, part_of, train_mode
+
+_IDENTITY = Augmentation()
 
 
 @dataclass(frozen=True)
 class Classification:
     """A head on a backbone.
 
-    backbone: `(image (B, H, W, C), train) -> (B, D)`; head: `(features (B, D), train) -> (B, classes)`.
+    backbone, head: `(image (B, H, W, C), train) -> (B, D)`, `((B, D), train) -> (B, classes)`.
     frozen: the backbone runs in evaluation mode and gets no gradient. A batch may then hold its
         `features` (B, D), computed once, in place of `image`: the backbone is skipped, and `init`
         makes variables for the head alone.
@@ -34,8 +36,8 @@ class Classification:
     head: nn.Module
     normalise: Normalisation
     classes: tuple[str, ...]
-    views: Augmentation = Augmentation()
-    evaluation_views: Augmentation = Augmentation()
+    views: Augmentation = _IDENTITY
+    evaluation_views: Augmentation = _IDENTITY
     frozen: bool = True
     multi_label: bool = False
     label_smoothing: float = 0.0
@@ -68,7 +70,9 @@ class Classification:
 
         def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, Array]:
             current = {"params": variables["params"], "batch_stats": batch_stats}
-            rngs = {"dropout": jax.random.fold_in(key, part["index"][0])}
+            backbone_keys, head_keys = jax.vmap(jax.random.split, out_axes=1)(
+                example_keys(jax.random.fold_in(key, DROPOUT), part["index"])
+            )
             backbone, head = part_of(current, "backbone"), part_of(current, "head")
             if self.frozen or "features" in part:
                 view = part.get("features")
@@ -76,10 +80,9 @@ class Classification:
                     view = self.backbone.apply(backbone, self._views(part, key))
                 features, new = jax.lax.stop_gradient(view), backbone.get("batch_stats", {})
             else:
-                features, new = train_mode(
-                    self.backbone, backbone, self._views(part, key), rngs=rngs
-                )
-            logits, new_of_head = train_mode(self.head, head, features, rngs=rngs)
+                view = self._views(part, key)
+                features, new = train_mode(self.backbone, backbone, view, keys=backbone_keys)
+            logits, new_of_head = train_mode(self.head, head, features, keys=head_keys)
             changed = {"backbone": new, "head": new_of_head}
             return {name: changed[name] for name in batch_stats}, logits
 

@@ -1,20 +1,21 @@
-"""Masked autoencoder (He et al. 2022, https://arxiv.org/abs/2111.06377): fill in what is hidden of a tile."""
+"""Masked autoencoder (He et al. 2022, https://arxiv.org/abs/2111.06377): fill in hidden patches."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from einops import rearrange
 from jax import Array
 
 from ssl_jax.augment import Augmentation, Normalisation
 from ssl_jax.metrics import Mean
+from ssl_jax.models.patches import grid_of, patchify, unpatchify
 from ssl_jax.objectives.accumulate import accumulated
-from ssl_jax.objectives.shared import deterministic_view, example_keys, part_of, train_mode
+from ssl_jax.objectives.shared import DROPOUT, deterministic_view, example_keys, part_of, train_mode
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class MAE:
     """Reconstruct the hidden patches of a tile from the visible ones.
 
     model: `(image (B, H, W, C), noise (B, N), mask_ratio, train) -> prediction (B, N, p² C),
-        hidden (B, N)`, with `patch_size` p on its `backbone`. The patches of least noise stay visible.
+        hidden (B, N)`, with `patch_size` p on its `backbone`. Patches of least noise are visible.
     norm_pix_loss: each patch is to be predicted with its own mean and variance taken out.
     """
 
@@ -44,7 +45,7 @@ class MAE:
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Any]]:
         """Mean of this device's reconstruction errors."""
-        view_key, noise_key, dropout_key = jax.random.split(key, 3)
+        view_key, noise_key = jax.random.split(key)
 
         def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, Array]:
             keys = example_keys(view_key, part["index"])
@@ -56,7 +57,7 @@ class MAE:
                 image,
                 noise=self._noise(noise_key, part["index"], image),
                 mask_ratio=self.mask_ratio,
-                rngs={"dropout": jax.random.fold_in(dropout_key, part["index"][0])},
+                keys=example_keys(jax.random.fold_in(key, DROPOUT), part["index"]),
             )
             return batch_stats, self._error(image, prediction, hidden)
 
@@ -96,7 +97,13 @@ class MAE:
         filled = jnp.where(shown, prediction, patches)
         pictures = {"image": patches, "masked": masked, "reconstruction": filled}
         return {
-            name: jnp.clip(self.normalise.restore(self._unpatchify(x, image)), 0.0, 1.0)
+            name: jnp.clip(
+                self.normalise.restore(
+                    unpatchify(x, self._patch_size, grid_of(image, self._patch_size))
+                ),
+                0.0,
+                1.0,
+            )
             for name, x in pictures.items()
         }
 
@@ -114,7 +121,7 @@ class MAE:
 
     def _noise(self, key: Array, index: Array, image: Array) -> Array:
         """Uniform noise (B, N), each example's from its own index."""
-        patches = (image.shape[1] // self._patch_size) * (image.shape[2] // self._patch_size)
+        patches = math.prod(grid_of(image, self._patch_size))
         return jax.vmap(lambda k: jax.random.uniform(k, (patches,)))(example_keys(key, index))
 
     def _reconstruct(
@@ -130,15 +137,6 @@ class MAE:
             target = (target - mean) / jnp.sqrt(variance + 1e-6)
         errors = jnp.square(prediction.astype(jnp.float32) - target).mean(axis=-1)
         return (errors * hidden).sum(axis=-1) / hidden.sum(axis=-1)
-
-    def _unpatchify(self, patches: Array, image: Array) -> Array:
-        rows, p = image.shape[1] // self._patch_size, self._patch_size
-        return rearrange(patches, "b (h w) (p q c) -> b (h p) (w q) c", h=rows, p=p, q=p)
-
-
-def patchify(image: Array, patch_size: int) -> Array:
-    """(B, H, W, C) -> (B, N, p² C): patches by rows, within each pixels by rows, bands last."""
-    return rearrange(image, "b (h p) (w q) c -> b (h w) (p q c)", p=patch_size, q=patch_size)
 
 
 def _moments(patches: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Semantic segmentation: a class for every pixel, but for those without a label or of no interest."""
+"""Semantic segmentation: a class for every pixel that has a label of interest."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from ssl_jax import metrics
 from ssl_jax.augment import Normalisation, SegmentationAugmentation
 from ssl_jax.metrics import Mean
 from ssl_jax.objectives.accumulate import accumulated
-from ssl_jax.objectives.shared import example_keys, train_mode
+from ssl_jax.objectives.shared import DROPOUT, example_keys, train_mode
 
 
 def kept_classes(classes: tuple[str, ...], excluded: tuple[int, ...]) -> tuple[int, ...]:
     """The places in `classes` of those that are learned: the outputs of the network, in order."""
     return tuple(i for i in range(len(classes)) if i not in excluded)
+
+
+_IDENTITY = SegmentationAugmentation()
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Segmentation:
     model: nn.Module
     normalise: Normalisation
     classes: tuple[str, ...]
-    views: SegmentationAugmentation = SegmentationAugmentation()
+    views: SegmentationAugmentation = _IDENTITY
     excluded: tuple[int, ...] = ()
     ignore_label: int = 255
     auxiliary_weight: float = 0.4
@@ -50,11 +53,9 @@ class Segmentation:
         return kept_classes(self.classes, self.excluded)
 
     def init(self, key: Array, batch: dict[str, Array]) -> dict[str, Any]:
-        """Fresh variables, those of the auxiliary head included; only the shapes of `batch` matter."""
+        """Fresh variables, also of the auxiliary head; of `batch` only the shapes matter."""
         batch = {name: batch[name][:1] for name in ("image", "mask", "index")}
-        params_key, dropout_key = jax.random.split(key)
-        keys = {"params": params_key, "dropout": dropout_key}
-        variables = self.model.init(keys, self._views(batch, key)[0], train=True)
+        variables = self.model.init(key, self._views(batch, key)[0], train=True)
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
     def loss(
@@ -65,8 +66,8 @@ class Segmentation:
         def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, dict[str, Array]]:
             image, mask = self._views(part, key)
             current = {"params": variables["params"], "batch_stats": batch_stats}
-            rngs = {"dropout": jax.random.fold_in(key, part["index"][0])}
-            (logits, auxiliary), batch_stats = train_mode(self.model, current, image, rngs=rngs)
+            keys = example_keys(jax.random.fold_in(key, DROPOUT), part["index"])
+            (logits, auxiliary), batch_stats = train_mode(self.model, current, image, keys=keys)
             target, counted = self._targets(mask)
             hits = (jnp.argmax(logits, axis=-1) == target) & counted
             sums = {
@@ -117,7 +118,7 @@ class Segmentation:
         return figures
 
     def predict(self, variables: dict[str, Any], image: Array) -> Array:
-        """Labels (B, H, W) uint8, never an excluded one, of images (B, H, W, C) in digital numbers."""
+        """Labels (B, H, W) uint8, never an excluded one, of images in digital numbers."""
         output = jnp.argmax(self._logits(variables, image), axis=-1)
         return jnp.asarray(self.kept, jnp.uint8)[output]
 

@@ -11,6 +11,10 @@ from jax import Array
 from ssl_jax.augment import Augmentation, Normalisation
 
 
+# Folded into a step's key for what networks drop, so that it shares no draw with the views.
+DROPOUT = 1
+
+
 def example_keys(key: Array, index: Array) -> Array:
     """One key for each example from its global index (B,): the same on any number of devices."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)

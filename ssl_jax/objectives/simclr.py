@@ -1,4 +1,4 @@
-"""SimCLR (Chen et al. 2020, https://arxiv.org/abs/2002.05709): two views of a tile recognise each other."""
+"""SimCLR (Chen et al. 2020, https://arxiv.org/abs/2002.05709): two views find each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jax import Array
 from ssl_jax.augment import Augmentation, Normalisation
 from ssl_jax.metrics import Mean
 from ssl_jax.objectives.accumulate import accumulated
-from ssl_jax.objectives.shared import deterministic_view, example_keys, part_of, train_mode
+from ssl_jax.objectives.shared import DROPOUT, deterministic_view, example_keys, part_of, train_mode
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class SimCLR:
     """Contrast the views of each example with those of all others, on all devices.
 
     model: `(image (B, H, W, C), train) -> projection (B, D)`.
-    accumulate: micro-batches a device's batch is cut into; all examples stay each other's negatives.
+    accumulate: micro-batches a device's batch is cut into; all examples stay negatives.
     """
 
     model: nn.Module
@@ -39,11 +39,15 @@ class SimCLR:
     def loss(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Any]]:
-        """NT-Xent of this device's examples: the sum over the two views of the mean over examples."""
+        """NT-Xent of this device's examples: the mean over them of the sum over both views."""
 
         def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, Array]:
             current = {"params": variables["params"], "batch_stats": batch_stats}
-            projections, batch_stats = train_mode(self.model, current, self._views(part, key))
+            keys = example_keys(jax.random.fold_in(key, DROPOUT), part["index"])
+            keys = jax.vmap(jax.random.split, out_axes=1)(keys).reshape(-1)  # of both views
+            projections, batch_stats = train_mode(
+                self.model, current, self._views(part, key), keys=keys
+            )
             return batch_stats, _pairs(projections)
 
         batch_stats, projections = accumulated(forward, self.accumulate)(
@@ -77,7 +81,7 @@ class SimCLR:
         return self.model.backbone.apply(part_of(variables, "backbone"), view)
 
     def _views(self, batch: dict[str, Array], key: Array) -> Array:
-        """Both views of all examples in one batch (2 B, h, w, C), for a batch norm that sees both."""
+        """Both views of all examples as one batch (2 B, h, w, C): batch norm sees both."""
         image = self.normalise.unit(batch["image"])
         keys = jax.vmap(jax.random.split)(example_keys(key, batch["index"]))
         views = [jax.vmap(self.views)(keys[:, i], image) for i in (0, 1)]
@@ -99,12 +103,12 @@ def nt_xent(
 ) -> tuple[Array, Array, Array]:
     """Normalised temperature-scaled cross-entropy, with the examples of all devices as negatives.
 
-        l(i, j) = -log( exp(z_i·z_j / τ) / Σ_{k≠i} exp(z_i·z_k / τ) ),   (i, j) the views of an example
+        l(i, j) = -log( exp(z_i·z_j / τ) / Σ_{k≠i} exp(z_i·z_k / τ) ),  i and j views of one example
 
-    `projections` (B, 2, D) and `valid` (B,) are one device's; the gradient flows through the gather,
-    so each device also learns from the anchors of the others. Returns the losses (B, 2), whether the
-    partner is the nearest (B, 2), and the standard deviation of the directions over the whole batch,
-    relative to that of directions spread evenly over the sphere.
+    `projections` (B, 2, D) and `valid` (B,) are one device's; the gradient flows through the
+    gather, so each device also learns from the anchors of the others. Returns the losses (B, 2),
+    whether the partner is the nearest (B, 2), and the standard deviation of the directions over the
+    whole batch, relative to that of directions spread evenly over the sphere.
     """
     z = projections.astype(jnp.float32)
     z = z * jax.lax.rsqrt(jnp.maximum(jnp.sum(z * z, axis=-1, keepdims=True), 1e-12))

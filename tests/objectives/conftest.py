@@ -25,7 +25,7 @@ class Backbone(nn.Module):
     patch_size: int = PATCH
 
     @nn.compact
-    def __call__(self, image, train=False):
+    def __call__(self, image, train=False, keys=None):
         x = nn.Conv(6, (3, 3), strides=2)(image)
         if self.norm:
             x = nn.BatchNorm(use_running_average=not train, axis_name="data", momentum=0.9)(x)
@@ -36,7 +36,7 @@ class Head(nn.Module):
     features: int = CLASSES
 
     @nn.compact
-    def __call__(self, x, train=False):
+    def __call__(self, x, train=False, keys=None):
         return nn.Dense(self.features)(x)
 
 
@@ -46,7 +46,7 @@ class Autoencoder(nn.Module):
     backbone: nn.Module
 
     @nn.compact
-    def __call__(self, image, noise, mask_ratio, train=False):
+    def __call__(self, image, noise, mask_ratio, train=False, keys=None):
         p = self.backbone.patch_size
         patches = rearrange(image, "b (h p) (w q) c -> b (h w) (p q c)", p=p, q=p)
         keep = int(patches.shape[1] * (1 - mask_ratio))
@@ -62,7 +62,7 @@ class Segmenter(nn.Module):
     norm: bool = True
 
     @nn.compact
-    def __call__(self, image, train=False):
+    def __call__(self, image, train=False, keys=None):
         x = nn.Conv(6, (3, 3))(image)
         if self.norm:
             x = nn.BatchNorm(use_running_average=not train, axis_name="data", momentum=0.9)(x)

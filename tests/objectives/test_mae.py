@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax.objectives.mae import patchify
+from ssl_jax.models import patchify
 
 
 @pytest.mark.parametrize("norm_pix_loss", [True, False])
@@ -25,13 +25,6 @@ def test_loss_is_the_mean_over_hidden_patches_of_the_squared_error(lab, norm_pix
         losses.append(errors[hidden[i] == 1].mean())
     ours = objective._error(jnp.asarray(image, jnp.float32), prediction, hidden)
     np.testing.assert_allclose(ours, losses, rtol=1e-5)
-
-
-def test_pixels_of_a_patch_run_by_rows_with_bands_last():
-    image = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
-    patches = np.asarray(patchify(jnp.asarray(image), 2))
-    assert patches.shape == (2, 6, 12)
-    np.testing.assert_array_equal(patches[1, 4], image[1, 2:4, 2:4].reshape(-1))
 
 
 def test_noise_belongs_to_the_example(lab):

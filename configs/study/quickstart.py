@@ -1,0 +1,183 @@
+"""The paper's study in miniature: the same runs, tiny, on data that the project makes itself.
+
+`--config configs/study/quickstart.py:smallest` only shows that everything runs: its figures mean
+nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.study import paper
+from configs.transfer import nasc_mlp
+from ssl_jax.plan import Study
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Every size of the quickstart; crops and patches in pixels."""
+
+    tiles: str = "demo_tiles/small"  # for SimCLR and MAE
+    objects: str = "demo_objects/small"  # for the stand-in of ImageNet
+    scenes: str = "demo_scenes/small"  # for Table 1
+    aerial: str = "demo_aerial/small"  # for Table 2
+
+    resnet_width: int = 16  # channels of a ResNet-18's first stage
+    vit_dim: int = 96
+    vit_depth: int = 4
+    vit_heads: int = 3
+    patch: int = 8
+    decoder_dim: int = 64
+    decoder_depth: int = 1
+    projection: int = 64
+    head: int = 64
+    upernet: int = 32
+
+    crop: int = 48  # of tiles and objects; scenes are resized to it
+    aerial_crop: int = 64
+
+    batch: int = 64  # of pretraining
+    simclr_steps: int = 150
+    mae_steps: int = 300
+    supervised_steps: int = 150
+    scene_batch: int = 64
+    scene_steps: int = 300
+    aerial_batch: int = 8
+    aerial_steps: int = 100
+
+
+SETTINGS = {
+    "default": Sizes(),
+    "smallest": Sizes(
+        tiles="demo_tiles/tiny",
+        objects="demo_objects/tiny",
+        scenes="demo_scenes/tiny",
+        aerial="demo_aerial/tiny",
+        resnet_width=8,
+        vit_dim=24,
+        vit_depth=4,
+        decoder_dim=24,
+        projection=16,
+        head=16,
+        upernet=8,
+        crop=32,
+        aerial_crop=32,
+        batch=16,
+        simclr_steps=4,
+        mae_steps=4,
+        supervised_steps=4,
+        scene_batch=8,
+        scene_steps=20,
+        aerial_batch=8,
+        aerial_steps=3,
+    ),
+}
+
+
+def get_config(setting: str = "default") -> ConfigDict:
+    sizes = SETTINGS[setting]
+    config = paper.get_config()
+    config.seeds = (0,)
+    del config.imagenet
+    resnet = {"name": "resnet18", "width": sizes.resnet_width}
+    vit = {
+        "name": "vit_ti",
+        "dim": sizes.vit_dim,
+        "depth": sizes.vit_depth,
+        "heads": sizes.vit_heads,
+        "patch_size": sizes.patch,
+        "image_size": sizes.crop,
+    }
+
+    for simclr in (config.simclr_ben3, config.simclr_ben4):
+        _pretrain(simclr, resnet, sizes.tiles, sizes.crop, sizes.batch, sizes.simclr_steps)
+        simclr.model.projection.update(hidden=sizes.projection, out=sizes.projection)
+    _pretrain(config.mae, vit, sizes.tiles, sizes.crop, sizes.batch, sizes.mae_steps)
+    config.mae.model.decoder.update(dim=sizes.decoder_dim, depth=sizes.decoder_depth, heads=2)
+
+    # A few hundred steps on small batches: the rates of the paper's recipes are for other lengths.
+    config.simclr_ben3.optimizer = config.simclr_ben4.optimizer = _adamw(1e-3)
+    config.mae.optimizer = _adamw(1e-3)
+
+    _shorten(config.scenes, sizes.scenes, sizes.scene_batch, sizes.scene_steps)
+    config.scenes.model.head.hidden = (sizes.head,)
+    for views in config.scenes.augment.values():
+        views.size = sizes.crop
+
+    for aerial in (config.aerial_resnet50, config.aerial_vitb):
+        _shorten(aerial, sizes.aerial, sizes.aerial_batch, sizes.aerial_steps)
+        aerial.model.upernet.update(channels=sizes.upernet, auxiliary_channels=sizes.upernet)
+        aerial.augment.train.size = sizes.aerial_crop
+        aerial.optimizer = _adamw(1e-3)
+        aerial.schedule.warmup_steps = sizes.aerial_steps // 10
+    config.aerial_resnet50.model.backbone = resnet
+    config.aerial_vitb.model.backbone = vit
+
+    # The stand-in for ImageNet: a classifier of everyday objects, trained whole.
+    config.supervised = nasc_mlp.get_config()
+    _pretrain(
+        config.supervised, resnet, sizes.objects, sizes.crop, sizes.batch, sizes.supervised_steps
+    )
+    config.supervised.data.update(bands=paper.RGB, evaluation="validation")
+    config.supervised.model.head.hidden = ()
+    config.supervised.objective.frozen = False
+    config.supervised.augment.train.name = "finetune"
+    config.supervised.augment.evaluation.size = sizes.crop
+    config.supervised.optimizer = _adamw(1e-3)
+    return config
+
+
+def study(config: ConfigDict) -> Study:
+    """The paper's study, with everyday objects in the place of ImageNet."""
+    run = paper.pretraining("supervised_objects", config.supervised, config)
+    objects = paper.Backbone(
+        "resnet50_imagenet_rgb",
+        "ResNet50, everyday objects RGB",
+        config.supervised.model.backbone,
+        paper.RGB,
+        {"2:8": 92.85, "5:5": 93.64, "8:2": 94.05},
+        (run,),
+        note="A stand-in for ImageNet: a classifier of procedural pictures of everyday objects. "
+        "The paper's figures are those of ImageNet.",
+    )
+    resnet, vit = config.simclr_ben4.model.backbone, config.mae.model.backbone
+    note = (
+        f"In miniature: ResNet50 stands for a ResNet-18 of {resnet.width} channels, ViT-B for a "
+        f"ViT of {vit.depth} blocks of {vit.dim}, and BEN for {config.mae.data.name}, procedural "
+        "tiles. None was trained for more than minutes: the paper's figures stand beside these for "
+        "orientation and can't be compared with them one by one."
+    )
+    return paper.compose("The paper's study in miniature", config, objects, note)
+
+
+def _pretrain(
+    section: ConfigDict, backbone: dict[str, Any], data: str, crop: int, batch: int, steps: int
+) -> None:
+    _shorten(section, data, batch, steps)
+    section.data.train = "train"
+    section.model.backbone = backbone
+    section.augment.train.size = crop
+    section.schedule.warmup_steps = steps // 10
+
+
+def _shorten(section: ConfigDict, data: str, batch: int, steps: int) -> None:
+    section.data.update(name=data, threads=2)
+    section.batch_size = batch
+    section.epochs, section.steps = 0.0, steps
+    section.schedule.warmup_epochs = 0.0
+    section.every.update(log=max(1, steps // 50), save=0, evaluate=0)
+
+
+def _adamw(learning_rate: float) -> ConfigDict:
+    return ConfigDict(
+        {
+            "name": "adamw",
+            "learning_rate": learning_rate,
+            "reference_batch": 0,
+            "weight_decay": 0.05,
+            "b1": 0.9,
+            "b2": 0.95,
+            "layer_decay": 1.0,
+        }
+    )

@@ -1,0 +1,229 @@
+"""A study as data: named runs, what each needs first, and the tables that their figures fill.
+
+A study's workdir holds one folder a run, under the run's name. How far a run has come is read from
+there, so that any run can be done by any node that sees the folder.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import UserError
+
+__all__ = ["Cell", "Contrast", "Row", "Run", "State", "Study", "Table", "select", "states"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a study.
+
+    Attributes:
+        name: also its folder below the study's workdir, such as `scenes/mae_vitb_ben4/2-8/seed0`.
+        config: as `ssl_jax.train` takes it.
+        needs: runs that must be done first; the backbone it starts from is that of the first.
+        awaits: what the user has to bring before it can start, as a sentence; empty for nothing.
+    """
+
+    name: str
+    config: ConfigDict
+    needs: tuple[str, ...] = ()
+    awaits: str = ""
+
+    def config_in(self, workdir: Path) -> ConfigDict:
+        """Its config, with the backbone to start from found below the study's `workdir`."""
+        config = ConfigDict(self.config.to_dict())
+        if self.needs:
+            config.pretrained = str(workdir / self.needs[0])
+        return config
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure of a table: the mean of one metric over runs that differ in their seed.
+
+    Attributes:
+        runs: their names.
+        metric: its name in the runs' `results.json`, a fraction.
+        published: the paper's figure, in percent.
+    """
+
+    runs: tuple[str, ...]
+    metric: str
+    published: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        title: what was tried.
+        cells: one a column.
+        note: what a reader must know of it, printed under the table.
+        baseline: nothing was learned before the transfer.
+    """
+
+    title: str
+    cells: tuple[Cell, ...]
+    note: str = ""
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A question put to a table: `row` less the row `against`, column by column.
+
+    Attributes:
+        what: the answer's subject, such as `pretraining by SimCLR`.
+        row: title of the row that has it.
+        against: title of the row that lacks it.
+        headline: whether the report opens with it.
+    """
+
+    what: str
+    row: str
+    against: str
+    headline: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report.
+
+    Attributes:
+        name: a word for files.
+        title: as it is printed above.
+        subject: the task, as a sentence begins with it.
+        columns: headings, one for each of a row's cells.
+        metrics: what each column measures, in words.
+        rows: what was tried.
+        contrasts: what the table is to answer.
+        note: what the paper says of it beyond the figures.
+    """
+
+    name: str
+    title: str
+    subject: str
+    columns: tuple[str, ...]
+    metrics: tuple[str, ...]
+    rows: tuple[Row, ...]
+    contrasts: tuple[Contrast, ...] = ()
+    note: str = ""
+
+    def row(self, title: str) -> Row:
+        """The row of that title."""
+        return next(row for row in self.rows if row.title == title)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs in the order they are to be tried, the tables they fill, and a note on all of it."""
+
+    title: str
+    runs: tuple[Run, ...]
+    tables: tuple[Table, ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        earlier: set[str] = set()
+        for run in self.runs:
+            late = [name for name in run.needs if name not in earlier]
+            if run.name in earlier or late:
+                raise UserError(
+                    f"study: run {run.name} "
+                    + (f"needs {late[0]}, which does not come before it" if late else "comes twice")
+                )
+            earlier.add(run.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The study as `study.json` holds it: runs without configs, which stand in their folders."""
+        runs = [{"name": r.name, "needs": list(r.needs), "awaits": r.awaits} for r in self.runs]
+        tables = [dataclasses.asdict(table) for table in self.tables]
+        return {"title": self.title, "runs": runs, "tables": tables, "note": self.note}
+
+    @classmethod
+    def from_dict(cls, study: Mapping[str, Any]) -> "Study":
+        """The study that `to_dict` wrote, its runs with empty configs."""
+        runs = (Run(r["name"], ConfigDict(), tuple(r["needs"]), r["awaits"]) for r in study["runs"])
+        tables = tuple(_table(table) for table in study["tables"])
+        return cls(study["title"], tuple(runs), tables, study["note"])
+
+
+def _table(table: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        Row(
+            **{**row, "cells": tuple(Cell(**{**c, "runs": tuple(c["runs"])}) for c in row["cells"])}
+        )
+        for row in table["rows"]
+    )
+    lists = {name: tuple(table[name]) for name in ("columns", "metrics")}
+    contrasts = tuple(Contrast(**contrast) for contrast in table["contrasts"])
+    return Table(**{**table, **lists, "rows": rows, "contrasts": contrasts})
+
+
+def select(runs: Sequence[Run], pattern: str) -> tuple[Run, ...]:
+    """The runs that a pattern names: a whole name, the folders a name begins with, or with `*`.
+
+    Raises:
+        UserError: there are none.
+    """
+    folder = pattern.rstrip("/")
+    chosen = tuple(
+        run
+        for run in runs
+        if run.name == folder or run.name.startswith(folder + "/") or fnmatchcase(run.name, pattern)
+    )
+    if not chosen:
+        raise UserError(
+            f"--only {pattern}: the study has no such run; expected a name that --list shows, the "
+            "folders it begins with, or a pattern with *"
+        )
+    return chosen
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run has come.
+
+    Attributes:
+        word: `done`, `failed`, `blocked`, `needs weights`, `waiting` or `part-way`.
+        detail: the error, the run that is missing, the step, or what the user is asked to bring.
+    """
+
+    word: str
+    detail: str = ""
+
+
+def states(runs: Iterable[Run], workdir: Path) -> dict[str, State]:
+    """The state of each run, as its folder tells; `runs` come after those they need."""
+    known: dict[str, State] = {}
+    for run in runs:
+        known[run.name] = _own_state(run, workdir / run.name) or next(
+            (
+                State("blocked", f"by {name}")
+                for name in run.needs
+                if known[name].word in ("failed", "blocked", "needs weights")
+            ),
+            State("waiting", f"for {run.needs[0]}")
+            if any(known[name].word != "done" for name in run.needs)
+            else State("waiting"),
+        )
+    return known
+
+
+def _own_state(run: Run, folder: Path) -> State | None:
+    """What the run's own folder says of it; None where only those it needs can tell."""
+    if (folder / "results.json").exists():
+        return State("done")
+    if run.awaits:
+        return State("needs weights", run.awaits)
+    failure = folder / "failure.txt"
+    if failure.exists():
+        return State("failed", (failure.read_text().splitlines() or [""])[0])
+    steps = [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
+    return State("part-way", f"at step {max(steps)}") if steps else None

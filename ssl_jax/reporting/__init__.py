@@ -1,0 +1,1 @@
+"""From the folders of a study's runs to tables, figures and pages."""

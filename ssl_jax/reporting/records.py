@@ -1,0 +1,69 @@
+"""What a study's runs have written, as the report reads it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipelines.errors import UserError
+from ssl_jax import workdir
+from ssl_jax.logs import read_records
+from ssl_jax.plan import Study
+
+__all__ = ["Records", "read_study"]
+
+
+@dataclass(frozen=True)
+class Records:
+    """A study and what there is of its runs' results; nothing else is known to the report.
+
+    Attributes:
+        folder: the study's workdir.
+        study: from its `study.json`.
+    """
+
+    folder: Path
+    study: Study
+
+    @cached_property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """`results.json` of each run that is done, in the study's order."""
+        found = {run.name: workdir.results(self.folder / run.name) for run in self.study.runs}
+        return {name: results for name, results in found.items() if results is not None}
+
+    def of(self, objective: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Names and results of the runs that are done and had this objective."""
+        return ((n, r) for n, r in self.results.items() if r["objective"] == objective)
+
+    def samples(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a run's `samples.npz`; empty if it has none."""
+        path = self.folder / name / "samples.npz"
+        if not path.exists():
+            return {}
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def losses(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and training losses of a run, done or not."""
+        records = read_records(self.folder / name / "metrics.jsonl")
+        train = [record for record in records if record["phase"] == "train"]
+        return tuple(np.array([record[key] for record in train]) for key in ("step", "loss"))
+
+
+def read_study(folder: Path) -> Records:
+    """The records of the study in `folder`.
+
+    Raises:
+        UserError: there is no study.
+    """
+    path = folder / "study.json"
+    if not path.exists():
+        raise UserError(
+            f"workdir {folder}: holds no study.json; expected the --workdir of "
+            "`python -m ssl_jax.study`"
+        )
+    return Records(folder, Study.from_dict(json.loads(path.read_text())))

@@ -1,0 +1,288 @@
+"""The study's figures: means over seeds, differences between rows, and what they say in words."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ssl_jax.plan import Cell, Contrast, Row, Table
+from ssl_jax.reporting.records import Records
+
+__all__ = [
+    "MISSING",
+    "Figure",
+    "Grid",
+    "answer",
+    "cost_grid",
+    "difference",
+    "difference_grid",
+    "figure",
+    "is_other_data",
+    "result_grid",
+    "to_dict",
+]
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over seeds, in percent or in points.
+
+    Attributes:
+        mean: the mean.
+        std: the standard deviation over the seeds (n - 1 in the denominator); NaN for one seed.
+        seeds: how many there are.
+    """
+
+    mean: float
+    std: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f}" + ("" if math.isnan(self.std) else f" ± {self.std:.1f}")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text, ready to be set in Markdown, HTML or at the terminal.
+
+    Attributes:
+        title: what it shows.
+        header: a heading for each column; the first names the rows.
+        rows: a text for each column.
+        groups: by row, whether it belongs to the baselines and is set apart.
+        best: by row and column, whether the text is the best of its column.
+        notes: what stands below.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    groups: tuple[bool, ...] = ()
+    best: frozenset[tuple[int, int]] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def figure(records: Records, cell: Cell) -> Figure | None:
+    """A cell's figure in percent, over those of its runs that are done; None if none is."""
+    found = [records.results[name] for name in cell.runs if name in records.results]
+    values = [100 * results["metrics"][cell.metric] for results in found]
+    return _summary(values)
+
+
+def difference(records: Records, cell: Cell, against: Cell) -> Figure | None:
+    """`cell` less `against` in points, seed by seed where both are done."""
+    pairs = [
+        [records.results[name]["metrics"] for name in pair]
+        for pair in zip(cell.runs, against.runs, strict=True)
+        if all(name in records.results for name in pair)
+    ]
+    return _summary([100 * (a[cell.metric] - b[against.metric]) for a, b in pairs])
+
+
+def _summary(values: Sequence[float]) -> Figure | None:
+    if not values:
+        return None
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return Figure(float(np.mean(values)), std, len(values))
+
+
+def is_other_data(records: Records, table: Table) -> bool:
+    """Whether any of the table's runs was done on embedded data instead of the paper's."""
+    names = (name for row in table.rows for cell in row.cells for name in cell.runs)
+    return any(
+        records.results[name]["data"]["embedded"] for name in names if name in records.results
+    )
+
+
+def result_grid(records: Records, table: Table) -> Grid:
+    """The table with the paper's figures, where it gives any, beside ours."""
+    given = [
+        column
+        for column in range(len(table.columns))
+        if any(row.cells[column].published is not None for row in table.rows)
+    ]
+    other = "†" if is_other_data(records, table) else ""
+    header = ("", *table.columns, *(f"paper {table.columns[column]}{other}" for column in given))
+    figures = [[figure(records, cell) for cell in row.cells] for row in table.rows]
+    marks = {row.note: "*" * (i + 1) for i, row in enumerate(r for r in table.rows if r.note)}
+    rows = tuple(
+        (
+            row.title + (" " + marks[row.note] if row.note else ""),
+            *(MISSING if value is None else str(value) for value in values),
+            *(_published(row, column) for column in given),
+        )
+        for row, values in zip(table.rows, figures, strict=True)
+    )
+    best = frozenset(
+        (max(have, key=lambda i: figures[i][column].mean), column + 1)
+        for column in range(len(table.columns))
+        if len(have := [i for i in range(len(rows)) if figures[i][column] is not None]) > 1
+    )
+    notes = [table.note, _where(records, table), _seeds(records, table)]
+    if other and given:
+        notes.append("† The paper's figures, which are of other data than ours.")
+    notes += [f"{mark} {note}" for note, mark in marks.items()]
+    return Grid(
+        table.title,
+        header,
+        rows,
+        tuple(row.baseline for row in table.rows),
+        best,
+        tuple(note for note in notes if note),
+    )
+
+
+def _published(row: Row, column: int) -> str:
+    published = row.cells[column].published
+    return MISSING if published is None else f"{published:.2f}"
+
+
+def _where(records: Records, table: Table) -> str:
+    """Which data and how many examples the figures stand for."""
+    parts = []
+    for column, title in enumerate(table.columns):
+        names = [name for row in table.rows for name in row.cells[column].runs]
+        data = [records.results[name]["data"] for name in names if name in records.results]
+        if data:
+            one = data[0]
+            counts = f"{one['train']:,} to train, {one['evaluation']:,} to test"
+            parts.append((one["name"], title, counts))
+    if not parts:
+        return ""
+    if len({counts for *_, counts in parts}) == 1:
+        return f"Measured on {parts[0][0]}: {parts[0][2]}."
+    return f"Measured on {parts[0][0]}: " + "; ".join(f"{t} {c}" for _, t, c in parts) + "."
+
+
+def _seeds(records: Records, table: Table) -> str:
+    seeds = {len(cell.runs) for row in table.rows for cell in row.cells}
+    if seeds == {1}:
+        return "One seed: a difference of a point or two may be chance."
+    return f"Mean ± standard deviation over {max(seeds)} seeds."
+
+
+def difference_grid(records: Records, table: Table) -> Grid:
+    """The table's contrasts, in points."""
+    rows = []
+    for contrast in table.contrasts:
+        values = _differences(records, table, contrast)
+        rows.append(
+            (
+                contrast.what[0].upper() + contrast.what[1:],
+                *(MISSING if value is None else _signed(value) for value in values),
+                f"{contrast.row} less {contrast.against}",
+            )
+        )
+    return Grid(
+        f"{table.subject}: what it adds, in points", ("", *table.columns, "which is"), tuple(rows)
+    )
+
+
+def _differences(records: Records, table: Table, contrast: Contrast) -> list[Figure | None]:
+    cells = zip(table.row(contrast.row).cells, table.row(contrast.against).cells, strict=True)
+    return [difference(records, cell, against) for cell, against in cells]
+
+
+def _signed(value: Figure) -> str:
+    return ("+" if value.mean >= 0 else "−") + str(value).lstrip("-")
+
+
+def answer(records: Records, table: Table) -> str:
+    """What the table says, as one sentence made of its headline contrasts."""
+    clauses = []
+    for contrast in table.contrasts:
+        values = _differences(records, table, contrast)
+        known = [(i, value) for i, value in enumerate(values) if value is not None]
+        if contrast.headline and known:
+            said = ", ".join(
+                f"{_signed(value)} {'point' if abs(value.mean) == 1 else 'points'} of "
+                f"{table.metrics[i]}" + _at(table, i)
+                if n == 0 or table.metrics[i] != table.metrics[known[n - 1][0]]
+                else f"{_signed(value)}{_at(table, i)}"
+                for n, (i, value) in enumerate(known)
+            )
+            clauses.append(f"{contrast.what} {_verdict(known)} ({said})")
+    return f"{table.subject}: " + "; ".join(clauses) + "." if clauses else ""
+
+
+def _at(table: Table, column: int) -> str:
+    return f" at {table.columns[column]}" if len(set(table.metrics)) < len(table.metrics) else ""
+
+
+def _verdict(known: Sequence[tuple[int, Figure]]) -> str:
+    """`helps` and its like; a difference counts if it is larger than the spread over the seeds."""
+    clear = [v.mean for _, v in known if abs(v.mean) > (0 if math.isnan(v.std) else v.std)]
+    if clear and len(clear) == len(known) and all(value > 0 for value in clear):
+        return "helps"
+    if clear and len(clear) == len(known) and all(value < 0 for value in clear):
+        return "hurts"
+    return "makes no clear difference"
+
+
+def cost_grid(records: Records) -> Grid:
+    """What each run took."""
+    rows = []
+    for name, results in records.results.items():
+        cost = results["cost"]
+        rows.append(
+            (
+                name,
+                f"{results['steps']:,}",
+                f"{cost['seconds']:,.1f}",
+                f"{cost['examples_per_second']:,.0f}",
+                f"{100 * cost['waiting_fraction']:.1f} %",
+                f"{cost['parameters'] / 1e6:.2f} M",
+                f"{cost['peak_rss_bytes'] / 2**30:.1f} GiB",
+                f"{cost['devices']} × {cost['device_kind']}",
+            )
+        )
+    total = sum(results["cost"]["seconds"] for results in records.results.values())
+    header = ("run", "steps", "seconds", "examples/s", "waiting for data", "parameters",
+              "peak memory", "devices")  # fmt: skip
+    notes = (
+        f"{len(rows)} of {len(records.study.runs)} runs, {total:,.0f} seconds together. With a "
+        "frozen backbone the examples are features that were computed once.",
+    )
+    return Grid("What it cost", header, tuple(rows), notes=notes)
+
+
+def to_dict(records: Records) -> dict[str, Any]:
+    """The study's `results.json`: figures in percent, differences in points."""
+
+    def numbers(value: Figure | None) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        std = None if math.isnan(value.std) else value.std
+        return {"mean": value.mean, "std": std, "seeds": value.seeds}
+
+    tables = {}
+    for table in records.study.tables:
+        rows = {
+            row.title: {
+                column: {"ours": numbers(figure(records, cell)), "paper": cell.published}
+                for column, cell in zip(table.columns, row.cells, strict=True)
+            }
+            for row in table.rows
+        }
+        differences = {
+            contrast.what: {
+                column: numbers(value)
+                for column, value in zip(
+                    table.columns, _differences(records, table, contrast), strict=True
+                )
+            }
+            for contrast in table.contrasts
+        }
+        tables[table.name] = {
+            "title": table.title,
+            "other_data": is_other_data(records, table),
+            "rows": rows,
+            "differences": differences,
+            "answer": answer(records, table),
+        }
+    runs = {name: results["metrics"] for name, results in records.results.items()}
+    return {"title": records.study.title, "tables": tables, "runs": runs}

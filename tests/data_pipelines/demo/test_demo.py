@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from data_pipelines.demo import aerial, objects, scenes, tiles
+from data_pipelines.demo.geometry import fractal, meander, smoothstep
+from data_pipelines.demo.landcover import SCENES
+from data_pipelines.demo.spectra import Cover, Land, reflectance
+from data_pipelines.demo.town import CLASSES, IGNORE_LABEL
+from data_pipelines.source import open_dataset
+
+
+def test_a_tile_is_a_function_of_its_seed_alone():
+    first = tiles.tile((0, 0, 5), 32)
+    tiles.tile((0, 0, 6), 32)
+    np.testing.assert_array_equal(first, tiles.tile((0, 0, 5), 32))
+    assert (first != tiles.tile((1, 0, 5), 32)).any()
+
+
+def test_more_examples_leave_the_first_as_they_were(data_dir, tmp_path):
+    config = tiles.DemoTilesConfig(name="few", train=3, validation=1, image_size=32)
+    few = tiles.DemoTiles(config=config, data_dir=tmp_path)
+    wanted = {example["image"].tobytes() for _, example in few._generate_examples(0, 3)}
+    source = open_dataset("demo_tiles/tiny", data_dir).source("train")
+    assert wanted <= {source[i]["image"].tobytes() for i in range(len(source))}
+
+
+def test_splits_and_datasets_share_no_example(data_dir):
+    source = open_dataset("demo_tiles/tiny", data_dir).source("all")
+    assert len({source[i]["image"].tobytes() for i in range(len(source))}) == len(source)
+
+
+@pytest.mark.parametrize("name", ["demo_scenes/tiny", "demo_objects/tiny"])
+def test_labels_are_balanced(data_dir, name):
+    source = open_dataset(name, data_dir).source("all")
+    counts = np.bincount([source[i]["label"] for i in range(len(source))])
+    assert len(counts) == 10
+    assert counts.min() == counts.max()
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_every_scene_is_plausible_at_any_size(name):
+    for size in (32, 64):
+        scene = scenes.scene((0, 2, 0), name, size)
+        assert scene.shape == (size, size, 4)
+        assert scene.dtype == np.uint16
+        assert 0 < scene.mean() < 15_000
+        assert scene.std() > 0
+
+
+def test_masks_hold_the_classes_of_potsdam(data_dir):
+    source = open_dataset("demo_aerial/tiny", data_dir).source("all")
+    masks = np.concatenate([source[i]["mask"].reshape(-1) for i in range(len(source))])
+    counts = np.bincount(masks, minlength=256)
+    assert (counts[: len(CLASSES) - 1] > 0).all()
+    assert counts[len(CLASSES) : IGNORE_LABEL].sum() == 0
+
+
+def test_vegetation_is_bright_and_water_dark_in_the_near_infrared():
+    def seen(cover):
+        return reflectance(np.random.default_rng(0), Land.plain(16, cover)).mean((0, 1))
+
+    for plant in (Cover.CROP, Cover.GRASS, Cover.BROADLEAF, Cover.CONIFER):
+        assert seen(plant)[3] > 2.5 * seen(plant)[0]
+    for water in (Cover.DEEP_WATER, Cover.SHALLOW_WATER, Cover.BLACK_WATER):
+        assert seen(water)[3] < 0.15
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Cover.BLACK_WATER, Cover.CONIFER),
+        (Cover.YOUNG_CROP, Cover.SOIL),
+        (Cover.TURF, Cover.GRASS),
+        (Cover.GREEN_ROOF, Cover.BROADLEAF),
+    ],
+)
+def test_some_covers_differ_in_the_near_infrared_only(one, other):
+    differences = []
+    for seed in range(20):
+        seen = [reflectance(np.random.default_rng(seed), Land.plain(16, c)) for c in (one, other)]
+        differences.append(np.abs(seen[0].mean((0, 1)) - seen[1].mean((0, 1))))
+    red, green, blue, nir = np.mean(differences, 0)
+    assert nir > 0.08
+    assert max(red, green, blue) < 0.01
+
+
+def test_statistics_of_the_demo_sensors_are_those_of_their_pictures():
+    names, kinds = list(SCENES), list(objects.OBJECTS)
+    drawn = {
+        "demo_tiles/tiny": [tiles.tile((0, 0, i), 60) for i in range(300)],
+        "demo_scenes/tiny": [scenes.scene((0, 2, i), names[i % 10], 64) for i in range(200)],
+        "demo_aerial/tiny": [aerial.tile((0, 3, 0, i), 96)[0] for i in range(30)],
+        "demo_objects/tiny": [objects.picture((0, 4, 0, i), kinds[i % 10], 64) for i in range(150)],
+    }
+    from data_pipelines import bands
+
+    sensors = (bands.DEMO_TILES, bands.DEMO_SCENES, bands.DEMO_AERIAL, bands.DEMO_OBJECTS)
+    for pictures, sensor in zip(drawn.values(), sensors, strict=True):
+        pixels = np.stack(pictures).reshape(-1, len(sensor.bands)).astype(float)
+        np.testing.assert_allclose(pixels.mean(0), [b.mean for b in sensor.bands], rtol=0.2)
+        np.testing.assert_allclose(pixels.std(0), [b.std for b in sensor.bands], rtol=0.2)
+
+
+def test_fractals_are_standardised_and_smoother_when_told_to_be():
+    rough, smooth = (fractal(np.random.default_rng(0), 64, r) for r in (1.0, 3.0))
+    for field in (rough, smooth):
+        assert field.dtype == np.float32
+        assert abs(field.mean()) < 1e-5
+        assert field.std() == pytest.approx(1, abs=1e-3)
+    assert np.abs(np.diff(smooth)).mean() < 0.5 * np.abs(np.diff(rough)).mean()
+
+
+def test_a_meander_is_a_continuous_line():
+    along = np.tile(np.linspace(-32, 32, 64, dtype=np.float32), (64, 1))
+    line = meander(np.random.default_rng(0), along, 5, 1)
+    assert np.abs(np.diff(line[0])).max() < 8
+    assert smoothstep(np.array([-1.0, 0.5, 2.0]), 0, 1).tolist() == [0, 0.5, 1]

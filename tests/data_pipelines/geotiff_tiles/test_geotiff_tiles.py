@@ -1,0 +1,140 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+from data_pipelines.build import build
+from data_pipelines.errors import UserError
+from data_pipelines.source import open_dataset
+
+REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
+BANDS = ("B04", "B03", "B02", "B08")
+
+
+def write(path, pixels, nodata=None, origin=(500_000, 5_000_000)):
+    """Write pixels (bands, h, w) as a GeoTIFF of 10 m."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "driver": "GTiff",
+        "count": pixels.shape[0],
+        "height": pixels.shape[1],
+        "width": pixels.shape[2],
+        "dtype": pixels.dtype,
+        "crs": "EPSG:32633",
+        "transform": from_origin(*origin, 10, 10),
+        "nodata": nodata,
+    }
+    with rasterio.open(path, "w", **profile) as image:
+        image.write(pixels)
+
+
+def random_pixels(seed, shape, dtype):
+    return np.random.default_rng(seed).integers(1, np.iinfo(dtype).max, shape).astype(dtype)
+
+
+def stored(data_dir, config, split="all"):
+    source = open_dataset(f"geotiff_tiles/{config}", data_dir).source(split)
+    return [source[i]["image"] for i in range(len(source))]
+
+
+def test_images_of_all_bands_are_cut_into_whole_tiles(tmp_path):
+    pixels = random_pixels(0, (4, 250, 380), np.uint8)
+    write(tmp_path / "files" / "deeper" / "a.tif", pixels)
+    build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "files")
+    found = {tile.tobytes() for tile in stored(tmp_path, "naip")}
+    image = pixels.transpose(1, 2, 0)
+    expected = [
+        image[row : row + 120, column : column + 120]
+        for row in (0, 120)
+        for column in (0, 120, 240)
+    ]
+    assert found == {tile.tobytes() for tile in expected}
+
+
+def test_patches_of_one_band_a_file_are_put_together(tmp_path):
+    patches = {f"S2A_MSIL2A_20170617T11332{i}_4_{i}": i for i in range(3)}
+    for name, seed in patches.items():
+        for band in (*BANDS, "B8A"):
+            pixels = random_pixels((seed, ord(band[-1])), (1, 120, 120), np.uint16)
+            write(tmp_path / "files" / name / f"{name}_{band}.tif", pixels)
+    build("geotiff_tiles/bigearthnet", tmp_path, manual_dir=tmp_path / "files")
+    found = {tile.tobytes() for tile in stored(tmp_path, "bigearthnet")}
+    for seed in patches.values():
+        bands = [random_pixels((seed, ord(b[-1])), (120, 120), np.uint16) for b in BANDS]
+        assert np.stack(bands, axis=-1).tobytes() in found
+    assert len(found) == 3
+
+
+def test_tiles_without_data_are_dropped(tmp_path):
+    pixels = random_pixels(0, (4, 120, 360), np.uint8)
+    pixels[:, :, 120:240] = 0
+    pixels[:, :, 240:250] = 0
+    write(tmp_path / "files" / "a.tif", pixels, nodata=0)
+    build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "files")
+    assert len(stored(tmp_path, "naip")) == 2
+
+
+def test_other_dates_of_a_place_stay_on_its_side_of_the_cut(tmp_path):
+    places = np.arange(1, 26, dtype=np.uint8).reshape(1, 5, 5).repeat(4, axis=0)
+    pixels = np.kron(places, np.ones((1, 120, 120), np.uint8))
+    for date, shift in enumerate((0.0, 1.5, -2.0)):
+        write(tmp_path / "files" / f"{date}.tif", pixels, origin=(600_000 + shift, 6_000_000))
+    build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "files")
+    train, validation = (
+        [int(tile[0, 0, 0]) for tile in stored(tmp_path, "naip", split)]
+        for split in ("train", "validation")
+    )
+    assert len(train) + len(validation) == 75
+    assert validation
+    assert not set(train) & set(validation)
+
+
+@pytest.mark.parametrize(
+    ("config", "files", "message"),
+    [
+        ("naip", {}, "files: is no folder with files in it"),
+        ("naip", {"a.jpg": None}, r"no file matches \*\*/\*.tif; it holds a.jpg"),
+        ("naip", {"a.tif": None}, "a.tif: can't be read as GeoTIFF"),
+        ("naip", {"a.tif": (3, 120, 120, np.uint8)}, "a.tif: has 3 bands; expected 4"),
+        ("naip", {"a.tif": (4, 120, 120, np.uint16)}, "pixels are uint16; expected uint8"),
+        ("naip", {"a.tif": (4, 100, 300, np.uint8)}, "smaller than a tile of 120 × 120"),
+        ("bigearthnet", {"p_B04.tif": (1, 120, 120, np.uint16)}, "lacks p_B03.tif, p_B02.tif"),
+        (
+            "bigearthnet",
+            {f"p_{b}.tif": (1, 120 if b != "B02" else 60, 120, np.uint16) for b in BANDS},
+            "p_B02.tif: has 60 × 120 pixels; expected 120 × 120",
+        ),
+    ],
+)
+def test_bad_files_are_named_and_nothing_is_left(tmp_path, config, files, message):
+    (tmp_path / "files").mkdir()
+    for name, shape in files.items():
+        if shape is None:
+            (tmp_path / "files" / name).write_text("no image")
+        else:
+            write(tmp_path / "files" / name, np.ones(shape[:3], shape[3]))
+    with pytest.raises(UserError, match=message) as mistake:
+        build(f"geotiff_tiles/{config}", tmp_path / "data", manual_dir=tmp_path / "files")
+    assert "\n" not in str(mistake.value)
+    assert not list((tmp_path / "data").rglob("*array_record*"))
+
+
+def test_a_folder_of_empty_tiles_is_refused(tmp_path):
+    write(tmp_path / "files" / "a.tif", np.zeros((4, 120, 120), np.uint8), nodata=0)
+    with pytest.raises(UserError, match="every tile has more than 10% pixels without data"):
+        build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "files")
+
+
+@pytest.mark.skipif(not REALDATA, reason="SSL_JAX_REALDATA is not set")
+def test_real_naip_tiles_are_those_rasterio_reads(tmp_path):
+    folder = Path(REALDATA, "naip_rgbn")
+    build("geotiff_tiles/naip", tmp_path, manual_dir=folder)
+    found = {tile.tobytes() for tile in stored(tmp_path, "naip")}
+    first = min(folder.glob("*.tif"))
+    with rasterio.open(first) as image:
+        pixels = image.read().transpose(1, 2, 0)
+    assert pixels[120:240, 240:360].tobytes() in found
+    assert len(found) == 8 * 6 * 7
