@@ -1,7 +1,7 @@
 """Self-supervised learning for satellite images in JAX.
 
-`ssl_jax.load(path)` restores a trained network as a function of images; everything else is behind the
-doors: `python -m ssl_jax.train`, `evaluate`, `study`, `report`.
+`ssl_jax.load(path)` restores a trained network as a function of images; everything else is behind
+the doors: `python -m ssl_jax.train`, `evaluate`, `study`, `report`.
 """
 
 from pathlib import Path

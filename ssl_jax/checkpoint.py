@@ -1,7 +1,7 @@
 """Orbax bundles: `checkpoints/<step>/{state, data, card}`, saved asynchronously and atomically.
 
-`state` is the pytree of the TrainState, `data` and `card` are JSON. Nothing is pickled; a bundle can
-be read by plain `orbax.checkpoint.v1` without this package.
+`state` is the pytree of the TrainState, `data` and `card` are JSON. Nothing is pickled; a bundle
+can be read by plain `orbax.checkpoint.v1` without this package.
 """
 
 from pathlib import Path
@@ -128,7 +128,7 @@ def load_state(path: Path, abstract: TrainState, mesh: Mesh) -> TrainState:
 
 
 def load_variables(path: Path) -> dict[str, Any]:
-    """`params` and `batch_stats` of a bundle as NumPy arrays on the host, without optimizer state."""
+    """`params` and `batch_stats` of a bundle as NumPy arrays, without the optimizer's state."""
     bundle = newest(path).resolve()
     with _context():
         metadata = ocp.checkpointables_metadata(bundle).metadata["state"]
@@ -144,9 +144,7 @@ def load_variables(path: Path) -> dict[str, Any]:
 
 def _replicated(tree: Any, mesh: Mesh) -> Any:
     sharding = NamedSharding(mesh, REPLICATED)
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
-    )
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 def _host_array(leaf: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Make a checkpoint of weights from elsewhere: `python -m ssl_jax.convert import FILE --as resnet50`.
+"""Make a checkpoint of foreign weights: `python -m ssl_jax.convert import FILE --as resnet50`.
 
-From the torchvision (and timm) layout of a ResNet with its ImageNet classifier, as safetensors. Every
-tensor is accounted for: none is dropped, none left at random.
+From the torchvision (and timm) layout of a ResNet with its ImageNet classifier, as safetensors.
+Every tensor is accounted for: none is dropped, none left at random.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def import_weights(
     _expect_same_tree(card, variables, network, Path(file))
     workdir.claim(config, Path(folder))
     state = TrainState(
-        step=np.zeros((), np.int32),
+        step=jax.numpy.zeros((), jax.numpy.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         opt_state={},
@@ -133,9 +133,7 @@ def _sensor(bands: Sequence[str]) -> Sensor:
     return Sensor("imagenet", 0.0, PICTURES.bands + others)
 
 
-def _expect_same_tree(
-    card: ModelCard, variables: dict[str, Any], network: str, file: Path
-) -> None:
+def _expect_same_tree(card: ModelCard, variables: dict[str, Any], network: str, file: Path) -> None:
     """Compare names and shapes with those of the network."""
     batch = {"image": np.zeros((1, 64, 64, len(card.sensor.bands)), np.uint8)}
     objective = parts.objective(card)

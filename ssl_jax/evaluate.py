@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint from its bundle alone: `python -m ssl_jax.evaluate --checkpoint WORKDIR`."""
+"""Evaluate a checkpoint from its bundle alone: `python -m ssl_jax.evaluate --checkpoint W`."""
 
 import argparse
 import json

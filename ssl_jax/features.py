@@ -11,7 +11,7 @@ from data_pipelines.loader import evaluation_batches
 from data_pipelines.source import Source
 from ssl_jax.loop import ahead
 from ssl_jax.mesh import REPLICATED, SHARDED, pmapped
-from ssl_jax.metrics import PerExample, reduce_sums
+from ssl_jax.metrics import PerExample, Sums, reduce_sums
 from ssl_jax.objectives import Classification
 from ssl_jax.parts import Run
 
@@ -20,7 +20,7 @@ __all__ = ["FeatureSource", "computed_once", "extract"]
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """Records {features (D,) float32, label or labels, index} held in memory, as a Source is read."""
+    """Records {features (D,) float32, label or labels, index} in memory, read like a Source."""
 
     records: dict[str, np.ndarray]
 
@@ -64,7 +64,7 @@ def extract(
         batch_size: examples at a time over all devices.
     """
 
-    def step(variables: Any, batch: Any) -> dict[str, PerExample]:
+    def step(variables: Any, batch: Any) -> Sums:
         rows = {"features": objective.features(variables, batch), "valid": batch["valid"]}
         rows |= {name: batch[name] for name in ("index", "label", "labels") if name in batch}
         return reduce_sums({"rows": PerExample(rows)})

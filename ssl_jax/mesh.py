@@ -27,7 +27,7 @@ def pmapped(
     out_specs: Any,
     donate: tuple[int, ...] = (),
 ) -> Callable[..., Any]:
-    """Map a function written per device, with collectives over `data`, over the mesh and compile it.
+    """Map a function written per device, with collectives over `data`, over the mesh; compile it.
 
     This is what `jax.pmap` has been since JAX 0.8, without its leading device axis. Varying manual
     axes are checked, so the gradient of a loss that was `pmean`ed is already summed over devices.

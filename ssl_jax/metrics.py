@@ -58,7 +58,7 @@ class PerExample:
     `values["valid"]` (B,) marks the rows that are examples and not padding.
     """
 
-    values: dict[str, Array]
+    values: dict[str, Any]
 
     def __add__(self, other: PerExample) -> PerExample:
         rows = {k: np.concatenate([v, other.values[k]]) for k, v in self.values.items()}

@@ -1,7 +1,7 @@
 """Optax chains: LARS, AdamW and SGD over parameter groups chosen by regex, with schedules.
 
-Which parameters decay, adapt, or learn more slowly is one table of `Group`s; `group_of` asserts that
-every parameter matches exactly one, and `describe` prints who went where.
+Which parameters decay, adapt, or learn more slowly is one table of `Group`s; `group_of` asserts
+that every parameter matches exactly one, and `describe` prints who went where.
 """
 
 import re
@@ -74,7 +74,9 @@ def layer_decay_groups(decay: float, depth: int) -> tuple[Group, ...]:
         scale = decay ** (depth + 1 - index)
         for group in weights_and_biases():
             groups.append(
-                Group(f"{name}, {group.name}", f"(?={group.pattern}$){pattern}", group.decays, scale)
+                Group(
+                    f"{name}, {group.name}", f"(?={group.pattern}$){pattern}", group.decays, scale
+                )
             )
     return tuple(groups)
 
@@ -186,10 +188,8 @@ def sgd(
     )
 
 
-def freeze(
-    optimizer: optax.GradientTransformation, pattern: str
-) -> optax.GradientTransformation:
-    """Leave the parameters whose path matches `pattern` as they are; they get no optimizer state."""
+def freeze(optimizer: optax.GradientTransformation, pattern: str) -> optax.GradientTransformation:
+    """Leave parameters whose path matches `pattern` as they are; they get no optimizer state."""
 
     def label(params: Any) -> Any:
         return jax.tree_util.tree_map_with_path(
@@ -214,11 +214,9 @@ def cosine(
 def polynomial(
     peak: float, steps: int, warmup_steps: int = 0, final_fraction: float = 0.0, power: float = 0.9
 ) -> optax.Schedule:
-    """Linear warm-up from 0, then `(1 - progress) ** power` down to `final_fraction` of the peak."""
+    """Linear warm-up from 0, then `(1 - progress) ** power` down to the final fraction."""
     return _after_warmup(
-        optax.polynomial_schedule(
-            peak, final_fraction * peak, power, max(steps - warmup_steps, 1)
-        ),
+        optax.polynomial_schedule(peak, final_fraction * peak, power, max(steps - warmup_steps, 1)),
         peak,
         steps,
         warmup_steps,

@@ -1,4 +1,4 @@
-"""Config -> dataset, model, objective, optimizer: the one place below the doors that reads a config.
+"""Config -> dataset, model, objective, optimizer: the only place below the doors to read a config.
 
 Each section of a config names a constructor and its keyword arguments; a field the constructor does
 not have is a mistake that is named.
@@ -134,9 +134,7 @@ def _check_batch(config: ConfigDict, mesh: Mesh, examples: int) -> None:
 
 
 def _check_pretrained(config: ConfigDict, card: ModelCard) -> None:
-    bands = tuple(
-        band["name"] for band in load_card(Path(config.pretrained))["sensor"]["bands"]
-    )
+    bands = tuple(band["name"] for band in load_card(Path(config.pretrained))["sensor"]["bands"])
     if bands != card.sensor.names:
         raise UserError(
             f"config.data.bands: found {', '.join(card.sensor.names)}, but {config.pretrained} was "
@@ -175,7 +173,7 @@ def _plain(value: Any) -> Any:
 
 def choose(choices: Mapping[str, Any], section: Mapping[str, Any], where: str) -> Any:
     """The entry of `choices` a section's `name` stands for."""
-    name = section.get("name")
+    name = section.get("name", "")
     if name not in choices:
         raise UserError(
             f"config.{where}.name: found {name!r}; expected one of {', '.join(choices)}"
@@ -214,7 +212,7 @@ def optimizer(
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a run of `total_steps`, and its learning rate by step.
 
-    `examples` are those of an epoch, for a warm-up given in epochs. A frozen backbone stays as it is.
+    `examples` are those of an epoch, for a warm-up given in epochs. A frozen backbone stays.
     """
     section = config.optimizer.to_dict()
     peak = section.pop("learning_rate")
@@ -373,7 +371,7 @@ def _backbone_of(config: ConfigDict) -> Any:
 
 def _views(card: ModelCard, which: str) -> Any:
     section = card.config.augment[which]
-    given = {}
+    given: dict[str, Any] = {}
     if section.name == "simclr" and "rgb" not in section and len(card.sensor.bands) == 3:
         # Hue, saturation and luma have a meaning for exactly these three.
         given["rgb"] = card.sensor.indices(("red", "green", "blue"))

@@ -141,7 +141,7 @@ class Study:
             earlier.add(run.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """The study as `study.json` holds it: runs without configs, which stand in their folders."""
+        """The study as `study.json` holds it; the runs' configs stand in their folders."""
         runs = [{"name": r.name, "needs": list(r.needs), "awaits": r.awaits} for r in self.runs]
         tables = [dataclasses.asdict(table) for table in self.tables]
         return {"title": self.title, "runs": runs, "tables": tables, "note": self.note}

@@ -1,4 +1,4 @@
-"""What every door does at the terminal: read a config, report mistakes in one line, show progress."""
+"""What every door does at the terminal: read a config, tell mistakes in a line, show progress."""
 
 import argparse
 import ast
@@ -44,7 +44,7 @@ def run(door: Callable[[Sequence[str]], int]) -> None:
 
 def keep_compiled_programs() -> None:
     """Let XLA reuse what earlier processes compiled, unless the user has chosen a cache already."""
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.read("jax_compilation_cache_dir"):
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ssl_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
@@ -53,7 +53,7 @@ def keep_compiled_programs() -> None:
 def parse(
     parser: argparse.ArgumentParser, arguments: Sequence[str]
 ) -> tuple[argparse.Namespace, ConfigDict]:
-    """Parse a door's arguments; those that start with `--config.` change the config of `--config`."""
+    """Parse a door's arguments; those that start with `--config.` change the config."""
     known, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if not word.startswith("--config.")]
     if unknown:
@@ -69,7 +69,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
         overrides: such as `model.backbone.name=resnet18`.
 
     Raises:
-        UserError: no such file, no `get_config` in it, an unknown field, or a value of another type.
+        UserError: no such file or no `get_config` in it; an unknown field or a wrong type.
     """
     file, _, argument = path.partition(":")
     if not Path(file).is_file():
@@ -86,7 +86,8 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
 def load_module(file: str) -> Any:
     """The module of a Python file that need not be importable by name."""
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -121,9 +122,7 @@ def _read_as(kind: type, text: str, path: str) -> Any:
     if kind is str:
         return text
     try:
-        value = {"true": True, "false": False}.get(text.lower(), None)
-        if value is None:
-            value = ast.literal_eval(text)
+        value: Any = ast.literal_eval(text.capitalize() if kind is bool else text)
     except (ValueError, SyntaxError):
         value = text
     if kind is float and type(value) is int:

@@ -1,4 +1,4 @@
-"""Train, or go on training, one config: `python -m ssl_jax.train --config FILE --workdir FOLDER`."""
+"""Train, or go on training, one config: `python -m ssl_jax.train --config FILE --workdir W`."""
 
 import argparse
 import resource

@@ -29,8 +29,8 @@ def claim(config: ConfigDict, workdir: Path) -> None:
         for field, there, here in _differences(found, wanted):
             if not field.startswith(_FREE_TO_CHANGE):
                 raise UserError(
-                    f"workdir {workdir}: belongs to a run with config.{field} = {there!r}, this one "
-                    f"has {here!r}; expected the same config: choose another --workdir"
+                    f"workdir {workdir}: belongs to a run with config.{field} = {there!r}, this "
+                    f"one has {here!r}; expected the same config: choose another --workdir"
                 )
         return
     try:

@@ -30,9 +30,7 @@ def saved(state, folder, devices=8):
 @pytest.mark.parametrize("devices", [1, 2, 8])
 def test_a_bundle_of_eight_devices_is_restored_on_any_number(state, tmp_path, devices):
     mesh = data_mesh(jax.devices()[:devices])
-    restored = checkpoint.load_state(
-        saved(state, tmp_path), jax.eval_shape(lambda: state), mesh
-    )
+    restored = checkpoint.load_state(saved(state, tmp_path), jax.eval_shape(lambda: state), mesh)
     jax.tree.map(np.testing.assert_array_equal, restored, state)
     assert all(len(leaf.devices()) == devices for leaf in jax.tree.leaves(restored))
 

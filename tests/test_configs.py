@@ -11,7 +11,9 @@ from ssl_jax.terminal import load_config
 from ssl_jax.train import train
 
 FILES = sorted(
-    str(path) for folder in ("pretrain", "transfer") for path in Path("configs", folder).glob("*.py")
+    str(path)
+    for folder in ("pretrain", "transfer")
+    for path in Path("configs", folder).glob("*.py")
 )
 
 
@@ -22,7 +24,10 @@ def test_a_config_trains_two_steps_and_evaluates(file, data_dir, tmp_path):
     kept = {k: v for k, v in config.model.backbone.items() if k == "drop_path"}
     shrunk = small(config.objective.name, data_dir, {**backbone, **kept})
     shrunk.data.bands = config.data.bands
-    for section in ("optimizer", "schedule"):  # of the file itself, not of the one `small` starts from
+    for section in (
+        "optimizer",
+        "schedule",
+    ):  # of the file itself, not of the one `small` starts from
         shrunk[section] = config[section]
     shrunk.schedule.warmup_epochs, shrunk.schedule.warmup_steps = 0.0, 1
     shrunk.steps = 2

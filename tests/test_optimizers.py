@@ -53,7 +53,7 @@ def test_every_parameter_of_a_vit_falls_in_exactly_one_group():
 
 
 def test_a_parameter_in_no_group_is_refused_by_name():
-    with pytest.raises(ValueError, match="head/bias.*none"):
+    with pytest.raises(ValueError, match=r"head/bias.*none"):
         group_of(PARAMS, [Group("all but", r"(?!head/bias).*", decays=True)])
 
 

@@ -90,7 +90,7 @@ def test_resume_repeats_the_uninterrupted_run(kind, data_dir, tmp_path, on_devic
     assert_same_run(tmp_path / "whole", interrupted, tolerance=0)
 
 
-class interrupt_at_step:  # noqa: N801 (reads as a verb)
+class interrupt_at_step:
     """A person's Ctrl-C when the loop comes to a step."""
 
     def __init__(self, step):
@@ -276,8 +276,11 @@ def test_a_labelled_objective_needs_labels(data_dir, tmp_path):
 
 def test_the_door_exits_with_two_and_one_line_for_a_mistake(tmp_path):
     process = subprocess.run(
-        [sys.executable, "-m", "ssl_jax.train", "--config", "configs/pretrain/mae_vitb_ben4.py"]
-        + ["--workdir", str(tmp_path / "run"), "--config.sed=1"],
+        [
+            *(sys.executable, "-m", "ssl_jax.train"),
+            *("--config", "configs/pretrain/mae_vitb_ben4.py"),
+            *("--workdir", str(tmp_path / "run"), "--config.sed=1"),
+        ],
         capture_output=True,
         text=True,
     )

@@ -1,9 +1,9 @@
 """The paper's study: every cell of its Tables 1 and 2, and the baselines that keep one honest.
 
 A section is the config of a run, or of several that differ in what the study varies. So every field
-can be set: `--config.mae.epochs=400`, `--config.seeds='(0,)'`. Pretraining is done once, with the seed
-of its section; `seeds` vary the transfer: the head, the order of the examples and, in Table 1, which of
-them are labelled.
+can be set: `--config.mae.epochs=400`, `--config.seeds='(0,)'`. Pretraining is done once, with the
+seed of its section; `seeds` vary the transfer: the head, the order of the examples and, in Table 1,
+which of them are labelled.
 """
 
 from dataclasses import dataclass, field

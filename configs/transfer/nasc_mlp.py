@@ -1,6 +1,6 @@
 """Scene classification of NaSC-TG2: an MLP head on a frozen backbone (the paper's Table 1).
 
-`data.train` is the training side of a stratified train:validation cut; 2:8, 5:5 and 8:2 in the paper.
+`data.train` is the training side of a stratified train:validation cut; in the paper 2:8, 5:5, 8:2.
 The backbone must be the one of `pretrained`; with `pretrained` empty it stays as initialised.
 """
 

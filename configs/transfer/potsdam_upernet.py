@@ -1,8 +1,8 @@
 """Segmentation of ISPRS Potsdam with UperNet (the paper's Table 2).
 
 Xiao et al. 2018 (https://arxiv.org/abs/1807.10221); recipes of mmsegmentation. The ResNet-50 recipe
-stands here; `get_config("vit_b")`, or `--config=configs/transfer/potsdam_upernet.py:vit_b`, gives the
-ViT-B one. Clutter is excluded from training and inference.
+stands here; `get_config("vit_b")`, or `--config=configs/transfer/potsdam_upernet.py:vit_b`, gives
+the ViT-B one. Clutter is excluded from training and inference.
 """
 
 from ml_collections import ConfigDict
@@ -50,7 +50,9 @@ def get_config(backbone: str = "resnet50") -> ConfigDict:
         config.schedule.warmup_steps = 0
     else:
         config.model.backbone.patch_size = 8
-        config.model.backbone.image_size = 120  # of the pretraining: the position table is resampled
+        config.model.backbone.image_size = (
+            120  # of the pretraining: the position table is resampled
+        )
         config.model.backbone.drop_path = 0.1
         config.optimizer.name = "adamw"
         config.optimizer.learning_rate = 1e-4

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-LUMA = np.float32([0.2989, 0.587, 0.114])  # ITU-R BT.601, as in tf.image and Pillow
+LUMA = np.asarray([0.2989, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in tf.image and Pillow
 
 
 def brightness(image: Array, factor: Array) -> Array:

@@ -37,15 +37,23 @@ class Normalisation:
 
     def unit(self, image: Array) -> Array:
         """Digital numbers (..., C) -> float32 reflectance or share of full scale, cut to 0..1."""
-        scale, offset = np.float32(self.scale), np.float32(self.offset)
+        scale, offset = np.asarray([self.scale, self.offset], np.float32)
         return jnp.clip(image.astype(jnp.float32) * scale + offset, 0.0, 1.0)
 
     def standardise(self, unit: Array) -> Array:
         """Unit values (..., C) -> zero mean and unit variance under the sensor's statistics."""
-        scale, offset, mean, std = map(np.float64, (self.scale, self.offset, self.mean, self.std))
-        return (unit - np.float32(mean * scale + offset)) / np.float32(std * scale)
+        scale, offset, mean, std = self._table()
+        return (unit - (mean * scale + offset).astype(np.float32)) / (std * scale).astype(
+            np.float32
+        )
 
     def restore(self, standardised: Array) -> Array:
         """The inverse of `standardise`: back to unit values (..., C), for pictures."""
-        scale, offset, mean, std = map(np.float64, (self.scale, self.offset, self.mean, self.std))
-        return standardised * np.float32(std * scale) + np.float32(mean * scale + offset)
+        scale, offset, mean, std = self._table()
+        return standardised * (std * scale).astype(np.float32) + (mean * scale + offset).astype(
+            np.float32
+        )
+
+    def _table(self) -> np.ndarray:
+        """(4, C) float64: scale, offset, mean, std."""
+        return np.asarray([self.scale, self.offset, self.mean, self.std], np.float64)

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from ssl_jax.models.patches import grid_of, resampled, sincos_table, take
-from ssl_jax.models.vit import Block, ViT, expect_heads, layer_norm, linear
+from ssl_jax.models.vit import Block, Implementation, ViT, expect_heads, layer_norm, linear
 
 
 class Reconstruction(NamedTuple):
@@ -111,7 +111,7 @@ class Decoder(nn.Module):
     dim: int
     depth: int
     heads: int
-    attention: str | None
+    attention: Implementation
     dtype: DTypeLike
 
     @nn.compact

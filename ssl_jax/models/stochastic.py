@@ -16,9 +16,7 @@ def keys_for(keys: Array | None, place: int) -> Array | None:
     return None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, place)
 
 
-def dropout(
-    keys: Array | None, x: Array, rate: float, whole_channels: bool = False
-) -> Array:
+def dropout(keys: Array | None, x: Array, rate: float, whole_channels: bool = False) -> Array:
     """Zero values of x (B, ..., C) with probability `rate` and scale up the rest.
 
     Srivastava et al. 2014; with `whole_channels` a channel of an example is dropped everywhere.

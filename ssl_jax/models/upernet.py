@@ -219,7 +219,7 @@ def _classify(x: Array, num_classes: int, rate: float, keys: Array | None) -> Ar
     return nn.Conv(num_classes, (1, 1), kernel_init=normal, dtype=jnp.float32, name="classifier")(x)
 
 
-def resize(x: Array, size: tuple[int, int]) -> Array:
+def resize(x: Array, size: tuple[int, ...]) -> Array:
     """(B, h, w, c) -> (B, *size, c), bilinear between centres of pixels (`align_corners=False`)."""
     # By default JAX would smooth when it shrinks; PyTorch doesn't.
     return jax.image.resize(x, (len(x), *size, x.shape[-1]), "linear", antialias=False)

@@ -7,6 +7,7 @@ parameters are timm's: `patch_embed`, `cls_token`, `blocks_0/attn/qkv`, `norm`.
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -18,6 +19,8 @@ from jax.typing import DTypeLike
 from ssl_jax.models.norm import expect_one_of
 from ssl_jax.models.patches import grid_of, patchify, resampled, sincos_table, take
 from ssl_jax.models.stochastic import drop_path, keys_for
+
+Implementation = Literal["xla", "cudnn"] | None
 
 
 class ViT(nn.Module):
@@ -50,7 +53,7 @@ class ViT(nn.Module):
     drop_path: float = 0.0
     pool: str = "cls"
     position: str = "sincos"
-    attention: str | None = None
+    attention: Implementation = None
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
@@ -99,9 +102,7 @@ class ViT(nn.Module):
             return self.norm(tokens[:, 0])
         return self.norm(jnp.mean(tokens[:, 1:], axis=1, dtype=jnp.float32))
 
-    def encode(
-        self, image: Array, keep: Array | None = None, keys: Array | None = None
-    ) -> Array:
+    def encode(self, image: Array, keep: Array | None = None, keys: Array | None = None) -> Array:
         """(B, H, W, C) -> tokens (B, 1 + K, D) float32 after the final norm, the class token first.
 
         With `keep` (B, K), distinct patch numbers, only those patches are embedded and attended to.
@@ -156,7 +157,7 @@ class Block(nn.Module):
 
     heads: int
     drop_path: float
-    attention: str | None
+    attention: Implementation
     dtype: DTypeLike
 
     @nn.compact
@@ -174,7 +175,7 @@ class Attention(nn.Module):
     """Multi-head self-attention; the softmax is float32 whatever the dtype."""
 
     heads: int
-    implementation: str | None
+    implementation: Implementation
     dtype: DTypeLike
 
     @nn.compact

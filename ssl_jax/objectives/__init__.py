@@ -5,6 +5,7 @@ To add one, write a frozen dataclass with the methods of `Objective` in a file o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from jax import Array
@@ -26,7 +27,7 @@ class Objective(Protocol):
     padding.
     """
 
-    def init(self, key: Array, batch: dict[str, Array]) -> dict[str, Any]:
+    def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh variables; runs outside of the mesh and uses no value of the batch, only shapes."""
         ...
 
@@ -49,7 +50,7 @@ class Objective(Protocol):
         """
         ...
 
-    def metrics(self, sums: dict[str, Any]) -> dict[str, float]:
+    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """Figures from sums merged on the host, be they those of `loss` or of `evaluate`."""
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ class Classification:
         """Whether an example's features are the same at every step."""
         return self.frozen and self.views == self.evaluation_views and self.views.deterministic
 
-    def init(self, key: Array, batch: dict[str, Array]) -> dict[str, Any]:
+    def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh variables under `backbone` and `head`; of `batch` only the shapes matter."""
         backbone_key, head_key = jax.random.split(key)
         modules = {}
@@ -109,7 +110,7 @@ class Classification:
         sums["confusion"] = metrics.confusion_matrix(label, predicted, len(self.classes), valid)
         return sums
 
-    def metrics(self, sums: dict[str, Any]) -> dict[str, float]:
+    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """`loss`, `top1`, and over a whole set `f1` and `kappa`, or `mAP` for several labels."""
         figures = {n: float(mean.value) for n, mean in sums.items() if isinstance(mean, Mean)}
         if "confusion" in sums:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ class MAE:
     norm_pix_loss: bool = True
     accumulate: int = 1
 
-    def init(self, key: Array, batch: dict[str, Array]) -> dict[str, Any]:
+    def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh variables; of `batch` only the shape of its images matters."""
         view = self._evaluation_view(batch["image"][:1])
         noise = self._noise(key, jnp.zeros(1, jnp.int32), view)
@@ -73,7 +74,7 @@ class MAE:
         prediction, hidden = self._reconstruct(variables, image, batch["index"], jax.random.key(0))
         return {"loss": Mean.of(self._error(image, prediction, hidden), batch["valid"])}
 
-    def metrics(self, sums: dict[str, Any]) -> dict[str, float]:
+    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """`loss`: mean squared error over the hidden patches."""
         return {name: float(mean.value) for name, mean in sums.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ class Segmentation:
         """Label of each output of the network."""
         return kept_classes(self.classes, self.excluded)
 
-    def init(self, key: Array, batch: dict[str, Array]) -> dict[str, Any]:
+    def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh variables, also of the auxiliary head; of `batch` only the shapes matter."""
         batch = {name: batch[name][:1] for name in ("image", "mask", "index")}
         variables = self.model.init(key, self._views(batch, key)[0], train=True)
@@ -104,7 +105,7 @@ class Segmentation:
             "confusion": metrics.confusion_matrix(target, predicted, len(self.kept), counted),
         }
 
-    def metrics(self, sums: dict[str, Any]) -> dict[str, float]:
+    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """`loss`, `OA`, and over a whole set `mIoU`, `mF1`, `kappa` and the IoU of each class."""
         figures = {n: float(mean.value) for n, mean in sums.items() if isinstance(mean, Mean)}
         if "confusion" in sums:

@@ -10,7 +10,6 @@ from jax import Array
 
 from ssl_jax.augment import Augmentation, Normalisation
 
-
 # Folded into a step's key for what networks drop, so that it shares no draw with the views.
 DROPOUT = 1
 

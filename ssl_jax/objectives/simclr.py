@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ class SimCLR:
     temperature: float = 0.1
     accumulate: int = 1
 
-    def init(self, key: Array, batch: dict[str, Array]) -> dict[str, Any]:
+    def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh variables; of `batch` only the shape of its images matters."""
         variables = self.model.init(key, self._views(jax.tree.map(lambda x: x[:1], batch), key))
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
@@ -64,7 +65,7 @@ class SimCLR:
         projections = self.model.apply(variables, self._views(batch, jax.random.key(0)))
         return self._contrast(_pairs(projections), batch["valid"])[1]
 
-    def metrics(self, sums: dict[str, Any]) -> dict[str, float]:
+    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """`loss`, `contrastive_top1`, and `projection_std`: 1 if spread evenly, 0 if collapsed."""
         return {name: float(mean.value) for name, mean in sums.items()}
 

@@ -203,7 +203,7 @@ def _confusion_matrices(records: Records) -> list[Drawing]:
             continue
         across = min(4, len(rows))
         down = -(-len(rows) // across)
-        figure = Figure(figsize=(2.7 * across + 1.5, 2.7 * down + 1.0), layout="constrained")
+        figure = Figure(figsize=(2.6 * across + 1.7, 2.45 * down + 1.2), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False).ravel()
         for number, (axes, (row, results)) in enumerate(zip(grid, rows, strict=False)):
             counts = np.asarray(results["confusion"], float)
@@ -211,7 +211,7 @@ def _confusion_matrices(records: Records) -> list[Drawing]:
             image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
             axes.set_title(row.title, size=8)
             names = _counted_classes(results)
-            lowest = number + across >= len(rows)
+            lowest = number // across == down - 1
             axes.set_xticks(range(len(names)), names if lowest else [], rotation=90, size=7)
             axes.set_yticks(range(len(names)), names if number % across == 0 else [], size=7)
             axes.grid(visible=False)

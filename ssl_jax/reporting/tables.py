@@ -26,6 +26,9 @@ __all__ = [
 
 MISSING = "–"
 
+# Points that a single seed may be off by; what the table's note says in words.
+_CHANCE = 2.0
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -215,7 +218,8 @@ def _at(table: Table, column: int) -> str:
 
 def _verdict(known: Sequence[tuple[int, Figure]]) -> str:
     """`helps` and its like; a difference counts if it is larger than the spread over the seeds."""
-    clear = [v.mean for _, v in known if abs(v.mean) > (0 if math.isnan(v.std) else v.std)]
+    chance = [_CHANCE if math.isnan(value.std) else value.std for _, value in known]
+    clear = [v.mean for (_, v), spread in zip(known, chance, strict=True) if abs(v.mean) > spread]
     if clear and len(clear) == len(known) and all(value > 0 for value in clear):
         return "helps"
     if clear and len(clear) == len(known) and all(value < 0 for value in clear):

@@ -1,4 +1,4 @@
-"""A user's own dataset: one Sentinel-2 scene with a mask, its left half to train, its right to test."""
+"""A user's own dataset: a Sentinel-2 scene with a mask, left half to train, right half to test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,6 @@ from data_pipelines.bands import SENTINEL2_L2A, Sensor
 
 WINDOW, STRIDE = 64, 32
 VALUES = {0: "cloud shadow", 1: "water", 3: "land", 4: "cloud"}
-# The scene's own statistics: top-of-atmosphere reflectance × 10,000, of its left half.
 _BANDS = ("blue", "green", "red", "nir")
 
 
