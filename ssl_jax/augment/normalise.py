@@ -42,18 +42,15 @@ class Normalisation:
 
     def standardise(self, unit: Array) -> Array:
         """Unit values (..., C) -> zero mean and unit variance under the sensor's statistics."""
-        scale, offset, mean, std = self._table()
-        return (unit - (mean * scale + offset).astype(np.float32)) / (std * scale).astype(
-            np.float32
-        )
+        mean, std = self._unit_moments()
+        return (unit - mean) / std
 
     def restore(self, standardised: Array) -> Array:
         """The inverse of `standardise`: back to unit values (..., C), for pictures."""
-        scale, offset, mean, std = self._table()
-        return standardised * (std * scale).astype(np.float32) + (mean * scale + offset).astype(
-            np.float32
-        )
+        mean, std = self._unit_moments()
+        return standardised * std + mean
 
-    def _table(self) -> np.ndarray:
-        """(4, C) float64: scale, offset, mean, std."""
-        return np.asarray([self.scale, self.offset, self.mean, self.std], np.float64)
+    def _unit_moments(self) -> np.ndarray:
+        """Mean and standard deviation of the unit values, (2, C) float32."""
+        scale, offset, mean, std = np.asarray([self.scale, self.offset, self.mean, self.std])
+        return np.asarray([mean * scale + offset, std * scale], np.float32)

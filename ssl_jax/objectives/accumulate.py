@@ -4,8 +4,8 @@ The forward pass of a device's batch is mapped over micro-batches by a scan whos
 in the backward pass; the transpose of the scan then adds the gradients up. Only what the body
 returns is kept for all examples, and the loss is taken on all of it at once. So a loss that couples
 examples (NT-Xent) sees the whole batch, and the gradient is exactly that of the large batch. The
-one exception is batch norm, whose statistics are those of a micro-batch (over all devices); networks
-with group norm and ViTs have none.
+one exception is batch norm, whose statistics are those of a micro-batch (over all devices);
+networks with group norm and ViTs have none.
 """
 
 from __future__ import annotations

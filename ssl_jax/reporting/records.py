@@ -51,7 +51,8 @@ class Records:
         """Steps and training losses of a run, done or not."""
         records = read_records(self.folder / name / "metrics.jsonl")
         train = [record for record in records if record["phase"] == "train"]
-        return tuple(np.array([record[key] for record in train]) for key in ("step", "loss"))
+        steps, losses = ([record[key] for record in train] for key in ("step", "loss"))
+        return np.array(steps), np.array(losses)
 
 
 def read_study(folder: Path) -> Records:

@@ -120,11 +120,11 @@ def result_grid(records: Records, table: Table) -> Grid:
         )
         for row, values in zip(table.rows, figures, strict=True)
     )
-    best = frozenset(
-        (max(have, key=lambda i: figures[i][column].mean), column + 1)
-        for column in range(len(table.columns))
-        if len(have := [i for i in range(len(rows)) if figures[i][column] is not None]) > 1
-    )
+    best = set()
+    for column in range(len(table.columns)):
+        values = [(f.mean, i) for i, row in enumerate(figures) if (f := row[column]) is not None]
+        if len(values) > 1:
+            best.add((max(values)[1], column + 1))
     notes = [table.note, _where(records, table), _seeds(records, table)]
     if other and given:
         notes.append("† The paper's figures, which are of other data than ours.")
@@ -134,7 +134,7 @@ def result_grid(records: Records, table: Table) -> Grid:
         header,
         rows,
         tuple(row.baseline for row in table.rows),
-        best,
+        frozenset(best),
         tuple(note for note in notes if note),
     )
 
