@@ -218,8 +218,7 @@ def main(arguments: Sequence[str]) -> int:
         return STOPPED
     if jax.process_index() == 0:
         conclude(study, folder, after, whole=not known.only)
-    failed = [run.name for run in runs if after[run.name].word in ("failed", "blocked")]
-    return 1 if any(after[name].word == "failed" for name in failed) else 0
+    return 1 if any(after[run.name].word in ("failed", "blocked") for run in runs) else 0
 
 
 def load_study(path: str, config: ConfigDict) -> Study:
@@ -244,17 +243,16 @@ def refuse_what_cannot_start(runs: Sequence[Run], current: dict[str, State]) -> 
     Raises:
         UserError: such a run.
     """
-    chosen = {run.name for run in runs}
+    done = {name for name, state in current.items() if state.word == "done"}
+    within_reach = done | {run.name for run in runs}
     for run in runs:
         for name in run.needs:
-            if current[run.name].word != "done" and name not in chosen:
-                found = current[name]
-                if found.word != "done":
-                    raise UserError(
-                        f"--only {run.name}: needs {name}, which is not done ({found.word} "
-                        f"{found.detail}".rstrip()
-                        + f"); do it first: --only {name}"
-                    )
+            if run.name not in done and name not in within_reach:
+                state = f"{current[name].word} {current[name].detail}".strip()
+                raise UserError(
+                    f"--only {run.name}: needs {name}, which is not done ({state}); do it first: "
+                    f"--only {name}"
+                )
 
 
 def conclude(study: Study, folder: Path, after: dict[str, State], whole: bool) -> None:

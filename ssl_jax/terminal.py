@@ -44,7 +44,7 @@ def run(door: Callable[[Sequence[str]], int]) -> None:
 
 def keep_compiled_programs() -> None:
     """Let XLA reuse what earlier processes compiled, unless the user has chosen a cache already."""
-    if not jax.config.read("jax_compilation_cache_dir"):
+    if not jax.config.values["jax_compilation_cache_dir"]:
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ssl_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

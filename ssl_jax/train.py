@@ -117,7 +117,8 @@ def restore_or_start(run: Run, folder: Path, bundles: checkpoint.Bundles) -> Tra
 
     if bundles.latest is not None:
         return checkpoint.load_state(folder, jax.eval_shape(initial_state), run.mesh)
-    state = jax.jit(initial_state)()
+    # Run once: not worth the compiler's effort.
+    state = jax.jit(initial_state, compiler_options={"xla_backend_optimization_level": 0})()
     if run.config.pretrained:
         state = with_pretrained_backbone(state, run)
     return replicate(state, run.mesh)

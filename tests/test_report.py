@@ -66,7 +66,7 @@ def fabricate_run(folder, config, top1):
             "waiting_fraction": 0.25,
             "parameters": 1_500_000,
         },
-        "data": {"name": config.data.name, "bands": bands, "train": 16, "evaluation": 64,
+        "data": {"name": config.data.name, "bands": bands, "train": 16, "evaluation": 1000,
                  "embedded": True},
     }  # fmt: skip
     if metrics:
@@ -211,3 +211,14 @@ def test_labels_without_a_class_are_grey():
     picture = class_map(np.array([[1, 255]], np.uint8), [(0, 0, 0), (255, 0, 0)])
     assert picture[0, 0].tolist() == [1, 0, 0]
     assert len(set(picture[0, 1])) == 1
+
+
+def test_with_few_test_images_a_difference_of_one_seed_proves_nothing(tmp_path):
+    plan = fabricate(tmp_path, top1=lambda n: 0.5 + 0.1 * ("simclr_resnet50_ben4" in n))
+    for run in plan.runs:
+        results = json.loads((tmp_path / run.name / "results.json").read_text())
+        results["data"]["evaluation"] = 20
+        write_json(tmp_path / run.name / "results.json", results)
+    records = read_study(tmp_path)
+    said = tables.answer(records, records.study.tables[0])
+    assert "pretraining by SimCLR makes no clear difference (+10.0 points" in said

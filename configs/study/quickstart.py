@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from configs.study import paper
 from configs.transfer import nasc_mlp
+from data_pipelines.errors import UserError
 from ssl_jax.plan import Study
 
 
@@ -76,11 +77,13 @@ SETTINGS = {
 
 
 def get_config(setting: str = "default") -> ConfigDict:
+    if setting not in SETTINGS:
+        raise UserError(f"quickstart:{setting}: expected one of {', '.join(SETTINGS)}")
     sizes = SETTINGS[setting]
     config = paper.get_config()
     config.seeds = (0,)
     del config.imagenet
-    resnet = {"name": "resnet18", "width": sizes.resnet_width}
+    resnet = {"name": "resnet18", "width": sizes.resnet_width, "stages": (1, 1, 1, 1)}
     vit = {
         "name": "vit_ti",
         "dim": sizes.vit_dim,

@@ -109,7 +109,7 @@ class UPerHead(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, levels: tuple[Array, ...], train: bool, keys: Array | None) -> Array:
+    def __call__(self, levels: tuple[Array, ...], train: bool, keys: Array | None = None) -> Array:
         """Maps (B, h, w, c), fine to coarse -> logits (B, h, w, num_classes), finest size."""
 
         def conv(kernel: int, name: str) -> ConvNorm:
@@ -145,7 +145,7 @@ class FCNHead(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, level: Array, train: bool, keys: Array | None) -> Array:
+    def __call__(self, level: Array, train: bool, keys: Array | None = None) -> Array:
         """(B, h, w, c) -> logits (B, h, w, num_classes)."""
         x = ConvNorm(self.channels, 3, self.norm, self.dtype, name="conv")(level, train)
         return _classify(x, self.num_classes, self.dropout, keys)

@@ -44,8 +44,7 @@ class SimCLR:
 
         def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, Array]:
             current = {"params": variables["params"], "batch_stats": batch_stats}
-            keys = example_keys(jax.random.fold_in(key, DROPOUT), part["index"])
-            keys = jax.vmap(jax.random.split, out_axes=1)(keys).reshape(-1)  # of both views
+            keys = self._both(jax.random.fold_in(key, DROPOUT), part)
             projections, batch_stats = train_mode(
                 self.model, current, self._views(part, key), keys=keys
             )
@@ -84,9 +83,13 @@ class SimCLR:
     def _views(self, batch: dict[str, Array], key: Array) -> Array:
         """Both views of all examples as one batch (2 B, h, w, C): batch norm sees both."""
         image = self.normalise.unit(batch["image"])
-        keys = jax.vmap(jax.random.split)(example_keys(key, batch["index"]))
-        views = [jax.vmap(self.views)(keys[:, i], image) for i in (0, 1)]
-        return self.normalise.standardise(jnp.concatenate(views))
+        views = jax.vmap(self.views)(self._both(key, batch), jnp.concatenate([image, image]))
+        return self.normalise.standardise(views)
+
+    @staticmethod
+    def _both(key: Array, batch: dict[str, Array]) -> Array:
+        """A key for each view (2 B,): those of all first views, then of all second ones."""
+        return jax.vmap(jax.random.split, out_axes=1)(example_keys(key, batch["index"])).reshape(-1)
 
     def _contrast(self, projections: Array, valid: Array) -> tuple[Array, dict[str, Mean]]:
         losses, hits, std = nt_xent(projections, self.temperature, valid)

@@ -160,7 +160,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 caption { text-align: left; font-weight: 600; padding-bottom: 8px; }
 th, td { padding: 7px 12px; border-bottom: 1px solid var(--line); text-align: right; }
 th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: nowrap; }
 tr.baseline td { color: var(--soft); }
 tr:not(.baseline) + tr.baseline td { border-top: 2px solid var(--line); }
 td.best { font-weight: 700; color: var(--accent); }

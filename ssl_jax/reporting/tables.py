@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ __all__ = [
 MISSING = "–"
 
 # Points that a single seed may be off by; what the table's note says in words.
-_CHANCE = 2.0
+_ONE_SEED = 2.0
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,13 @@ class Figure:
         mean: the mean.
         std: the standard deviation over the seeds (n - 1 in the denominator); NaN for one seed.
         seeds: how many there are.
+        chance: of a difference, the points below which it may be chance.
     """
 
     mean: float
     std: float
     seeds: int
+    chance: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.mean:.1f}" + ("" if math.isnan(self.std) else f" ± {self.std:.1f}")
@@ -79,11 +81,19 @@ def figure(records: Records, cell: Cell) -> Figure | None:
 def difference(records: Records, cell: Cell, against: Cell) -> Figure | None:
     """`cell` less `against` in points, seed by seed where both are done."""
     pairs = [
-        [records.results[name]["metrics"] for name in pair]
+        tuple(records.results[name] for name in pair)
         for pair in zip(cell.runs, against.runs, strict=True)
         if all(name in records.results for name in pair)
     ]
-    return _summary([100 * (a[cell.metric] - b[against.metric]) for a, b in pairs])
+    values = [(a["metrics"][cell.metric], b["metrics"][against.metric]) for a, b in pairs]
+    summary = _summary([100 * (first - second) for first, second in values])
+    if summary is None or summary.seeds > 1:
+        return summary and replace(summary, chance=summary.std)
+    chance = _ONE_SEED
+    if cell.metric == "top1":  # two standard errors of the difference of two shares
+        variance = sum(share * (1 - share) for share in values[0])
+        chance = max(chance, 200 * math.sqrt(variance / pairs[0][0]["data"]["evaluation"]))
+    return replace(summary, chance=chance)
 
 
 def _summary(values: Sequence[float]) -> Figure | None:
@@ -217,9 +227,8 @@ def _at(table: Table, column: int) -> str:
 
 
 def _verdict(known: Sequence[tuple[int, Figure]]) -> str:
-    """`helps` and its like; a difference counts if it is larger than the spread over the seeds."""
-    chance = [_CHANCE if math.isnan(value.std) else value.std for _, value in known]
-    clear = [v.mean for (_, v), spread in zip(known, chance, strict=True) if abs(v.mean) > spread]
+    """`helps` or `hurts` if it does in all columns by more than may be chance."""
+    clear = [value.mean for _, value in known if abs(value.mean) > value.chance]
     if clear and len(clear) == len(known) and all(value > 0 for value in clear):
         return "helps"
     if clear and len(clear) == len(known) and all(value < 0 for value in clear):

@@ -52,7 +52,7 @@ def test_dropout_acts_where_keys_are_given(draw):
     variables = draw(net, x)
     logits = net.apply(variables, x, keys=jax.random.split(jax.random.key(1), 64))
     assert np.std(logits, axis=0).max() > 0
-    assert np.std(net.apply(variables, x), axis=0).max() < 1e-7
+    assert np.std(net.apply(variables, x), axis=0).max() < 1e-5
 
 
 def test_logits_are_float32_whatever_is_computed_in():
