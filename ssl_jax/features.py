@@ -1,5 +1,6 @@
 """Representations of a frozen backbone, computed once and then read like any other source."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from ssl_jax.metrics import PerExample, Sums, reduce_sums
 from ssl_jax.objectives import Classification
 from ssl_jax.parts import Run
 
-__all__ = ["FeatureSource", "computed_once", "extract"]
+__all__ = ["FeatureSource", "computed_once", "extract", "extraction_step"]
 
 
 @dataclass(frozen=True)
@@ -39,39 +40,39 @@ def computed_once(run: Run, variables: Any) -> Run:
     objective = run.objective
     if not (isinstance(objective, Classification) and objective.precomputable):
         return run
-
-    def features_of(source: Any) -> FeatureSource:
-        return extract(objective, variables, source, run.mesh, run.config.batch_size)
-
-    evaluation = run.evaluation_source
-    return replace(
-        run,
-        source=features_of(run.source),
-        evaluation_source=None if evaluation is None else features_of(evaluation),
+    step = extraction_step(objective, run.mesh)
+    source, evaluation = (
+        source and extract(step, variables, source, run.mesh, run.config.batch_size)
+        for source in (run.source, run.evaluation_source)
     )
+    return replace(run, source=source, evaluation_source=evaluation)
 
 
-def extract(
-    objective: Classification, variables: Any, source: Source, mesh: Mesh, batch_size: int
-) -> FeatureSource:
-    """Run the backbone over every example of `source` once, on all devices.
-
-    Args:
-        objective: whose `features` are wanted; its evaluation view is what the backbone sees.
-        variables: of the whole model, replicated over `mesh`.
-        source: the examples, each of which comes out at its own place.
-        mesh: the devices.
-        batch_size: examples at a time over all devices.
-    """
+def extraction_step(objective: Classification, mesh: Mesh) -> Callable[[Any, Any], Sums]:
+    """The compiled step: (variables, batch sharded over `data`) -> features and targets as rows."""
 
     def step(variables: Any, batch: Any) -> Sums:
         rows = {"features": objective.features(variables, batch), "valid": batch["valid"]}
         rows |= {name: batch[name] for name in ("index", "label", "labels") if name in batch}
         return reduce_sums({"rows": PerExample(rows)})
 
-    compiled = pmapped(step, mesh, (REPLICATED, SHARDED), REPLICATED)
+    return pmapped(step, mesh, (REPLICATED, SHARDED), REPLICATED)
+
+
+def extract(
+    step: Callable[[Any, Any], Sums], variables: Any, source: Source, mesh: Mesh, batch_size: int
+) -> FeatureSource:
+    """Run the backbone over every example of `source` once, on all devices.
+
+    Args:
+        step: see `extraction_step`.
+        variables: of the whole model, replicated over `mesh`.
+        source: the examples, each of which comes out at its own place.
+        mesh: the devices.
+        batch_size: examples at a time over all devices.
+    """
     batches = evaluation_batches(source, batch_size, jax.process_index(), jax.process_count())
-    parts = [jax.device_get(compiled(variables, batch))["rows"] for batch in ahead(batches, mesh)]
+    parts = [jax.device_get(step(variables, batch)["rows"]) for batch in ahead(batches, mesh)]
     rows = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
     valid = rows.pop("valid")
     return FeatureSource({name: values[valid] for name, values in rows.items()})

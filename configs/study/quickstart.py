@@ -24,7 +24,7 @@ class Sizes:
     scenes: str = "demo_scenes/small"  # for Table 1
     aerial: str = "demo_aerial/small"  # for Table 2
 
-    resnet_width: int = 16  # channels of a ResNet-18's first stage
+    resnet_width: int = 16  # channels of the first stage; one block in each of the four
     vit_dim: int = 96
     vit_depth: int = 4
     vit_heads: int = 3
@@ -35,15 +35,15 @@ class Sizes:
     head: int = 64
     upernet: int = 32
 
-    crop: int = 48  # of tiles and objects; scenes are resized to it
+    crop: int = 40  # of tiles and objects; scenes are resized to it
     aerial_crop: int = 64
 
     batch: int = 64  # of pretraining
     simclr_steps: int = 150
-    mae_steps: int = 300
+    mae_steps: int = 250
     supervised_steps: int = 150
     scene_batch: int = 64
-    scene_steps: int = 300
+    scene_steps: int = 200
     aerial_batch: int = 8
     aerial_steps: int = 100
 
@@ -100,8 +100,8 @@ def get_config(setting: str = "default") -> ConfigDict:
     config.mae.model.decoder.update(dim=sizes.decoder_dim, depth=sizes.decoder_depth, heads=2)
 
     # A few hundred steps on small batches: the rates of the paper's recipes are for other lengths.
-    config.simclr_ben3.optimizer = config.simclr_ben4.optimizer = _adamw(1e-3)
-    config.mae.optimizer = _adamw(1e-3)
+    config.simclr_ben3.optimizer = config.simclr_ben4.optimizer = _adamw(3e-3)
+    config.mae.optimizer = _adamw(2e-3)
 
     _shorten(config.scenes, sizes.scenes, sizes.scene_batch, sizes.scene_steps)
     config.scenes.model.head.hidden = (sizes.head,)
@@ -125,9 +125,9 @@ def get_config(setting: str = "default") -> ConfigDict:
     config.supervised.data.update(bands=paper.RGB, evaluation="validation")
     config.supervised.model.head.hidden = ()
     config.supervised.objective.frozen = False
-    config.supervised.augment.train.name = "finetune"
+    config.supervised.augment.train.update(name="finetune", crop_scale=(0.5, 1.0))
     config.supervised.augment.evaluation.size = sizes.crop
-    config.supervised.optimizer = _adamw(1e-3)
+    config.supervised.optimizer = _adamw(3e-3)
     return config
 
 
@@ -146,7 +146,7 @@ def study(config: ConfigDict) -> Study:
     )
     resnet, vit = config.simclr_ben4.model.backbone, config.mae.model.backbone
     note = (
-        f"In miniature: ResNet50 stands for a ResNet-18 of {resnet.width} channels, ViT-B for a "
+        f"In miniature: ResNet50 stands for one of four blocks from {resnet.width} channels on, ViT-B for a "
         f"ViT of {vit.depth} blocks of {vit.dim}, and BEN for {config.mae.data.name}, procedural "
         "tiles. None was trained for more than minutes: the paper's figures stand beside these for "
         "orientation and can't be compared with them one by one."
