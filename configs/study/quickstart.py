@@ -146,10 +146,10 @@ def study(config: ConfigDict) -> Study:
     )
     resnet, vit = config.simclr_ben4.model.backbone, config.mae.model.backbone
     note = (
-        f"In miniature: ResNet50 stands for one of four blocks from {resnet.width} channels on, ViT-B for a "
-        f"ViT of {vit.depth} blocks of {vit.dim}, and BEN for {config.mae.data.name}, procedural "
-        "tiles. None was trained for more than minutes: the paper's figures stand beside these for "
-        "orientation and can't be compared with them one by one."
+        f"In miniature: ResNet50 stands for one of four blocks from {resnet.width} channels on, "
+        f"ViT-B for a ViT of {vit.depth} blocks of {vit.dim}, and BEN for {config.mae.data.name}, "
+        "procedural tiles. None was trained for more than minutes: the paper's figures stand "
+        "beside these for orientation and can't be compared with them one by one."
     )
     return paper.compose("The paper's study in miniature", config, objects, note)
 
