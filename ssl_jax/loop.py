@@ -5,6 +5,7 @@ taken, dispatch the step, and read the metrics of the previous step only then, w
 busy with this one.
 """
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -148,7 +149,8 @@ def train(
     for step in range(start, steps):
         if step > start and _due(step, every.evaluate) and not stop.requested:
             running.read_all()
-            log.write(step, "evaluation", evaluation(state))
+            with contextlib.suppress(Stopped):  # saved below, and evaluated when the run goes on
+                log.write(step, "evaluation", evaluation(state))
         if step > start and (_due(step, every.save) or stop.requested):
             running.read_all()
             save(state)

@@ -9,7 +9,16 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-__all__ = ["REPLICATED", "SHARDED", "data_mesh", "join_cluster", "pmapped", "replicate", "shard"]
+__all__ = [
+    "REPLICATED",
+    "SHARDED",
+    "compiled_for_one_run",
+    "data_mesh",
+    "join_cluster",
+    "pmapped",
+    "replicate",
+    "shard",
+]
 
 REPLICATED = P()
 SHARDED = P("data")
@@ -34,6 +43,11 @@ def pmapped(
     """
     mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
     return jax.jit(mapped, donate_argnums=donate)
+
+
+def compiled_for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` compiled with little optimisation: for what runs once, compiling is the cost."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def shard(batch: Any, mesh: Mesh) -> Any:

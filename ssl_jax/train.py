@@ -17,7 +17,7 @@ from data_pipelines.loader import Loader, evaluation_batches
 from ssl_jax import checkpoint, features, loop, parts, terminal, workdir
 from ssl_jax.card import versions
 from ssl_jax.logs import Log, read_records, write_json
-from ssl_jax.mesh import join_cluster, replicate
+from ssl_jax.mesh import compiled_for_one_run, join_cluster, replicate
 from ssl_jax.metrics import Sums
 from ssl_jax.parts import Run
 from ssl_jax.state import TrainState
@@ -82,9 +82,11 @@ def train(config: ConfigDict, folder: str | Path) -> dict[str, Any]:
                 stop=stop,
             )
             loop_seconds = max(time.monotonic() - loop_began, 1e-9)
-            if run.evaluation_source is not None:
-                log.write(run.steps, "evaluation", evaluation(state))
-            save(state)
+            try:
+                if run.evaluation_source is not None:
+                    log.write(run.steps, "evaluation", evaluation(state))
+            finally:
+                save(state)
         write_samples(run, state, folder)
 
     cost = {
@@ -117,8 +119,7 @@ def restore_or_start(run: Run, folder: Path, bundles: checkpoint.Bundles) -> Tra
 
     if bundles.latest is not None:
         return checkpoint.load_state(folder, jax.eval_shape(initial_state), run.mesh)
-    # Run once: not worth the compiler's effort.
-    state = jax.jit(initial_state, compiler_options={"xla_backend_optimization_level": 0})()
+    state = compiled_for_one_run(initial_state)()
     if run.config.pretrained:
         state = with_pretrained_backbone(state, run)
     return replicate(state, run.mesh)
@@ -184,7 +185,8 @@ def write_samples(run: Run, state: TrainState, folder: Path, examples: int = 8) 
     records = [source[int(index)] for index in chosen]
     batch = {name: np.stack([record[name] for record in records]) for name in records[0]}
     variables = jax.device_get(state.variables)
-    samples = jax.jit(run.objective.samples)(variables, batch, jax.random.key(run.config.seed))
+    draw = compiled_for_one_run(run.objective.samples)
+    samples = draw(variables, batch, jax.random.key(run.config.seed))
     beside = folder / ".samples.npz"
     np.savez_compressed(beside, **jax.device_get(samples))
     beside.replace(folder / "samples.npz")

@@ -35,17 +35,17 @@ class Sizes:
     head: int = 64
     upernet: int = 32
 
-    crop: int = 40  # of tiles and objects; scenes are resized to it
+    crop: int = 48  # of tiles and objects; scenes are resized to it
     aerial_crop: int = 64
 
     batch: int = 64  # of pretraining
-    simclr_steps: int = 150
+    simclr_steps: int = 110
     mae_steps: int = 250
-    supervised_steps: int = 150
+    supervised_steps: int = 120
     scene_batch: int = 64
     scene_steps: int = 200
     aerial_batch: int = 8
-    aerial_steps: int = 100
+    aerial_steps: int = 90
 
 
 SETTINGS = {
@@ -105,6 +105,7 @@ def get_config(setting: str = "default") -> ConfigDict:
 
     _shorten(config.scenes, sizes.scenes, sizes.scene_batch, sizes.scene_steps)
     config.scenes.model.head.hidden = (sizes.head,)
+    config.scenes.optimizer.learning_rate = 3e-3
     for views in config.scenes.augment.values():
         views.size = sizes.crop
 
