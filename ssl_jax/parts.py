@@ -364,9 +364,18 @@ _OBJECTIVES = {
 def _backbone_of(config: ConfigDict) -> Any:
     section = config.model.backbone
     given = {} if section.name == "image_statistics" else {"dtype": compute_dtype(config)}
-    return construct(
+    backbone = construct(
         choose(_BACKBONES, section, "model.backbone"), section, "model.backbone", **given
     )
+    patch = getattr(backbone, "patch_size", 1)
+    for which, views in config.augment.items():
+        # UperNet fills images up to whole patches.
+        if views.size % patch and config.objective.name != "segmentation":
+            raise UserError(
+                f"config.augment.{which}.size: found {views.size}; expected a multiple of "
+                f"config.model.backbone.patch_size {patch}"
+            )
+    return backbone
 
 
 def _views(card: ModelCard, which: str) -> Any:

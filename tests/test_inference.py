@@ -7,6 +7,9 @@ from data_pipelines.errors import UserError
 from data_pipelines.source import open_dataset
 from ssl_jax.train import train
 
+# One worker: the fixture trains.
+pytestmark = pytest.mark.xdist_group("models")
+
 
 @pytest.fixture(scope="module")
 def models(data_dir, tmp_path_factory):

@@ -232,6 +232,7 @@ def mistakes(config):
         ({"precision": "float8"}, "config.precision: found 'float8'"),
         ({"pretrained": "/nowhere"}, "/nowhere holds no checkpoint"),
         ({"augment.train.name": "nothing"}, "config.augment.train.name"),
+        ({"augment.train.size": 30}, "config.augment.train.size: found 30; expected a multiple of"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the project is for, at the size of the quickstart: pretraining helps, and so does the NIR."""
+"""What the project is for, at the size of the quickstart: pretraining helps, and the NIR does."""
 
 import json
 import os
@@ -19,6 +19,10 @@ chosen = [run for run in whole.runs if run.name in sys.argv[2:]]
 study.execute(whole, folder, chosen)
 """
 BACKBONES = ("simclr_resnet50_ben4", "simclr_resnet50_ben3", "random_resnet50")
+
+
+# One worker: the fixture trains.
+pytestmark = pytest.mark.xdist_group("top1")
 
 
 @pytest.fixture(scope="module")

@@ -227,11 +227,13 @@ def _at(table: Table, column: int) -> str:
 
 
 def _verdict(known: Sequence[tuple[int, Figure]]) -> str:
-    """`helps` or `hurts` if it does in all columns by more than may be chance."""
-    clear = [value.mean for _, value in known if abs(value.mean) > value.chance]
-    if clear and len(clear) == len(known) and all(value > 0 for value in clear):
+    """`helps` or `hurts` if it does so in all columns, on average by more than may be chance."""
+    values = [value for _, value in known]
+    chance = sum(value.chance for value in values) / len(values)
+    average = sum(value.mean for value in values) / len(values)
+    if average > chance and all(value.mean > 0 for value in values):
         return "helps"
-    if clear and len(clear) == len(known) and all(value < 0 for value in clear):
+    if average < -chance and all(value.mean < 0 for value in values):
         return "hurts"
     return "makes no clear difference"
 
