@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.terminal import load_config
 
-RESNET = {"name": "resnet18", "width": 8, "norm": "group"}
+RESNET = {"name": "resnet18", "stages": (1, 1, 1, 1), "width": 8, "norm": "group"}
 VIT = {"name": "vit_ti", "depth": 2, "dim": 24, "heads": 3, "patch_size": 8, "image_size": 32}
 
 

@@ -35,7 +35,7 @@ def test_a_config_file_can_take_a_word():
         ("sed=1", "config has no field 'sed'; did you mean seed"),
         ("data.bnads=()", "config.data has no field 'bnads'; did you mean bands"),
         ("seed.value=1", "config.seed has no field 'value'"),
-        ("data=1", "is a section, not a value; expected one of its fields: data.name"),
+        ("data=1", "is a section, not a value; expected one of its fields: data.bands"),
         ("seed=many", "found 'many'; expected a value of type int"),
         ("seed=1.5", "found '1.5'; expected a value of type int"),
         ("objective.norm_pix_loss=3", "expected a value of type bool"),

@@ -44,9 +44,11 @@ def assert_same_run(first, second, tolerance=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), ours, theirs)
 
 
-def end_to_end(kind, data_dir):
+def end_to_end(kind, data_dir, evaluation=False):
     """The kind with everything random and everything trained."""
     config = small(kind, data_dir)
+    if not evaluation:
+        config.data.evaluation = ""
     if kind == "classification":
         config.objective.frozen = False
         config.augment.train = {"name": "finetune", "size": 32}
@@ -119,7 +121,7 @@ def test_evaluation_is_the_same_whatever_devices_and_batch(
     kind, data_dir, tmp_path, on_devices, monkeypatch
 ):
     on_devices(2)
-    config = end_to_end(kind, data_dir)
+    config = end_to_end(kind, data_dir, evaluation=True)
     config.steps = 1
     train(config, tmp_path)
     figures = []
@@ -136,7 +138,7 @@ def test_evaluation_is_the_same_whatever_devices_and_batch(
 def test_every_labelled_pixel_and_every_scene_is_counted_once(data_dir, tmp_path, on_devices):
     on_devices(8)
     for kind in ("classification", "segmentation"):
-        config = end_to_end(kind, data_dir)
+        config = end_to_end(kind, data_dir, evaluation=True)
         config.steps = 1
         results = train(config, tmp_path / kind)
         source = parts.assemble(config).evaluation_source
