@@ -12,4 +12,4 @@ if [[ "${1:-}" == "--realdata" ]]; then
   shift
   exec python -m pytest tests/realdata -s "$@"
 fi
-exec python -m pytest -n 2 --dist loadgroup --ignore tests/realdata "$@"
+exec python -m pytest -n 2 --dist loadscope --ignore tests/realdata "$@"

@@ -30,3 +30,16 @@ def data_dir(tmp_path_factory):
     for name in ("demo_tiles", "demo_scenes", "demo_aerial", "demo_objects"):
         build(f"{name}/tiny", folder)
     return folder
+
+
+@pytest.fixture
+def on_devices(monkeypatch):
+    """Let runs see only the first n of the eight devices."""
+    import jax
+
+    from ssl_jax import mesh, parts
+
+    def limit(count):
+        monkeypatch.setattr(parts, "data_mesh", lambda: mesh.data_mesh(jax.devices()[:count]))
+
+    return limit

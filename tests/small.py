@@ -1,7 +1,11 @@
-"""Real configs made small: the same file a user launches, shrunk by fields."""
+"""Real configs made small: the same file a user launches, shrunk by fields; and comparing runs."""
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
+from ssl_jax import checkpoint
+from ssl_jax.logs import read_records
 from ssl_jax.terminal import load_config
 
 RESNET = {"name": "resnet18", "stages": (1, 1, 1, 1), "width": 8, "norm": "group"}
@@ -47,3 +51,16 @@ def small(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDi
     config.optimizer.reference_batch = 0
     config.every.update(log=1, save=0, evaluate=0)
     return config
+
+
+def losses(workdir):
+    """The training losses that a run logged."""
+    records = read_records(workdir / "metrics.jsonl")
+    return np.array([record["loss"] for record in records if record["phase"] == "train"])
+
+
+def assert_same_run(first, second, tolerance=1e-5):
+    """The losses and the final parameters of two runs agree."""
+    np.testing.assert_allclose(losses(first), losses(second), rtol=tolerance)
+    ours, theirs = (checkpoint.load_variables(workdir) for workdir in (first, second))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), ours, theirs)

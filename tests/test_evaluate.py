@@ -9,9 +9,6 @@ from data_pipelines.errors import UserError
 from ssl_jax.evaluate import evaluate, main
 from ssl_jax.train import train
 
-# One worker: the fixture trains.
-pytestmark = pytest.mark.xdist_group("trained")
-
 
 @pytest.fixture(scope="module")
 def trained(data_dir, tmp_path_factory):

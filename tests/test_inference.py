@@ -7,9 +7,6 @@ from data_pipelines.errors import UserError
 from data_pipelines.source import open_dataset
 from ssl_jax.train import train
 
-# One worker: the fixture trains.
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture(scope="module")
 def models(data_dir, tmp_path_factory):
@@ -17,7 +14,9 @@ def models(data_dir, tmp_path_factory):
     found = {}
     for kind in ("simclr", "mae", "classification", "segmentation"):
         folder = tmp_path_factory.mktemp(kind)
-        train(small(kind, data_dir), folder)
+        config = small(kind, data_dir)
+        config.steps = 1
+        train(config, folder)
         model = ssl_jax.load(folder)
         source = open_dataset(model.card.config.data.name, data_dir).source("all")
         found[kind] = model, np.stack([source[i]["image"] for i in range(5)])

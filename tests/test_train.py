@@ -1,4 +1,4 @@
-"""The laws of the training loop, for each of the four objectives."""
+"""What a run evaluates, keeps, refuses and survives."""
 
 import json
 import signal
@@ -9,7 +9,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from small import RESNET, VIT, small
+from small import RESNET, VIT, assert_same_run, losses, small
 
 from data_pipelines.errors import UserError
 from ssl_jax import checkpoint, mesh, parts
@@ -18,110 +18,13 @@ from ssl_jax.loop import Diverged
 from ssl_jax.stopping import STOPPED
 from ssl_jax.train import train
 
-OBJECTIVES = ("simclr", "mae", "classification", "segmentation")
-
-
-@pytest.fixture
-def on_devices(monkeypatch):
-    """Let runs see only the first n of the eight devices."""
-
-    def limit(count):
-        monkeypatch.setattr(parts, "data_mesh", lambda: mesh.data_mesh(jax.devices()[:count]))
-
-    return limit
-
-
-def losses(workdir):
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    return np.array([record["loss"] for record in records if record["phase"] == "train"])
-
-
-def assert_same_run(first, second, tolerance=1e-5):
-    """Losses and parameters agree."""
-    np.testing.assert_allclose(losses(first), losses(second), rtol=tolerance)
-    ours, theirs = (checkpoint.load_variables(workdir) for workdir in (first, second))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), ours, theirs)
-
-
-def end_to_end(kind, data_dir, evaluation=False):
-    """The kind with everything random and everything trained."""
-    config = small(kind, data_dir)
-    if not evaluation:
-        config.data.evaluation = ""
-    if kind == "classification":
-        config.objective.frozen = False
-        config.augment.train = {"name": "finetune", "size": 32}
-    return config
-
-
-@pytest.mark.parametrize("kind", OBJECTIVES)
-def test_one_device_and_eight_train_the_same(kind, data_dir, tmp_path, on_devices):
-    for devices in (1, 8):
-        on_devices(devices)
-        config = end_to_end(kind, data_dir)
-        if "norm" in config.model.backbone:
-            config.model.backbone.norm = "batch"  # whose statistics are of all devices
-        train(config, tmp_path / str(devices))
-    assert len(losses(tmp_path / "1")) == 5
-    assert_same_run(tmp_path / "1", tmp_path / "8")
-
-
-@pytest.mark.parametrize("kind", OBJECTIVES)
-def test_accumulation_is_the_large_batch(kind, data_dir, tmp_path, on_devices):
-    on_devices(2)
-    for parts_of_batch in (1, 4):
-        config = end_to_end(kind, data_dir)
-        config.objective.accumulate = parts_of_batch
-        train(config, tmp_path / str(parts_of_batch))
-    assert_same_run(tmp_path / "1", tmp_path / "4")
-
-
-@pytest.mark.parametrize("kind", OBJECTIVES)
-def test_resume_repeats_the_uninterrupted_run(kind, data_dir, tmp_path, on_devices):
-    on_devices(2)
-    config = end_to_end(kind, data_dir)
-    config.every.save = 3
-    train(config, tmp_path / "whole")
-
-    interrupted = tmp_path / "interrupted"
-    with pytest.raises(KeyboardInterrupt), interrupt_at_step(4):
-        train(config, interrupted)
-    assert not (interrupted / "results.json").exists()
-    train(config, interrupted)
-    assert_same_run(tmp_path / "whole", interrupted, tolerance=0)
-
-
-class interrupt_at_step:
-    """A person's Ctrl-C when the loop comes to a step."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def __enter__(self):
-        from ssl_jax.logs import Log
-
-        self.advance = Log.advance
-
-        def advance(log, step, loss):
-            if step == self.step:
-                raise KeyboardInterrupt
-            self.advance(log, step, loss)
-
-        Log.advance = advance
-
-    def __exit__(self, *error):
-        from ssl_jax.logs import Log
-
-        Log.advance = self.advance
-
 
 @pytest.mark.parametrize("kind", ["mae", "classification", "segmentation"])
 def test_evaluation_is_the_same_whatever_devices_and_batch(
     kind, data_dir, tmp_path, on_devices, monkeypatch
 ):
     on_devices(2)
-    config = end_to_end(kind, data_dir, evaluation=True)
+    config = small(kind, data_dir)
     config.steps = 1
     train(config, tmp_path)
     figures = []
@@ -138,7 +41,7 @@ def test_evaluation_is_the_same_whatever_devices_and_batch(
 def test_every_labelled_pixel_and_every_scene_is_counted_once(data_dir, tmp_path, on_devices):
     on_devices(8)
     for kind in ("classification", "segmentation"):
-        config = end_to_end(kind, data_dir, evaluation=True)
+        config = small(kind, data_dir)
         config.steps = 1
         results = train(config, tmp_path / kind)
         source = parts.assemble(config).evaluation_source

@@ -21,10 +21,6 @@ study.execute(whole, folder, chosen)
 BACKBONES = ("simclr_resnet50_ben4", "simclr_resnet50_ben3", "random_resnet50")
 
 
-# One worker: the fixture trains.
-pytestmark = pytest.mark.xdist_group("top1")
-
-
 @pytest.fixture(scope="module")
 def top1(tmp_path_factory):
     """Top-1 on 480 scenes of a head trained on 120, by the frozen backbone under it."""
