@@ -10,6 +10,8 @@ environment test
 if [[ "${1:-}" == "--realdata" ]]; then
   : "${SSL_JAX_REALDATA:?error: --realdata needs SSL_JAX_REALDATA, the folder with the real pixels}"
   shift
+  # These train for real: programs are compiled to run fast, unlike in the other tests.
+  export XLA_FLAGS=""
   exec python -m pytest tests/realdata -s "$@"
 fi
 exec python -m pytest -n 2 --dist loadscope --ignore tests/realdata "$@"

@@ -20,7 +20,7 @@ SCENE = f"{Path(__file__).with_name('sentinel2_scene.py')}"
 pytestmark = pytest.mark.skipif(not REALDATA, reason="SSL_JAX_REALDATA is not set")
 
 SMALL = ["batch_size=64", "epochs=0.0", "schedule.warmup_epochs=0.0", "every.log=10"]
-RESNET = ["model.backbone.name=resnet18", "data.bands=('red','green','blue','nir')"]
+RESNET = {"name": "resnet18", "stages": (1, 1, 1, 1), "width": 16}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def pretraining(kind, dataset, data_dir, steps):
     config.augment.train.size = 48
     config.schedule.warmup_steps = 10
     if kind.startswith("simclr"):
-        config.model.backbone = {"name": "resnet18", "width": 32}
+        config.model.backbone = RESNET
         config.model.projection.update(hidden=256, out=64)
         config.optimizer.learning_rate = 1.0
     else:
@@ -99,7 +99,7 @@ def test_mae_learns_on_bigearthnet_patches(data_dir, tmp_path):
 def segmentation(data_dir, pretrained):
     config = load_config("configs/transfer/potsdam_upernet.py", SMALL)
     config.data.update(name=SCENE, data_dir=str(data_dir), threads=2)
-    config.model.backbone = {"name": "resnet18", "width": 32}
+    config.model.backbone = RESNET
     config.model.upernet.update(channels=32, auxiliary_channels=32)
     config.objective.excluded = ()
     config.augment.train.size = 64
