@@ -18,7 +18,7 @@ environment() {
     { pwd; echo "$extras"; cat pyproject.toml; } | sha256sum | cut -c1-16
   )"
   if [[ ! -f "$stamp" ]]; then
-    echo "installing ssl_jax${extras:+ with [$extras]} (about 100 packages' worth of wheels the first time)"
+    echo "installing ssl_jax${extras:+ with [$extras]} (a minute or two the first time)"
     python -m pip install --quiet --disable-pip-version-check --no-compile \
       --editable ".${extras:+[$extras]}"
     touch "$stamp"
