@@ -2,6 +2,7 @@
 
 import signal
 from types import FrameType, TracebackType
+from typing import Any
 
 __all__ = ["STOPPED", "StopRequest", "Stopped"]
 
@@ -14,17 +15,18 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Turns SIGTERM and SIGUSR1 (SLURM's warning) into a flag; a context manager.
+    """Turns SIGTERM, SIGUSR1 (SLURM's warning) and Ctrl-C into a flag; a context manager.
 
-    Outside the main thread signals can't be caught and the flag stays down.
+    A second Ctrl-C stops at once. Outside the main thread signals can't be caught and the flag
+    stays down.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             try:
                 self._previous[number] = signal.signal(number, self._request)
             except ValueError:  # not the main thread
@@ -38,7 +40,9 @@ class StopRequest:
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)

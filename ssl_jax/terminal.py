@@ -27,6 +27,7 @@ from data_pipelines.errors import UserError
 __all__ = ["OVERRIDES", "load_config", "parse", "progress_bar", "run"]
 
 USER_MISTAKE = 2
+INTERRUPTED = 130  # as shells have it for SIGINT
 
 OVERRIDES = "Any field of the config can be set with --config.FIELD=VALUE, such as --config.seed=1."
 
@@ -39,6 +40,8 @@ def run(door: Callable[[Sequence[str]], int]) -> None:
     except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         code = USER_MISTAKE
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     sys.exit(code)
 
 
