@@ -69,10 +69,6 @@ class Bundles:
                 step, {"state": _as_dict(state), "data": position, "card": card}, force=True
             )
 
-    def wait(self) -> None:
-        """Block until what was saved is on disk."""
-        self._checkpointer.reload()
-
 
 def _as_dict(state: TrainState) -> dict[str, Any]:
     return {
