@@ -40,7 +40,7 @@ class Band:
         scale: physical units per digital number.
         offset: physical value of digital number 0.
         mean: mean of the digital numbers.
-        std: standard deviation of the digital numbers.
+        std: standard deviation of the digital numbers; 0 where nobody has measured it yet.
     """
 
     name: str
@@ -74,6 +74,20 @@ class Sensor:
     def names(self) -> tuple[str, ...]:
         """The bands' names, in order."""
         return tuple(band.name for band in self.bands)
+
+    @property
+    def measured(self) -> bool:
+        """Whether the statistics of all bands are known."""
+        return all(band.std > 0 for band in self.bands)
+
+    def with_statistics(self, mean: Sequence[float], std: Sequence[float]) -> "Sensor":
+        """The same sensor with other statistics of its bands' digital numbers."""
+        # A band without contrast is still a band: normalising by 1 leaves it at zero.
+        bands = tuple(
+            dataclasses.replace(band, mean=float(m), std=float(s) or 1.0)
+            for band, m, s in zip(self.bands, mean, std, strict=True)
+        )
+        return dataclasses.replace(self, bands=bands)
 
     def indices(self, names: Sequence[str]) -> tuple[int, ...]:
         """Channels of the bands asked for, by name or alias.
@@ -183,10 +197,9 @@ SENTINEL2_L2A = Sensor(
 )
 # Statistics of eight dates of one tile in North Dakota.
 NAIP = _camera("naip", 1.0, (100.1, 113.2, 91.4, 137.7), (38.2, 29.9, 26.8, 64.8))
-# Rounded: typical of the 8-bit mosaics.
-POTSDAM = _camera("potsdam", 0.05, (86.0, 92.0, 86.0, 97.0), (36.0, 35.0, 36.0, 36.0))
-# No statistics of NaSC-TG2 are published: these are the middle of the 8-bit scale.
-TIANGONG2 = _camera("tiangong2", 100.0, (110.0,) * 4, (55.0,) * 4)
+# No statistics are published of these two: `data_pipelines.build` measures the user's copy.
+POTSDAM = _camera("potsdam", 0.05, (0.0,) * 4, (0.0,) * 4)
+TIANGONG2 = _camera("tiangong2", 100.0, (0.0,) * 4, (0.0,) * 4)
 # The demo builders' worlds (data_pipelines/demo), measured on their default configs.
 DEMO_TILES = _camera("demo_tiles", 10.0, (2218, 2238, 2147, 3119), (2121, 2081, 2181, 1988), 1e-4)
 DEMO_SCENES = _camera(

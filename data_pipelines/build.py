@@ -6,30 +6,72 @@ temporary name until they are complete.
 
 import argparse
 import contextlib
-import functools
+import dataclasses
+import json
 import os
-import shutil
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import absl.logging
+import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from tensorflow_datasets.core.writer import ExampleWriter
 
+from data_pipelines.bands import Sensor
+from data_pipelines.catalogue import Catalogue
+from data_pipelines.encoding import Moments
 from data_pipelines.errors import UserError
+from data_pipelines.fields import replaced
+from data_pipelines.parallel import WorkerDied, cores
+from data_pipelines.prepare import (
+    RECORD_OPTIONS,
+    Preparation,
+    Splits,
+    describe,
+    incomplete_folder,
+    prepare,
+    readings,
+)
 from data_pipelines.registry import BUILDERS, find_builder
+from data_pipelines.source import Dataset, check_usable, open_folder
+from data_pipelines.summary import CONTACT_SHEET, contact_sheet, print_bands, print_splits
+from data_pipelines.verify import reread, verify
 
-__all__ = ["build", "main"]
+__all__ = ["Options", "build", "main"]
 
 _USER_MISTAKE = 2
 _INTERRUPTED = 130  # as shells have it for SIGINT
+_NOWHERE = Path("/nowhere")  # where builders think that datasets lie
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a dataset is prepared.
+
+    Attributes:
+        data_dir: where prepared datasets lie.
+        manual_dir: the folder with the user's own files, for builders that read one.
+        overwrite: prepare it again if it is prepared already.
+        workers: processes that read.
+        skip: leave bad items out and list them in `skipped.txt`, rather than stop at the first.
+        fields: of the builder's config, as `FIELD=VALUE`.
+        beam_runner: Apache Beam's, instead of `workers`.
+        beam_options: Apache Beam's own.
+    """
+
+    data_dir: Path
+    manual_dir: Path | None = None
+    overwrite: bool = False
+    workers: int = 1
+    skip: bool = False
+    fields: tuple[str, ...] = ()
+    beam_runner: str = ""
+    beam_options: tuple[str, ...] = ()
 
 
 def build(
@@ -37,6 +79,9 @@ def build(
     data_dir: str | Path,
     manual_dir: str | Path | None = None,
     overwrite: bool = False,
+    workers: int = 1,
+    skip: bool = False,
+    fields: Sequence[str] = (),
 ) -> Path:
     """Prepare a dataset, unless it is prepared already.
 
@@ -45,6 +90,9 @@ def build(
         data_dir: where prepared datasets lie.
         manual_dir: the folder with the user's own files, for builders that read one.
         overwrite: prepare it again if it is prepared already.
+        workers: processes that read; more than one only under `if __name__ == "__main__":`.
+        skip: leave bad items out and list them in `skipped.txt`, rather than stop at the first.
+        fields: of the builder's config, as `FIELD=VALUE`.
 
     Returns:
         The folder of the prepared dataset.
@@ -52,25 +100,59 @@ def build(
     Raises:
         UserError: no such builder or config, or it can't make anything of `manual_dir`.
     """
-    builder = _builder(name, data_dir)
-    folder = Path(builder.data_dir)
+    manual = None if manual_dir is None else Path(manual_dir)
+    options = Options(Path(data_dir).expanduser(), manual, overwrite, workers, skip, tuple(fields))
+    builder = _builder(name, options)
+    folder = _folder(builder, options)
     if overwrite or not _is_prepared(folder):
-        with _set_aside(folder):
-            _prepare(builder, manual_dir)
+        _build(builder, name, folder, options)
     return folder
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command line: prepare a dataset and print what it holds."""
-    options = _parser().parse_args(arguments)
-    folder = Path(_builder(options.name, options.data_dir).data_dir)
+    parser = _parser()
+    known, rest = parser.parse_known_args(arguments)
+    unknown = [word for word in rest if not word.startswith("--config.")]
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]}; a config's fields are --config.FIELD=VALUE")
+    options = Options(
+        data_dir=Path(known.data_dir).expanduser(),
+        manual_dir=Path(known.manual_dir) if known.manual_dir else None,
+        overwrite=known.overwrite,
+        workers=known.workers,
+        skip=known.on_error == "skip",
+        fields=tuple(word.removeprefix("--config.") for word in rest),
+        beam_runner=known.beam_runner,
+        beam_options=tuple(known.beam_options.split()),
+    )
+    builder = _builder(known.name, options)
+    folder = _folder(builder, options)
+    published = _sensor(builder)
+    if known.dry_run:
+        _print_found(builder, known.name, folder, options)
+        return 0
     started = time.monotonic()
+    expected: dict[str, int | None] = {}
     if _is_prepared(folder) and not options.overwrite:
-        print(f"{options.name} is already prepared in {folder}")
+        print(f"{known.name} is already prepared in {folder}")
     else:
-        build(options.name, options.data_dir, options.manual_dir, options.overwrite)
-        print(f"{options.name} prepared in {time.monotonic() - started:.1f} s: {folder}")
-    _print_summary(folder)
+        expected, skipped = _build(builder, known.name, folder, options)
+        print(f"{known.name} prepared in {time.monotonic() - started:.1f} s: {folder}")
+        if skipped:
+            print(f"{len(skipped)} skipped, listed in {folder / 'skipped.txt'}: {skipped[0]}")
+    dataset = open_folder(folder, known.name)
+    print_splits(dataset, expected)
+    if known.verify:
+        read = verify(dataset)
+        moments = {split: found.moments for split, found in read.items()}
+        count = sum(len(found.catalogue.keys) for found in read.values())
+        print(f"verified: all {count:,} records read back, and are what was written")
+    else:
+        moments = _written_moments(folder)
+    print_bands(dataset, moments, published)
+    if (folder / CONTACT_SHEET).is_file():
+        print(f"to look at: {folder / CONTACT_SHEET}")
     return 0
 
 
@@ -78,7 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data_pipelines.build",
         description="Prepare a dataset as ArrayRecord files, once, for all later runs.",
-        epilog="datasets:\n" + "\n".join(f"  {name}" for name in BUILDERS),
+        epilog="Any field of the dataset's config can be set with --config.FIELD=VALUE, and "
+        "--config.name=NAME then names the result.\n\ndatasets:\n"
+        + "\n".join(f"  {name}" for name in BUILDERS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -94,81 +178,223 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="prepare it again if it is prepared already"
     )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=cores(),
+        metavar="N",
+        help="processes that read; default: one a core, here %(default)s",
+    )
+    parser.add_argument(
+        "--on_error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="what a bad image, mask or label does: stop and be named (the default), or be left "
+        "out, counted and listed",
+    )
+    parser.add_argument(
+        "--dry_run", action="store_true", help="say what is found in the files, and read none"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="read everything back, count it and compare it"
+    )
+    parser.add_argument(
+        "--beam_runner",
+        default="",
+        metavar="RUNNER",
+        help="let Apache Beam do it: DirectRunner, DataflowRunner, FlinkRunner, SparkRunner; needs "
+        "pip install 'ssl_jax[beam]'",
+    )
+    parser.add_argument(
+        "--beam_options", default="", metavar="OPTIONS", help="Beam's own, in one quoted string"
+    )
     return parser
 
 
-def _builder(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
+def _builder(name: str, options: Options) -> tfds.core.DatasetBuilder:
+    """The builder, which sees nothing of what is prepared already: TFDS would take that over."""
     found = find_builder(name)
-    if found.config not in (found.configs or ("",)):
+    config: Any = found.config or None
+    open_config = getattr(found.builder, "OPEN_CONFIG", None)
+    if open_config is not None and found.config not in found.configs:
+        if not found.config:
+            raise UserError(f"dataset {name}: expected {name}/NAME, with a name of your choice")
+        config = replaced(open_config(name=found.config), options.fields, f"dataset {name}")
+    elif found.config not in (found.configs or ("",)):
         raise UserError(
             f"dataset {name}: has no config {found.config!r}; expected "
             + (f"one of {', '.join(found.configs)}" if found.configs else "none")
         )
+    elif options.fields:
+        config = _changed(name, found.builder, found.config, options.fields)
+    if hasattr(config, "of_files") and options.manual_dir is not None:
+        config = config.of_files(_manual_dir(options.manual_dir))
     with _quiet():
         return found.builder(
-            data_dir=os.fspath(Path(data_dir).expanduser()),
-            config=found.config or None,
+            data_dir=os.fspath(_NOWHERE),
+            config=config,
             file_format=tfds.core.FileFormat.ARRAY_RECORD,
         )
+
+
+def _changed(name: str, builder: Any, config: str, fields: Sequence[str]) -> Any:
+    """A config of the builder with some fields changed, under a name of its own."""
+    if not config:
+        raise UserError(f"dataset {name}: has no config; found --config.{fields[0]}")
+    changed = replaced(builder.builder_configs[config], fields, f"config {config} of {name}")
+    if changed.name in builder.builder_configs:
+        raise UserError(
+            f"dataset {name}: --config.{fields[0]} makes another dataset of it; expected "
+            "--config.name=NAME too, a name of its own"
+        )
+    return changed
+
+
+def _folder(builder: tfds.core.DatasetBuilder, options: Options) -> Path:
+    return options.data_dir / Path(builder.data_dir).relative_to(_NOWHERE)
 
 
 def _is_prepared(folder: Path) -> bool:
     return (folder / "dataset_info.json").is_file()
 
 
-def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | Path | None) -> None:
+def _build(
+    builder: tfds.core.DatasetBuilder, name: str, folder: Path, options: Options
+) -> tuple[dict[str, int | None], list[str]]:
+    """Prepare the dataset; how many examples its splits should have, and what was skipped."""
+    check_usable(name, builder.info)
+    with incomplete_folder(folder) as (incomplete, left):
+        if left:
+            print(left, file=sys.stderr)
+        with _explained(builder):
+            splits = _splits(builder, options)
+            if options.beam_runner:
+                done = _prepare_with_beam(builder, splits, incomplete, options)
+            else:
+                done = prepare(builder, name, splits, incomplete, options.workers, options.skip)
+        describe(builder, incomplete, done)
+        if options.beam_runner:
+            _describe_again(builder, incomplete, done)
+        contact_sheet(_opened(incomplete, name), incomplete / CONTACT_SHEET)
+    expected = {split: n for r in readings(splits) for split, n in r.expected.items()}
+    return expected, done.skipped
+
+
+def _splits(builder: tfds.core.DatasetBuilder, options: Options) -> Splits:
+    """What the builder's `_split_generators` returns, in TFDS's newer form."""
     instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-    if instructions and manual_dir is None:
+    if instructions and options.manual_dir is None:
         raise UserError(
             f"dataset {builder.name}: reads files of yours; expected --manual_dir with "
             + " ".join(instructions.split())
         )
-    if manual_dir is not None:
-        manual_dir = Path(manual_dir).expanduser()
-        if not manual_dir.is_dir() or not any(manual_dir.iterdir()):
-            raise UserError(f"--manual_dir {manual_dir}: is no folder with files in it")
+    manual_dir = None if options.manual_dir is None else _manual_dir(options.manual_dir)
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
-    with _progress() as progress, _quiet():
-        builder._split_generators = _watched(builder, progress)
-        builder._example_writer = lambda: _Writer(tfds.core.FileFormat.ARRAY_RECORD)
-        try:
-            builder.download_and_prepare(download_config=config)
-        except ImportError as error:
-            if "tensorflow" not in str(error):
-                raise
-            raise UserError(
-                f"dataset {builder.name}: its builder needs TensorFlow, which is not used here; "
-                "expected images as tfds.features.Tensor with Encoding.BYTES, or, for "
-                "tfds.features.Image, the paths or open files of encoded ones"
-            ) from error
+    with _quiet():
+        manager = builder._make_download_manager(
+            download_dir=options.data_dir / "downloads", download_config=config
+        )
+        splits = builder._split_generators(manager)
+    if isinstance(splits, list):  # as TFDS had it before 4.0
+        return {split.name: builder._generate_examples(**split.gen_kwargs) for split in splits}
+    return splits
+
+
+def _manual_dir(folder: Path) -> Path:
+    folder = folder.expanduser()
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise UserError(f"--manual_dir {folder}: is no folder with files in it")
+    return folder
+
+
+def _print_found(
+    builder: tfds.core.DatasetBuilder, name: str, folder: Path, options: Options
+) -> None:
+    with _explained(builder):
+        splits = _splits(builder, options)
+    for reading in readings(splits):
+        for what, details in reading.found:
+            print(f"{what}: {details}")
+        for split, expected in reading.expected.items():
+            print(f"split {split}: {'unknown' if expected is None else f'{expected:,}'} examples")
+    for split in splits:
+        if split not in {s for reading in readings(splits) for s in reading.expected}:
+            print(f"split {split}: its builder says nothing of it before it reads")
+    print(f"{name} would be prepared in {folder}; nothing was read or written")
+
+
+def _prepare_with_beam(
+    builder: tfds.core.DatasetBuilder, splits: Splits, folder: Path, options: Options
+) -> Preparation:
+    from data_pipelines.beam import prepare_with_beam
+
+    infos, skipped = prepare_with_beam(
+        builder,
+        splits,
+        folder,
+        options.beam_runner,
+        options.beam_options,
+        _Writer(tfds.core.FileFormat.ARRAY_RECORD),
+        options.skip,
+    )
+    return Preparation(infos, {}, skipped)
 
 
 class _Writer(ExampleWriter):
-    """Writes ArrayRecord without compression: pixels gain a sixth by it, and read half as fast."""
+    """Writes a shard as `prepare` does, for Beam."""
 
     def write(self, path: str | os.PathLike[str], examples: Iterable[tuple[Any, bytes]]) -> None:
         """Write the serialized examples of one shard."""
-        writer = ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
+        writer = ArrayRecordWriter(os.fspath(path), RECORD_OPTIONS)
         for _, example in examples:
             writer.write(example)
         writer.close()
 
 
+def _describe_again(builder: tfds.core.DatasetBuilder, folder: Path, done: Preparation) -> None:
+    """What Beam's workers can't gather, the records say: catalogue and statistics."""
+    dataset = _opened(folder, builder.name, measured=False)
+    for split in dataset.info.splits:
+        found = reread(dataset, split)
+        found.catalogue.save(Catalogue.file(folder, split))
+        done.moments[split] = found.moments
+    describe(builder, folder, done)
+
+
+def _opened(folder: Path, name: str, measured: bool = True) -> Dataset:
+    with _quiet():
+        return open_folder(folder, name, measured=measured)
+
+
+def _written_moments(folder: Path) -> dict[str, Moments]:
+    file = folder / "statistics.json"
+    if not file.is_file():
+        return {}
+    return {
+        split: Moments.from_statistics(s["pixels"], np.array(s["mean"]), np.array(s["std"]))
+        for split, s in json.loads(file.read_text()).items()
+    }
+
+
+def _sensor(builder: tfds.core.DatasetBuilder) -> Sensor | None:
+    """The sensor as the builder knows it, before anything is measured."""
+    description = (builder.info.metadata or {}).get("sensor")
+    return Sensor.from_dict(description) if description else None
+
+
 @contextlib.contextmanager
-def _set_aside(folder: Path) -> Iterator[None]:
-    """Keep what is there until its successor is complete; put it back if that fails."""
-    if not folder.exists():
-        yield
-        return
-    aside = folder.with_name(f"{folder.name}.replaced")
-    shutil.rmtree(aside, ignore_errors=True)
-    folder.rename(aside)
+def _explained(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+    """Say what to do about TFDS's features that need TensorFlow."""
     try:
         yield
-    except BaseException:
-        aside.rename(folder)
-        raise
-    shutil.rmtree(aside)
+    except ImportError as error:
+        if "tensorflow" not in str(error):
+            raise
+        raise UserError(
+            f"dataset {builder.name}: its builder needs TensorFlow, which is not used here; "
+            "expected images as tfds.features.Tensor with Encoding.BYTES, or, for "
+            "tfds.features.Image, the paths or open files of encoded ones"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -184,69 +410,20 @@ def _quiet() -> Iterator[None]:
         absl.logging.set_verbosity(verbosity)
 
 
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
-def _watched(
-    builder: tfds.core.DatasetBuilder, progress: Progress
-) -> Callable[..., dict[str, Any]]:
-    """The builder's `_split_generators`, its examples counted by `progress` as they pass.
-
-    Builders may say in `expected_examples` how many examples each split will have.
-    """
-    split_generators = builder._split_generators
-
-    @functools.wraps(split_generators)
-    def watched(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        splits = split_generators(*args, **kwargs)
-        expected = getattr(builder, "expected_examples", {})
-        return {
-            split: _counted(examples, progress, split, expected.get(split))
-            if isinstance(examples, Iterator)  # not what is left to Apache Beam
-            else examples
-            for split, examples in splits.items()
-        }
-
-    return watched
-
-
-def _counted(
-    examples: Iterable[Any], progress: Progress, split: str, total: int | None
-) -> Iterator[Any]:
-    task = progress.add_task(split, total=total, rate="")
-    for example in examples:
-        yield example
-        speed = progress.tasks[task].speed
-        progress.update(task, advance=1, rate=f"{speed:.0f}/s" if speed else "")
-
-
-def _print_summary(folder: Path) -> None:
-    info = tfds.builder_from_directory(folder).info
-    table = Table("split", "examples", "bytes")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, split in info.splits.items():
-        table.add_row(name, f"{split.num_examples:,}", f"{split.num_bytes:,}")
-    Console().print(table)
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)  # cleaned up after, as after Ctrl-C
     try:
         sys.exit(main(sys.argv[1:]))
     except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(_USER_MISTAKE)
+    except WorkerDied as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; nothing half-written is left", file=sys.stderr)
         sys.exit(_INTERRUPTED)

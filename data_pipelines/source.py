@@ -1,41 +1,48 @@
-"""A prepared TFDS dataset as random-access records, with seeded stratified cuts of its splits.
+"""A prepared TFDS dataset: what it holds, and the examples of any part of its splits.
 
-A split is written
-
-    train                  all of it; `all` is every split of the dataset together
-    train[2:8]             the training side of a stratified 2:8 cut: two tenths of every class
-    train[10%]             ten percent of every class
-    train[16 per class]    sixteen of every class
-
-and with `.rest` behind the bracket it is the other side of the same cut. Datasets without labels
-are cut at random; multi-label ones within each combination of labels.
+Parts of splits are written as `data_pipelines.cuts` describes: `train`, `all[2:8].rest`,
+`train[not snow][16 per class]`.
 """
 
-import re
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
-from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.bands import PICTURES, Sensor
+from data_pipelines.catalogue import Catalogue, small_features
+from data_pipelines.cuts import Part, cut
 from data_pipelines.errors import UserError
+from data_pipelines.records import Decoder, Record, Source, decode, digest
 from data_pipelines.registry import BuilderName, find_builder
+from data_pipelines.windows import Grid, Windows
 
-__all__ = ["Dataset", "Record", "Source", "Target", "cut", "open_dataset"]
+__all__ = [
+    "Dataset",
+    "Record",
+    "Source",
+    "Target",
+    "Windows",
+    "check_usable",
+    "cut",
+    "digest",
+    "open_dataset",
+    "open_folder",
+]
 
 Target = Literal["none", "label", "labels", "mask"]
-Record = dict[str, np.ndarray]
 
 ALL = "all"  # TFDS's own word for every split together
 
 
-def open_dataset(name: str, data_dir: str | Path, bands: Sequence[str] = ()) -> "Dataset":
+def open_dataset(
+    name: str, data_dir: str | Path, bands: Sequence[str] = (), target: str = ""
+) -> "Dataset":
     """Open a prepared dataset.
 
     Args:
@@ -43,12 +50,60 @@ def open_dataset(name: str, data_dir: str | Path, bands: Sequence[str] = ()) -> 
             `package.module:Class`.
         data_dir: where the dataset was prepared.
         bands: names or aliases of the bands wanted, in the order wanted; empty for all it has.
+        target: the feature to learn, such as `labels_43`; empty for the one named `label`, `labels`
+            or `mask`.
 
     Raises:
         UserError: no such builder, not prepared in `data_dir`, no usable `image`, or no such band.
     """
-    found = find_builder(name)
-    info = tfds.builder_from_directory(_prepared(name, found, Path(data_dir))).info
+    return open_folder(_prepared(name, find_builder(name), Path(data_dir)), name, bands, target)
+
+
+def open_folder(
+    folder: Path, name: str, bands: Sequence[str] = (), target: str = "", measured: bool = True
+) -> "Dataset":
+    """Open the dataset in a folder that holds TFDS's `dataset_info.json`; see `open_dataset`.
+
+    Unless `measured` is true, the statistics of its bands may be missing.
+    """
+    info = tfds.builder_from_directory(folder).info
+    features = info.features
+    sensor = check_usable(name, info)
+    if measured and not sensor.measured:
+        raise UserError(
+            f"dataset {name}: does not say the mean and the standard deviation of its bands; "
+            f"python -m data_pipelines.build {name} measures them"
+        )
+    shape = tuple(features["image"].shape)
+    selected = sensor.select(bands) if bands else sensor
+    feature_name = _target(name, features, target)
+    metadata = info.metadata or {}
+    grid = Grid.from_dict(metadata["windows"]) if "windows" in metadata else None
+    side = grid.window if grid else 1
+    splits = {split: size.num_examples for split, size in info.splits.items()}
+    return Dataset(
+        name=name,
+        sensor=selected,
+        image_shape=(shape[0] * side, shape[1] * side, len(selected.bands)),
+        image_dtype=np.dtype(features["image"].np_dtype),
+        target=_kind(features, feature_name),
+        target_feature=feature_name,
+        classes=_classes(info, feature_name),
+        colours=tuple(tuple(colour) for colour in metadata.get("colours", ())),
+        ignore_label=metadata.get("ignore_label", 255),
+        splits={**splits, ALL: sum(splits.values())},
+        grid=grid,
+        info=info,
+        channels=sensor.indices(bands) if bands else tuple(range(shape[2])),
+    )
+
+
+def check_usable(name: str, info: tfds.core.DatasetInfo) -> Sensor:
+    """The sensor of a dataset whose features can be trained on; whether it is prepared or not.
+
+    Raises:
+        UserError: its images are none of the kinds used here, or nobody knows their bands.
+    """
     features = info.features
     if "image" not in features:
         raise UserError(
@@ -61,24 +116,7 @@ def open_dataset(name: str, data_dir: str | Path, bands: Sequence[str] = ()) -> 
             f"dataset {name}: its images are {dtype} of shape {shape}; expected uint8 or uint16 of "
             "one fixed (height, width, bands)"
         )
-    sensor = _sensor(name, info, shape[2])
-    selected = sensor.select(bands) if bands else sensor
-    target = _target(features)
-    metadata = info.metadata or {}
-    splits = {split: size.num_examples for split, size in info.splits.items()}
-    return Dataset(
-        name=name,
-        sensor=selected,
-        image_shape=(shape[0], shape[1], len(selected.bands)),
-        image_dtype=dtype,
-        target=target,
-        classes=_classes(info, target),
-        colours=tuple(tuple(colour) for colour in metadata.get("colours", ())),
-        ignore_label=metadata.get("ignore_label", 255),
-        splits={**splits, ALL: sum(splits.values())},
-        info=info,
-        channels=sensor.indices(bands) if bands else tuple(range(shape[2])),
-    )
+    return _sensor(name, info, shape[2])
 
 
 @dataclass(frozen=True)
@@ -91,10 +129,12 @@ class Dataset:
         image_shape: (height, width, bands).
         image_dtype: uint8 or uint16 digital numbers.
         target: what its examples carry beside the image.
+        target_feature: the dataset's name for it; empty where it has none.
         classes: names, in the order of the labels; empty where it has no target.
         colours: red, green, blue of each class; empty where it has none.
         ignore_label: the value of unlabelled pixels in masks.
-        splits: examples in each split, and in `all`.
+        splits: stored records in each split, and in `all`.
+        grid: how windows lie on the records, where the records are cells of larger pictures.
         info: what TFDS knows of it.
         channels: of the stored images, those of the selected bands.
     """
@@ -104,15 +144,17 @@ class Dataset:
     image_shape: tuple[int, int, int]
     image_dtype: np.dtype
     target: Target
+    target_feature: str
     classes: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
     ignore_label: int
     splits: dict[str, int]
+    grid: Grid | None
     info: tfds.core.DatasetInfo
     channels: tuple[int, ...]
 
-    def source(self, split: str, seed: int = 0) -> "Source":
-        """The examples of a split or of one side of a seeded cut of it, as the module describes.
+    def source(self, split: str, seed: int = 0) -> Source | Windows:
+        """The examples of a part of a split, as `data_pipelines.cuts` describes.
 
         Raises:
             UserError: the split is not written as expected, does not exist or would be empty.
@@ -123,21 +165,90 @@ class Dataset:
                 f"split {split!r}: dataset {self.name} has no split {part.split!r}; it has "
                 + ", ".join(self.splits)
             )
-        whole = Source(
-            self._files(part.split), self._decoders(), np.arange(self.splits[part.split])
-        )
-        if not part.cut:
-            return whole
-        inside = cut(whole.strata(), part.cut, seed, f"split {split!r} of {self.name}")
-        rows = np.flatnonzero(inside != part.rest)
+        cells = self._records(part.split)
+        whole = Windows.over(cells, self.grid) if self.grid else cells
+        rows = self._chosen(part, whole, seed, f"split {split!r} of {self.name}")
         if not len(rows):
             raise UserError(
                 f"split {split!r}: has none of the {len(whole)} examples of {part.split!r} in "
                 f"dataset {self.name}; expected a larger share"
             )
-        return Source(whole.files, whole.decoders, rows)
+        if isinstance(whole, Windows):
+            return Windows(whole.cells, whole.cell_rows, rows, whole.keys)
+        return Source(whole.files, whole.decoders, whole.order, rows, whole.keys)
 
-    def _files(self, split: str) -> ArrayRecordDataSource:
+    def _chosen(self, part: Part, whole: Source | Windows, seed: int, where: str) -> np.ndarray:
+        """Positions in the whole split of those that a part names."""
+        chosen = np.arange(len(whole))
+        for flag, wanted in part.filters:
+            if isinstance(whole, Windows) or flag not in self._flags():
+                flags = "" if isinstance(whole, Windows) else ", ".join(self._flags())
+                raise UserError(
+                    f"{where}: the dataset has no yes/no feature {flag!r}; it has {flags or 'none'}"
+                )
+            chosen = chosen[self._column(part.split, whole, flag)[chosen] == wanted]
+        if not part.cut:
+            return chosen
+        if isinstance(whole, Windows):
+            inside = cut(np.zeros(len(whole), int), part.cut, seed, where)
+            # Windows overlap: what stands on one side must not be seen from the other.
+            return np.flatnonzero(whole.apart_from(inside) if part.rest else inside)
+        strata = np.zeros(len(whole), int)
+        if self.target in ("label", "labels"):
+            labels = self._column(part.split, whole, self.target_feature)
+            strata = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
+        return chosen[cut(strata[chosen], part.cut, seed, where) != part.rest]
+
+    def _flags(self) -> tuple[str, ...]:
+        features = self.info.features
+        return tuple(n for n in small_features(features) if features[n].np_dtype == np.bool_)
+
+    def _column(self, split: str, whole: Source, feature: str) -> np.ndarray:
+        """A small feature of all examples of a split, in their order: of the catalogue, else read.
+
+        Whoever prepared the dataset without `data_pipelines.build` has no catalogue.
+        """
+        catalogue = self._catalogue(split)
+        if catalogue is not None and feature in catalogue.columns:
+            return catalogue.columns[feature][whole.order]
+        name = self.target if feature == self.target_feature else feature
+        decoder = self._decoder(name, feature)
+        stored = (decode(whole.files[row], (decoder,))[name] for row in whole.order)
+        return np.stack(list(stored))
+
+    def _records(self, split: str) -> Source:
+        """All stored records of a split, in the order of their keys where those are known."""
+        count = self.splits[split]
+        order = keys = np.arange(count)
+        catalogue = self._catalogue(split)
+        files = self.files(split)
+        if catalogue is not None:
+            keys = catalogue.keys
+        elif self.grid and "id" in self.info.features:
+            decoder = Decoder.of("id", self.info.features["id"])
+            keys = np.array([decode(files[row], (decoder,))["id"].item() for row in range(count)])
+        if split != ALL:
+            order = np.argsort(keys, kind="stable")
+        else:  # one split after the other
+            starts = np.cumsum([0, *(self.splits[s] for s in self.info.splits)])
+            order = np.concatenate(
+                [a + np.argsort(keys[a:b], kind="stable") for a, b in itertools.pairwise(starts)]
+            )
+        return Source(files, self._decoders(), order, np.arange(count), keys[order])
+
+    def _catalogue(self, split: str) -> Catalogue | None:
+        folder = Path(self.info.data_dir)
+        files = [Catalogue.file(folder, s) for s in (self.info.splits if split == ALL else [split])]
+        if not all(file.is_file() for file in files):
+            return None
+        parts = [Catalogue.load(file) for file in files]
+        return Catalogue(
+            np.concatenate([part.keys for part in parts]),
+            {n: np.concatenate([p.columns[n] for p in parts]) for n in parts[0].columns},
+        )
+
+    def files(self, split: str) -> ArrayRecordDataSource:
+        """All stored records of a split, undecoded and in the order stored."""
         if self.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
             raise UserError(
                 f"dataset {self.name}: is stored as {self.info.file_format.value}; expected "
@@ -145,184 +256,15 @@ class Dataset:
             )
         return ArrayRecordDataSource(self.info.splits[split].file_instructions)
 
-    def _decoders(self) -> "tuple[Decoder, ...]":
-        features = self.info.features
-        decoders = [Decoder.of("image", features["image"], self.channels)]
-        if self.target == "labels":
-            decoders.append(Decoder.of("labels", features["labels"], classes=len(self.classes)))
-        elif self.target != "none":
-            decoders.append(Decoder.of(self.target, features[self.target]))
-        return tuple(decoders)
+    def _decoders(self) -> tuple[Decoder, ...]:
+        image = Decoder.of("image", self.info.features["image"], self.channels)
+        if self.target == "none":
+            return (image,)
+        return (image, self._decoder(self.target, self.target_feature))
 
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Examples by position. Can be pickled and read from many threads at once.
-
-    `source[i]` is a dict of `image` (h, w, c) uint8 or uint16, `index` () int32, the example's
-    place in its whole split, and where the dataset has it `label` () int32, `labels` (classes,)
-    uint8 multi-hot, or `mask` (h, w) uint8. Arrays may be read-only.
-    """
-
-    files: ArrayRecordDataSource
-    decoders: "tuple[Decoder, ...]"
-    rows: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, position: int) -> Record:
-        row = self.rows[position]
-        record = self._decode(self.files[row], self.decoders)
-        return {**record, "index": np.array(row, np.int32)}
-
-    def strata(self) -> np.ndarray:
-        """(examples,) int: equal for examples with equal labels. Decodes the labels only."""
-        label = next((d for d in self.decoders if d.name in ("label", "labels")), None)
-        if label is None:
-            return np.zeros(len(self), int)
-        labels = [self._decode(self.files[row], (label,))[label.name] for row in self.rows]
-        return np.unique(np.stack(labels), axis=0, return_inverse=True)[1].reshape(-1)
-
-    @staticmethod
-    def _decode(serialized: bytes, decoders: "Sequence[Decoder]") -> Record:
-        stored = tf_example_pb2.Example.FromString(serialized).features.feature
-        return {decoder.name: decoder(stored[decoder.name]) for decoder in decoders}
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """One feature of a stored example -> array.
-
-    Attributes:
-        name: of the feature.
-        feature: TFDS's description of it.
-        raw: whether it is stored as the array's bytes, which TFDS takes longer to read than NumPy.
-        shape: of the array; an empty one for a label.
-        channels: of an image, those to keep: a slice where it can be one, for that costs no copy.
-        classes: of a multi-label feature, how many there are; 0 for other features.
-    """
-
-    name: str
-    feature: tfds.features.FeatureConnector
-    raw: bool
-    shape: tuple[int, ...]
-    channels: slice | list[int]
-    classes: int
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        feature: tfds.features.FeatureConnector,
-        channels: Sequence[int] = (),
-        classes: int = 0,
-    ) -> "Decoder":
-        """The decoder for a feature of a dataset."""
-        raw = (
-            type(feature) is tfds.features.Tensor
-            and feature.to_json_content().encoding == tfds.features.Encoding.BYTES.value
-        )
-        contiguous = channels and list(channels) == list(range(channels[0], channels[-1] + 1))
-        kept = slice(channels[0], channels[-1] + 1) if contiguous else list(channels) or slice(None)
-        return cls(name, feature, raw, tuple(feature.shape), kept, classes)
-
-    def __call__(self, stored: Any) -> np.ndarray:
-        """Decode a `tf.train.Feature`."""
-        if self.name == "label":
-            return np.array(stored.int64_list.value[0], np.int32)
-        if self.classes:
-            return self._multi_hot(stored)
-        array = self._array(stored)
-        if self.name == "mask":
-            return array.reshape(array.shape[:2])
-        return array[:, :, self.channels]
-
-    def _array(self, stored: Any) -> np.ndarray:
-        if self.raw:
-            return np.frombuffer(stored.bytes_list.value[0], self.feature.np_dtype).reshape(
-                self.shape
-            )
-        if stored.bytes_list.value:
-            return self.feature.decode_example_np(stored.bytes_list.value[0])
-        return np.array(stored.int64_list.value, self.feature.np_dtype).reshape(self.shape)
-
-    def _multi_hot(self, stored: Any) -> np.ndarray:
-        if self.shape == (self.classes,):
-            return self._array(stored).astype(np.uint8)
-        multi_hot = np.zeros(self.classes, np.uint8)
-        multi_hot[np.array(stored.int64_list.value, int)] = 1
-        return multi_hot
-
-
-class Part(NamedTuple):
-    """A split as it is written: `split`, `split[cut]` or `split[cut].rest`."""
-
-    split: str
-    cut: str
-    rest: bool
-
-    @classmethod
-    def parse(cls, text: str) -> "Part":
-        """Take `text` apart.
-
-        Raises:
-            UserError: it is not written as expected.
-        """
-        match = re.fullmatch(r"([\w-]+)(?:\[([^\[\]]+)\](\.rest)?)?", text)
-        if match is None or (match[2] and _share(match[2]) is None):
-            raise UserError(
-                f"split {text!r}: expected NAME, NAME[2:8], NAME[10%] or NAME[16 per class], "
-                "the last three also with .rest"
-            )
-        return cls(match[1], match[2] or "", bool(match[3]))
-
-
-def cut(strata: np.ndarray, share: str, seed: int, where: str = "cut") -> np.ndarray:
-    """Which examples fall on the training side of a stratified seeded cut.
-
-    Args:
-        strata: (examples,) int, the class of each.
-        share: `2:8`, `10%` or `16 per class`.
-        seed: other seeds, other examples.
-        where: what an error speaks of.
-
-    Returns:
-        (examples,) bool. Of n examples and a share f, ⌊n·f⌋ are true, and in every stratum of m
-        examples ⌊m·f⌋ or ⌈m·f⌉ of them.
-    """
-    shuffled = np.random.default_rng(seed).permutation(len(strata))
-    by_class = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    inside = np.zeros(len(strata), bool)
-    size = _share(share)
-    if isinstance(size, Fraction):
-        # Systematic sampling: walk through the classes one after the other and take an example
-        # whenever the share of those passed reaches the next whole number.
-        passed = np.arange(len(strata) + 1, dtype=object) * size.numerator // size.denominator
-        inside[by_class] = np.diff(passed).astype(bool)
-        return inside
-    assert size is not None
-    classes, first, counts = np.unique(strata[by_class], return_index=True, return_counts=True)
-    if len(classes) and counts.min() < size:
-        raise UserError(
-            f"{where}: a class has {counts.min()} examples; expected at least the {size} asked for"
-        )
-    for start in first:
-        inside[by_class[start : start + size]] = True
-    return inside
-
-
-def _share(text: str) -> Fraction | int | None:
-    """A proportion, a number per class, or None for what is neither."""
-    if match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*:\s*(\d+(?:\.\d+)?)\s*", text):
-        one, other = Fraction(match[1]), Fraction(match[2])
-        return one / (one + other) if one + other else None
-    if match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text):
-        percent = Fraction(match[1])
-        return percent / 100 if percent <= 100 else None
-    if match := re.fullmatch(r"\s*(\d+)\s+per\s+class\s*", text):
-        return int(match[1])
-    return None
+    def _decoder(self, name: str, feature: str) -> Decoder:
+        classes = small_features(self.info.features).get(feature, 0)
+        return Decoder.of(name, self.info.features[feature], (), classes, feature)
 
 
 def _prepared(name: str, found: BuilderName, data_dir: Path) -> Path:
@@ -364,16 +306,30 @@ def _sensor(name: str, info: tfds.core.DatasetInfo, bands: int) -> Sensor:
     return sensor
 
 
-def _target(features: tfds.features.FeaturesDict) -> Target:
-    targets: tuple[Target, ...] = ("label", "labels", "mask")
-    return next((target for target in targets if target in features), "none")
+def _target(name: str, features: tfds.features.FeaturesDict, asked: str) -> str:
+    """The feature to learn; empty where there is none."""
+    if asked and (asked not in features or _kind(features, asked) == "none"):
+        known = [feature for feature in features if _kind(features, feature) != "none"]
+        raise UserError(
+            f"dataset {name}: has no target {asked!r}; it has {', '.join(known) or 'none'}"
+        )
+    return asked or next((t for t in ("label", "labels", "mask") if t in features), "")
 
 
-def _classes(info: tfds.core.DatasetInfo, target: Target) -> tuple[str, ...]:
-    if target == "none":
+def _kind(features: tfds.features.FeaturesDict, feature: str) -> Target:
+    kinds: tuple[Target, ...] = ("label", "labels", "mask")
+    if feature in kinds:
+        return feature
+    if feature and small_features(features).get(feature):
+        return "labels"
+    return "none"
+
+
+def _classes(info: tfds.core.DatasetInfo, target: str) -> tuple[str, ...]:
+    if not target:
         return ()
     named = (info.metadata or {}).get("classes")
-    if named:
+    if named and target in ("label", "labels", "mask"):
         return tuple(named)
     feature = info.features[target]
     feature = getattr(feature, "feature", feature)  # a Sequence's own

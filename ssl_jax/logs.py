@@ -12,7 +12,7 @@ import jax
 from rich.progress import Progress
 from tensorboardX import SummaryWriter
 
-from ssl_jax.terminal import progress_bar
+from data_pipelines.progress import progress_bar
 
 __all__ = ["Log", "read_records", "write_json"]
 

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
-from data_pipelines.source import Source, open_dataset
+from data_pipelines.source import Source, Windows, open_dataset
 from ssl_jax import models, objectives, optimizers
 from ssl_jax.augment import Augmentation, Normalisation, SegmentationAugmentation
 from ssl_jax.card import ModelCard
@@ -78,7 +78,7 @@ class Run:
     mesh: Mesh
     source: Any
     evaluation_source: Any
-    samples_source: Source
+    samples_source: Source | Windows
     steps: int
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule

@@ -1,7 +1,6 @@
-"""What every door does at the terminal: read a config, tell mistakes in a line, show progress."""
+"""What every door does at the terminal: read a config and tell mistakes in a line."""
 
 import argparse
-import ast
 import difflib
 import importlib.util
 import os
@@ -12,19 +11,11 @@ from typing import Any
 
 import jax
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from data_pipelines.errors import UserError
+from data_pipelines.fields import read_as
 
-__all__ = ["OVERRIDES", "load_config", "parse", "progress_bar", "run"]
+__all__ = ["OVERRIDES", "load_config", "parse", "run"]
 
 USER_MISTAKE = 2
 INTERRUPTED = 130  # as shells have it for SIGINT
@@ -118,38 +109,4 @@ def override(config: ConfigDict, assignment: str) -> None:
             f"--config.{path}: is a section, not a value; expected one of its fields: "
             + ", ".join(f"{path}.{name}" for name in current)
         )
-    section[field] = _read_as(type(current), text, path)
-
-
-def _read_as(kind: type, text: str, path: str) -> Any:
-    if kind is str:
-        return text
-    try:
-        value: Any = ast.literal_eval(text.capitalize() if kind is bool else text)
-    except (ValueError, SyntaxError):
-        value = text
-    if kind is float and type(value) is int:
-        value = float(value)
-    if kind is tuple and isinstance(value, list):
-        value = tuple(value)
-    if type(value) is not kind:
-        raise UserError(
-            f"--config.{path}: found {text!r}; expected a value of type {kind.__name__}"
-        )
-    return value
-
-
-def progress_bar() -> Progress:
-    """A bar with rate and time left on standard error; silent when that is not a terminal."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    section[field] = read_as(type(current), text, path)

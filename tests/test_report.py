@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from data_pipelines.errors import UserError
+from data_pipelines.pictures import FALSE_COLOUR, class_map, shown
 from ssl_jax import report, study, terminal
 from ssl_jax.logs import write_json
 from ssl_jax.plan import select
 from ssl_jax.reporting import tables
-from ssl_jax.reporting.pictures import FALSE_COLOUR, class_map, shown
 from ssl_jax.reporting.records import read_study
 
 QUICKSTART = "configs/study/quickstart.py:smallest"

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
+from data_pipelines.pictures import FALSE_COLOUR, TRUE_COLOUR, can_show, class_map, shown
 from ssl_jax.reporting import tables
 from ssl_jax.reporting.drawing import Drawing
-from ssl_jax.reporting.pictures import FALSE_COLOUR, TRUE_COLOUR, can_show, class_map, shown
 from ssl_jax.reporting.records import Records
 
 __all__ = ["reconstructions", "scene_gallery", "segmentations", "simclr_views"]

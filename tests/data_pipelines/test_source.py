@@ -282,6 +282,6 @@ def test_a_users_tensors_need_no_particular_encoding(tmp_path):
 def test_a_dataset_that_cannot_be_used_is_explained(
     tmp_path, name, features, example, metadata, message
 ):
-    opened = users_builder(tmp_path, name, features, example, metadata)
     with pytest.raises(UserError, match=message):
-        open_dataset(opened, tmp_path)
+        users_builder(tmp_path, name, features, example, metadata)
+    assert not list(tmp_path.rglob("*array_record*"))

@@ -1,0 +1,329 @@
+"""Writes a dataset's folder: shards, catalogue, statistics and TFDS's own description of it.
+
+Everything is written under another name, `VERSION.incomplete`, and renamed when it is complete: a
+folder that bears a version's name is whole, whenever and however the process was ended.
+"""
+
+import contextlib
+import errno
+import fcntl
+import functools
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from data_pipelines.bands import Sensor
+from data_pipelines.catalogue import Catalogue, CatalogueWriter, small_features
+from data_pipelines.encoding import Encoder, Moments, Outcome, Read, StoredRecord
+from data_pipelines.errors import UserError
+from data_pipelines.parallel import parallel_map
+from data_pipelines.progress import Counter
+from data_pipelines.reading import Examples, Reading
+from data_pipelines.registry import find_builder
+
+__all__ = ["RECORD_OPTIONS", "Preparation", "describe", "incomplete_folder", "prepare", "readings"]
+
+# ArrayRecord without compression: pixels gain a sixth by it, and read half as fast. One record a
+# group, so that reading one doesn't read its neighbours.
+RECORD_OPTIONS = "group_size:1,uncompressed"
+# Bytes of a shard: few enough files to keep all of them open.
+_SHARD_BYTES = 256 * 2**20
+
+Splits = Mapping[str, Iterable[tuple[Any, dict[str, Any]]]]
+
+
+@dataclass
+class Preparation:
+    """What came of a preparation.
+
+    Attributes:
+        infos: of the splits that have examples.
+        moments: of the images of each split; of none where they are encoded files.
+        skipped: what was wrong with each item left out.
+    """
+
+    infos: list[tfds.core.SplitInfo] = field(default_factory=list)
+    moments: dict[str, Moments] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def incomplete_folder(folder: Path) -> Iterator[tuple[Path, str]]:
+    """A folder to write in, which becomes `folder` when all went well and is removed otherwise.
+
+    What was in `folder` before stays until its successor is complete.
+
+    Yields:
+        The folder to write in, and what was found of an earlier build; empty for nothing.
+
+    Raises:
+        UserError: another process is preparing the same dataset.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    incomplete = folder.with_name(f"{folder.name}.incomplete")
+    replaced = folder.with_name(f"{folder.name}.replaced")
+    with _lock(folder):
+        left = ""
+        if replaced.exists() and not folder.exists():  # killed between the two renames below
+            replaced.rename(folder)
+        if incomplete.exists():
+            shutil.rmtree(incomplete)
+            left = f"an earlier build was interrupted: {incomplete} is removed, starting again"
+        incomplete.mkdir()
+        try:
+            yield incomplete, left
+            if folder.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+                folder.rename(replaced)
+            incomplete.rename(folder)
+        finally:
+            shutil.rmtree(incomplete, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Held by one process at a time; the system takes it from a dead one."""
+    handle = os.open(folder.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network disks can't lock a folder
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"dataset {folder}: another process is preparing it; wait for it, or stop it"
+                ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def readings(splits: Splits) -> list[Reading[Any]]:
+    """The readings behind the splits, each once."""
+    return list({id(e.reading): e.reading for e in splits.values() if isinstance(e, Examples)}
+                .values())  # fmt: skip
+
+
+def prepare(
+    builder: tfds.core.DatasetBuilder,
+    name: str,
+    splits: Splits,
+    folder: Path,
+    workers: int = 1,
+    skip: bool = False,
+) -> Preparation:
+    """Read all examples and write them below `folder`.
+
+    Args:
+        builder: the TFDS builder.
+        name: as the user wrote it, by which other processes find it.
+        splits: what its `_split_generators` returned.
+        folder: an empty one.
+        workers: processes that read; only for splits that are of a `Reading`.
+        skip: leave bad items out, rather than stop at the first one.
+
+    Raises:
+        UserError: an item is bad, no example is left, or the disk is full.
+    """
+    expected = {split: number for r in readings(splits) for split, number in r.expected.items()}
+    expected |= {s: n for s, n in getattr(builder, "expected_examples", {}).items() if s in splits}
+    known = [expected.get(split) for split in splits]
+    total = None if None in known else sum(number or 0 for number in known)
+    _check_space(builder, folder, total)
+    done = Preparation()
+    writers = {split: _SplitWriter(builder, folder, split) for split in splits}
+    try:
+        with Counter(name, total) as progress:
+            for outcome in _outcomes(builder, name, splits, workers):
+                writer = writers[outcome.split]
+                mistake = outcome.mistake or writer.duplicate(outcome.records)
+                if mistake and not skip:
+                    raise UserError(mistake)
+                if mistake:
+                    done.skipped.append(mistake)
+                    continue
+                for record in outcome.records:
+                    writer.write(record)
+                progress.advance(len(outcome.records))
+        for writer in writers.values():
+            writer.finish(done)
+    except (OSError, RuntimeError) as error:  # array_record says it with a RuntimeError
+        if getattr(error, "errno", 0) != errno.ENOSPC and "No space left" not in str(error):
+            raise
+        raise _disk_full(folder, writers.values()) from error
+    finally:
+        for writer in writers.values():
+            writer.abandon()
+    if not done.infos:
+        reason = f"; the first of {len(done.skipped)} skipped: {done.skipped[0]}"
+        raise UserError(f"dataset {name}: has no example{reason if done.skipped else ''}")
+    return done
+
+
+def describe(builder: tfds.core.DatasetBuilder, folder: Path, done: Preparation) -> None:
+    """Write TFDS's description of the dataset, the statistics and the list of what was skipped.
+
+    Where the builder's sensor has no statistics, those measured are put in: over `train` where
+    there is such a split, else over everything.
+    """
+    info = builder.info
+    info.set_file_format(tfds.core.FileFormat.ARRAY_RECORD, override=True)
+    info.set_splits(tfds.core.SplitDict(done.infos))
+    measured = {split: moments for split, moments in done.moments.items() if moments.pixels}
+    if info.metadata and "sensor" in info.metadata and measured:
+        sensor = Sensor.from_dict(info.metadata["sensor"])
+        if not sensor.measured:
+            over = measured.get("train") or sum(measured.values(), Moments())
+            info.metadata["sensor"] = sensor.with_statistics(
+                over.mean.tolist(), over.std.tolist()
+            ).to_dict()
+    info.write_to_directory(folder)
+    statistics = {
+        split: {"pixels": m.pixels, "mean": m.mean.tolist(), "std": m.std.tolist()}
+        for split, m in measured.items()
+    }
+    (folder / "statistics.json").write_text(json.dumps(statistics, indent=1))
+    if done.skipped:
+        (folder / "skipped.txt").write_text("".join(f"{line}\n" for line in done.skipped))
+
+
+def _outcomes(
+    builder: tfds.core.DatasetBuilder, name: str, splits: Splits, workers: int
+) -> Iterator[Outcome]:
+    encoder = Encoder(builder.info.features)
+    for reading in readings(splits):
+        yield from parallel_map(
+            Read(reading.read, encoder),
+            reading.items,
+            workers,
+            reading.chunk,
+            functools.partial(find_builder, name),
+        )
+    for split, examples in splits.items():
+        if not isinstance(examples, Examples):
+            for key, example in examples:
+                yield Outcome(split, (encoder(key, example),), "")
+
+
+class _SplitWriter:
+    """Writes the records of a split into shards, and gathers its catalogue and moments."""
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, folder: Path, split: str) -> None:
+        self._template = tfds.core.ShardedFileTemplate(
+            dataset_name=builder.name, data_dir=folder, filetype_suffix="array_record", split=split
+        )
+        self._folder, self._split = folder, split
+        self._lengths: list[int] = []
+        self._writer: Any = None
+        self._shard_bytes = 0
+        self._keys: set[int | bytes] = set()
+        self._catalogue = CatalogueWriter(small_features(builder.info.features))
+        self.moments = Moments()
+        self.bytes = 0
+
+    @property
+    def examples(self) -> int:
+        """How many were written."""
+        return sum(self._lengths)
+
+    def duplicate(self, records: Iterable[StoredRecord]) -> str:
+        """What to say if one of the records is there already."""
+        for record in records:
+            if record.key in self._keys:
+                key = record.key.decode() if isinstance(record.key, bytes) else record.key
+                return (
+                    f"example {key}: is there twice in split {self._split}; expected each name once"
+                )
+        return ""
+
+    def write(self, record: StoredRecord) -> None:
+        """Write a record, in a new shard where the last one is full.
+
+        Raises:
+            UserError: its key is there already.
+        """
+        if twice := self.duplicate((record,)):
+            raise UserError(twice)
+        if self._writer is None or self._shard_bytes > _SHARD_BYTES:
+            self._close()
+            self._writer = ArrayRecordWriter(
+                os.fspath(self._unfinished(len(self._lengths))), RECORD_OPTIONS
+            )
+            self._lengths.append(0)
+            self._shard_bytes = 0
+        self._writer.write(record.serialized)
+        self._lengths[-1] += 1
+        self._shard_bytes += len(record.serialized)
+        self.bytes += len(record.serialized)
+        self._keys.add(record.key)
+        self._catalogue.append(record.key, record.columns)
+        if record.moments is not None:
+            self.moments += record.moments
+
+    def finish(self, done: Preparation) -> None:
+        """Give the shards their names, now that their number is known, and write the catalogue."""
+        self._close()
+        if not self._lengths:
+            return
+        for number in range(len(self._lengths)):
+            final = self._template.sharded_filepath(
+                shard_index=number, num_shards=len(self._lengths)
+            )
+            self._unfinished(number).rename(final)
+        self._catalogue.catalogue().save(Catalogue.file(self._folder, self._split))
+        done.moments[self._split] = self.moments
+        done.infos.append(
+            tfds.core.SplitInfo(
+                name=self._split,
+                shard_lengths=self._lengths,
+                num_bytes=self.bytes,
+                filename_template=self._template,
+            )
+        )
+
+    def abandon(self) -> None:
+        """Let go of what is open, whatever state it is in."""
+        with contextlib.suppress(RuntimeError):
+            self._close()
+
+    def _close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def _unfinished(self, number: int) -> Path:
+        return self._folder / f"{self._split}-{number:05}"
+
+
+def _check_space(builder: tfds.core.DatasetBuilder, folder: Path, total: int | None) -> None:
+    arrays = [
+        feature
+        for feature in builder.info.features.values()
+        if type(feature) is tfds.features.Tensor and None not in feature.shape
+    ]
+    size = sum(
+        int(np.prod(feature.shape)) * np.dtype(feature.np_dtype).itemsize for feature in arrays
+    )
+    free = shutil.disk_usage(folder).free
+    if total and total * size > free:
+        raise UserError(
+            f"folder {folder.parent}: {total:,} examples take {total * size / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB are free; expected room for all of them"
+        )
+
+
+def _disk_full(folder: Path, writers: "Iterable[_SplitWriter]") -> UserError:
+    writers = list(writers)
+    written, examples = sum(w.bytes for w in writers), sum(w.examples for w in writers)
+    return UserError(
+        f"folder {folder.parent}: the disk is full after {examples:,} examples "
+        f"({written / 1e9:.2f} GB); expected room for all of them; nothing is left of them"
+    )

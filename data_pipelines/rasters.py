@@ -1,0 +1,98 @@
+"""Pixels of image files, with whatever is wrong with them told in a line."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
+
+from data_pipelines.errors import UserError
+from data_pipelines.files import File
+
+__all__ = ["IMAGE_SUFFIXES", "check", "open_raster", "read_image"]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+# Formats that are pixels and nothing else: GDAL's others can refer to further files.
+_DRIVERS = ["GTiff", "JPEG", "PNG"]
+
+
+@contextlib.contextmanager
+def open_raster(file: File | Path, content: bytes | None = None) -> Iterator[Any]:
+    """A GeoTIFF, JPEG or PNG as a rasterio dataset.
+
+    Args:
+        file: where it is; what errors speak of.
+        content: its bytes, where they have been read already.
+
+    Raises:
+        UserError: it can't be opened, or can't be read inside the `with`.
+    """
+    try:
+        # A folder of half a million patches need not be searched for companions of each file.
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            if content is not None:
+                with MemoryFile(content) as memory, memory.open(driver=_DRIVERS) as raster:
+                    yield raster
+            else:
+                path = file.gdal if isinstance(file, File) else file
+                with rasterio.open(path, driver=_DRIVERS) as raster:
+                    yield raster
+    except RasterioError as error:
+        raise UserError(
+            f"file {file}: can't be read as GeoTIFF, JPEG or PNG ({' '.join(str(error).split())})"
+        ) from error
+
+
+def check(
+    file: File | Path,
+    raster: Any,
+    bands: int | None = None,
+    dtype: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Compare what a file holds with what it should.
+
+    Args:
+        file: what errors speak of.
+        raster: the opened file.
+        bands: how many it should have.
+        dtype: of its pixels.
+        size: (height, width) it should have.
+
+    Raises:
+        UserError: it is otherwise.
+    """
+    if bands is not None and raster.count != bands:
+        raise UserError(f"file {file}: has {raster.count} bands; expected {bands}")
+    if dtype is not None and set(raster.dtypes) != {dtype}:
+        raise UserError(f"file {file}: its pixels are {raster.dtypes[0]}; expected {dtype}")
+    if size is not None and raster.shape != size:
+        raise UserError(
+            f"file {file}: has {raster.height} × {raster.width} pixels; expected "
+            f"{size[0]} × {size[1]}"
+        )
+
+
+def read_image(
+    file: File | Path,
+    dtype: str,
+    size: tuple[int, int],
+    bands: int,
+    channels: Sequence[int] = (),
+) -> np.ndarray:
+    """A whole image as (h, w, bands); only of the `channels` (from 0) where any are given.
+
+    Raises:
+        UserError: it can't be read, or isn't of that dtype, (height, width) and number of bands.
+    """
+    with open_raster(file) as raster:
+        check(file, raster, bands, dtype, size)
+        pixels = raster.read([channel + 1 for channel in channels] or None)
+    return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
