@@ -12,6 +12,7 @@ from typing import Any
 from data_pipelines.errors import UserError
 
 __all__ = [
+    "COMMON_BANDS",
     "DEMO_AERIAL",
     "DEMO_OBJECTS",
     "DEMO_SCENES",
@@ -19,7 +20,10 @@ __all__ = [
     "NAIP",
     "PICTURES",
     "POTSDAM",
+    "SENSORS",
+    "SENTINEL2_L1C",
     "SENTINEL2_L2A",
+    "SENTINEL2_RGB",
     "TIANGONG2",
     "Band",
     "Sensor",
@@ -86,6 +90,19 @@ class Sensor:
         bands = tuple(
             dataclasses.replace(band, mean=float(m), std=float(s) or 1.0)
             for band, m, s in zip(self.bands, mean, std, strict=True)
+        )
+        return dataclasses.replace(self, bands=bands)
+
+    def with_scale(self, scale: float) -> "Sensor":
+        """The same sensor with digital numbers of another scale, in physical units per number.
+
+        A band that had another scale is unmeasured then: its statistics were of other numbers.
+        """
+        bands = tuple(
+            band
+            if band.scale == scale
+            else dataclasses.replace(band, scale=scale, mean=0.0, std=0.0)
+            for band in self.bands
         )
         return dataclasses.replace(self, bands=bands)
 
@@ -169,35 +186,77 @@ def _camera(
     return Sensor(name, resolution, bands)
 
 
-def _sentinel2(
-    name: str, aliases: Sequence[str], wavelength: float, mean: float, std: float
-) -> Band:
-    return Band(name, tuple(aliases), wavelength, 1e-4, 0.0, mean, std)
+# Sentinel-2's bands, by its own names. Wavelengths: ESA, Sentinel-2A spectral responses.
+_SENTINEL2 = {
+    "B01": ("coastal", ("B01",), 442.7),
+    "B02": ("blue", ("B", "B02"), 492.4),
+    "B03": ("green", ("G", "B03"), 559.8),
+    "B04": ("red", ("R", "B04"), 664.6),
+    "B05": ("rededge1", ("B05", "rededge071"), 704.1),
+    "B06": ("rededge2", ("B06", "rededge075"), 740.5),
+    "B07": ("rededge3", ("B07", "rededge078"), 782.8),
+    "B08": ("nir", ("N", "NIR", "B08"), 832.8),
+    "B8A": ("nir08", ("B8A",), 864.7),
+    "B09": ("nir09", ("B09",), 945.1),
+    "B10": ("cirrus", ("B10",), 1373.5),
+    "B11": ("swir16", ("B11",), 1613.7),
+    "B12": ("swir22", ("B12",), 2202.4),
+}
 
 
-# Wavelengths: ESA, Sentinel-2A spectral responses. Statistics: the 590,326 patches of BigEarthNet
-# v1, whose products precede baseline 04.00 and so have no offset.
-SENTINEL2_L2A = Sensor(
+def _sentinel2(name: str, statistics: Mapping[str, tuple[float, float]]) -> Sensor:
+    """The bands of which a mean and a standard deviation are given."""
+    bands = tuple(
+        Band(*_SENTINEL2[own], 1e-4, 0.0, mean, std) for own, (mean, std) in statistics.items()
+    )
+    return Sensor(name, 10.0, bands)
+
+
+# Statistics: the 590,326 patches of BigEarthNet v1, whose products precede baseline 04.00 and so
+# have no offset.
+SENTINEL2_L2A = _sentinel2(
     "sentinel2_l2a",
-    10.0,
-    (
-        _sentinel2("coastal", ("B01",), 442.7, 340.77, 554.81),
-        _sentinel2("blue", ("B", "B02"), 492.4, 429.94, 572.42),
-        _sentinel2("green", ("G", "B03"), 559.8, 614.22, 582.88),
-        _sentinel2("red", ("R", "B04"), 664.6, 590.24, 675.89),
-        _sentinel2("rededge1", ("B05", "rededge071"), 704.1, 950.68, 729.90),
-        _sentinel2("rededge2", ("B06", "rededge075"), 740.5, 1792.46, 1096.01),
-        _sentinel2("rededge3", ("B07", "rededge078"), 782.8, 2075.47, 1273.45),
-        _sentinel2("nir", ("N", "NIR", "B08"), 832.8, 2218.95, 1365.46),
-        _sentinel2("nir08", ("B8A",), 864.7, 2266.46, 1356.14),
-        _sentinel2("nir09", ("B09",), 945.1, 2246.06, 1302.33),
-        _sentinel2("swir16", ("B11",), 1613.7, 1594.43, 1079.19),
-        _sentinel2("swir22", ("B12",), 2202.4, 1009.33, 818.87),
-    ),
+    {
+        "B01": (340.77, 554.81),
+        "B02": (429.94, 572.42),
+        "B03": (614.22, 582.88),
+        "B04": (590.24, 675.89),
+        "B05": (950.68, 729.90),
+        "B06": (1792.46, 1096.01),
+        "B07": (2075.47, 1273.45),
+        "B08": (2218.95, 1365.46),
+        "B8A": (2266.46, 1356.14),
+        "B09": (2246.06, 1302.33),
+        "B11": (1594.43, 1079.19),
+        "B12": (1009.33, 818.87),
+    },
 )
+# Statistics: EuroSAT, as torchgeo's EuroSATDataModule has them, in the order of its files: there
+# B8A is the last band.
+SENTINEL2_L1C = _sentinel2(
+    "sentinel2_l1c",
+    {
+        "B01": (1354.41, 245.72),
+        "B02": (1118.24, 333.01),
+        "B03": (1042.93, 395.09),
+        "B04": (947.63, 593.75),
+        "B05": (1199.47, 566.42),
+        "B06": (1999.79, 861.18),
+        "B07": (2369.22, 1086.63),
+        "B08": (2296.83, 1117.98),
+        "B8A": (2594.14, 1231.59),
+        "B09": (732.08, 404.92),
+        "B10": (12.11, 4.78),
+        "B11": (1819.01, 1002.59),
+        "B12": (1118.92, 761.30),
+    },
+)
+# Pictures made of Sentinel-2's visible bands, stretched to 8 bits for the eye: no reflectances.
+SENTINEL2_RGB = _camera("sentinel2_rgb", 10.0, (0.0,) * 3, (0.0,) * 3)
 # Statistics of eight dates of one tile in North Dakota.
 NAIP = _camera("naip", 1.0, (100.1, 113.2, 91.4, 137.7), (38.2, 29.9, 26.8, 64.8))
-# No statistics are published of these two: `data_pipelines.build` measures the user's copy.
+# Of these two, as of the pictures above, no statistics are published: `data_pipelines.build`
+# measures the user's copy.
 POTSDAM = _camera("potsdam", 0.05, (0.0,) * 4, (0.0,) * 4)
 TIANGONG2 = _camera("tiangong2", 100.0, (0.0,) * 4, (0.0,) * 4)
 # The demo builders' worlds (data_pipelines/demo), measured on their default configs.
@@ -209,3 +268,47 @@ DEMO_AERIAL = _camera("demo_aerial", 0.05, (70.3, 73.5, 66.3, 115.5), (49.9, 42.
 # ImageNet's statistics, as torchvision has them: 8-bit pictures that say nothing of their camera.
 PICTURES = _camera("pictures", 0.0, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 DEMO_OBJECTS = _camera("demo_objects", 0.0, (119.4, 121.6, 119.7), (66.9, 66.7, 67.4))
+
+SENSORS = {
+    sensor.name: sensor
+    for sensor in (
+        SENTINEL2_L2A,
+        SENTINEL2_L1C,
+        SENTINEL2_RGB,
+        NAIP,
+        POTSDAM,
+        TIANGONG2,
+        PICTURES,
+    )
+}
+
+# Every band that has a common name, of no sensor in particular. Wavelengths: the middles of the
+# ranges that the STAC extension gives, but for the cameras' four and Sentinel-2's narrow ones.
+COMMON_BANDS = Sensor(
+    "common_bands",
+    0.0,
+    tuple(
+        Band(name, aliases, wavelength, 1e-4, 0.0, 0.0, 0.0)
+        for name, aliases, wavelength in (
+            ("coastal", (), 443.0),
+            ("blue", ("B",), 480.0),
+            ("green", ("G",), 560.0),
+            ("yellow", (), 600.0),
+            ("pan", (), 600.0),
+            ("red", ("R",), 650.0),
+            ("rededge1", ("rededge071",), 704.0),
+            ("rededge2", ("rededge075",), 740.0),
+            ("rededge", (), 745.0),
+            ("rededge3", ("rededge078",), 783.0),
+            ("nir", ("N", "NIR", "IR"), 840.0),
+            ("nir08", (), 865.0),
+            ("nir09", (), 945.0),
+            ("cirrus", (), 1375.0),
+            ("swir16", (), 1650.0),
+            ("swir22", (), 2200.0),
+            ("lwir11", (), 11000.0),
+            ("lwir", (), 11500.0),
+            ("lwir12", (), 12000.0),
+        )
+    ),
+)

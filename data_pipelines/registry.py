@@ -30,6 +30,7 @@ BUILDERS = {
     "demo_scenes": "data_pipelines.demo.scenes:DemoScenes",
     "demo_aerial": "data_pipelines.demo.aerial:DemoAerial",
     "demo_objects": "data_pipelines.demo.objects:DemoObjects",
+    "bigearthnet": "data_pipelines.bigearthnet.bigearthnet:Bigearthnet",
     "geotiff_tiles": "data_pipelines.geotiff_tiles.geotiff_tiles:GeotiffTiles",
 }
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 from rich.console import Console
 from rich.table import Table
 
@@ -17,9 +19,11 @@ __all__ = ["CONTACT_SHEET", "contact_sheet", "print_bands", "print_splits"]
 
 CONTACT_SHEET = "contact_sheet.png"
 
-_COLUMNS = 8
 _EXAMPLES = 24
-_TITLE = 24  # characters over a picture
+_COLUMNS = 8
+# Pixels: of a picture's side, from one to the next, and of the line above it.
+_SIDE, _STEP, _CAPTION = 120, 124, 13
+_TITLE = 20  # characters that have room there
 
 
 def print_splits(dataset: Dataset, expected: Mapping[str, int | None]) -> None:
@@ -69,41 +73,31 @@ def contact_sheet(dataset: Dataset, file: Path) -> None:
     chosen = np.unique(np.linspace(0, len(source) - 1, min(_EXAMPLES, len(source))).astype(int))
     bands = dataset.sensor.names
     kinds = [colours for colours in (TRUE_COLOUR, FALSE_COLOUR) if can_show(bands, colours)]
-    rows_of = [*(kinds or [TRUE_COLOUR]), *(["mask"] if dataset.target == "mask" else [])]
-    blocks = -(-len(chosen) // _COLUMNS)
-    rows = blocks * len(rows_of)
-    figure = Figure(figsize=(_COLUMNS * 1.5, rows * 1.62 + 0.3), layout="constrained")
-    grid = figure.subplots(rows, _COLUMNS, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
+    kinds = kinds or [(bands[0],) * 3]
+    height = len(kinds) + (dataset.target == "mask")
+    columns = min(_COLUMNS, len(chosen))
+    size = (columns * _STEP, -(-len(chosen) // columns) * (height * _STEP + _CAPTION))
+    sheet = PIL.Image.new("RGB", size, "white")
+    draw, font = PIL.ImageDraw.Draw(sheet), PIL.ImageFont.load_default(_CAPTION - 3)
     for place, position in enumerate(chosen):
         example = source[int(position)]
-        block, column = divmod(place, _COLUMNS)
-        for offset, kind in enumerate(rows_of):
-            axes = grid[block * len(rows_of) + offset, column]
-            if kind == "mask":
-                axes.imshow(class_map(example["mask"], dataset.colours), interpolation="nearest")
-            else:
-                axes.imshow(shown(example["image"] * 1.0, bands, kind))
-            if offset == 0:
-                axes.set_title(_title(dataset, example), size=6)
-    figure.suptitle(f"{dataset.name}: {' and '.join(_words(kind) for kind in rows_of)}", size=9)
+        row, column = divmod(place, columns)
+        left, top = column * _STEP, row * (height * _STEP + _CAPTION)
+        draw.text((left, top), _title(dataset, example)[:_TITLE], "black", font)
+        pictures = [shown(example["image"] * 1.0, bands, kind) for kind in kinds]
+        if dataset.target == "mask":
+            pictures.append(class_map(example["mask"], dataset.colours))
+        for offset, picture in enumerate(pictures):
+            tile = PIL.Image.fromarray((picture * 255).astype(np.uint8)).resize((_SIDE, _SIDE))
+            sheet.paste(tile, (left, top + _CAPTION + offset * _STEP))
     beside = file.with_name(f".{file.name}")
-    figure.savefig(beside, dpi=110, format="png")
+    sheet.save(beside, format="png")
     beside.replace(file)
 
 
 def _title(dataset: Dataset, example: Mapping[str, np.ndarray]) -> str:
     if dataset.target == "label":
-        return dataset.classes[int(example["label"])][:_TITLE]
+        return dataset.classes[int(example["label"])]
     if dataset.target == "labels":
-        names = [dataset.classes[i] for i in np.flatnonzero(example["labels"])]
-        return "\n".join(name[:_TITLE] for name in names[:2]) + (" …" if len(names) > 2 else "")
+        return ", ".join(dataset.classes[i] for i in np.flatnonzero(example["labels"]))
     return ""
-
-
-def _words(kind: object) -> str:
-    return {TRUE_COLOUR: "true colour", FALSE_COLOUR: "near infrared, red, green"}.get(
-        kind,
-        "mask",  # type: ignore[call-overload]
-    )

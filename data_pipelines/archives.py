@@ -1,0 +1,140 @@
+"""Tar archives as streams: read once, from front to back, without unpacking anything to disk.
+
+Plain, gzip and zstandard; also archives cut into parts (`.tar.gzaa`, `.tar.gzab`).
+"""
+
+import contextlib
+import gzip
+import io
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+import zstandard
+
+from data_pipelines.errors import UserError
+
+__all__ = ["archives", "tar_members"]
+
+_NAME = re.compile(r"(?P<whole>.+\.tar(\.gz|\.zst)?)(?P<part>[a-z]{2})?")
+_BUFFER = 2**20
+# A tar archive ends with two blocks of zeros.
+_END = bytes(1024)
+
+
+def archives(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The tar archives below a folder: {name without the part: its parts in order}.
+
+    Raises:
+        UserError: a part between two others is missing.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*.tar*")):
+        if path.is_file() and (match := _NAME.fullmatch(path.name)):
+            found.setdefault(match["whole"], []).append(path)
+    for name, paths in found.items():
+        parts = [path.name.removeprefix(name) for path in paths if path.name != name]
+        expected = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(len(parts))]
+        if parts and (len(parts) < len(paths) or parts != expected):
+            raise UserError(
+                f"archive {name}: found the parts {', '.join(parts)}; expected them from aa on "
+                "without a gap: get the missing ones"
+            )
+    return {name: tuple(paths) for name, paths in found.items()}
+
+
+def tar_members(parts: Sequence[Path]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Names and contents of the files in an archive, in the order they come.
+
+    A content must be read before the next is asked for. Only names are looked at, nothing is
+    written: a name that leads out of the archive is just a name.
+
+    Raises:
+        UserError: the archive is damaged, or ends before its end.
+    """
+    where = parts[0] if len(parts) == 1 else f"{parts[0]} … {parts[-1].name}"
+    count = 0
+    try:
+        with contextlib.ExitStack() as stack:
+            stream = _Watched(_decompressed(parts, stack))
+            tar = stack.enter_context(
+                tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER, ignore_zeros=False)
+            )
+            for member in tar:
+                tar.members = []  # type: ignore[attr-defined]  # it remembers all it has seen
+                if member.isfile():
+                    count += 1
+                    yield member.name, cast(IO[bytes], tar.extractfile(member))
+            while stream.read(_BUFFER):  # the checksum of a compressed file stands at its end
+                pass
+            if stream.tail != _END:
+                raise EOFError("no end-of-archive mark")
+    except (EOFError, OSError, tarfile.TarError, zstandard.ZstdError, zlib.error) as error:
+        size = sum(part.stat().st_size for part in parts)
+        raise UserError(
+            f"archive {where}: is damaged or not complete after {count:,} files ({error}); "
+            f"it has {size:,} bytes: get it again"
+        ) from error
+
+
+def _decompressed(parts: Sequence[Path], stack: contextlib.ExitStack) -> IO[bytes]:
+    joined = stack.enter_context(io.BufferedReader(_Joined(parts), _BUFFER))
+    if ".tar.gz" in parts[0].name:
+        return cast(IO[bytes], stack.enter_context(gzip.open(joined)))
+    if ".tar.zst" in parts[0].name:
+        # Long windows: archives this large are packed with them.
+        decompressor = zstandard.ZstdDecompressor(max_window_size=2**31)
+        return cast(
+            IO[bytes], stack.enter_context(decompressor.stream_reader(joined, read_size=_BUFFER))
+        )
+    return joined
+
+
+class _Joined(io.RawIOBase):
+    """Files read one after the other, as if they were one."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._left = list(paths)
+        self._file = -1
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` as far as the present file goes; 0 at the end of the last one."""
+        while self._file >= 0 or self._left:
+            if self._file < 0:
+                self._file = os.open(self._left.pop(0), os.O_RDONLY)
+            if count := os.readv(self._file, [buffer]):
+                return count
+            self._close_file()
+        return 0
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._close_file()
+        super().close()
+
+    def _close_file(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+
+class _Watched(io.RawIOBase):
+    """Passes bytes on and remembers the last ones."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.tail = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        data = self._stream.read(size)
+        self.tail = (self.tail + data[-len(_END) :])[-len(_END) :]
+        return data

@@ -1,0 +1,192 @@
+"""`bigearthnet`: Sentinel-2 patches of 120 × 120 pixels at 10 m, with several labels each.
+
+Sumbul et al. 2019 (https://arxiv.org/abs/1902.06148), version 1; Clasen et al. 2024
+(https://arxiv.org/abs/2407.03653), version 2. Read from the authors' archive as it is, or from the
+folder that somebody unpacked it into.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from rasterio.enums import Resampling
+
+from data_pipelines.archives import archives
+from data_pipelines.bands import SENTINEL2_L2A, Sensor
+from data_pipelines.bigearthnet.lists import FLAGS, LISTS, UNSPLIT, counts, known_v1, known_v2
+from data_pipelines.bigearthnet.nomenclature import CLASSES_19, CLASSES_43
+from data_pipelines.bigearthnet.patches import (
+    SIZE,
+    ArchivePatches,
+    FolderPatches,
+    PatchReader,
+)
+from data_pipelines.errors import UserError
+from data_pipelines.files import listed
+from data_pipelines.reading import Reading
+
+__all__ = ["Bigearthnet", "BigearthnetConfig"]
+
+_RGB = ("red", "green", "blue")
+_RGBN = (*_RGB, "nir")
+# The archives' sizes as their records have them, and the patches in no split of version 1.
+_BYTES = {"BigEarthNet-S2-v1.0.tar.gz": 70_032_164_579, "BigEarthNet-S2.tar.zst": 63_251_710_377}
+_IN_SPLITS_V1, _IN_ALL_V1 = 519_284, 590_326
+
+
+@dataclass(eq=False, kw_only=True)
+class BigearthnetConfig(tfds.core.BuilderConfig):
+    """Which version, and what of it.
+
+    Attributes:
+        dataset_version: 1 or 2.
+        bands: any of Sentinel-2's twelve, by name or alias, in the order wanted.
+        resampling: how the 20 m and 60 m bands become 10 m: `nearest`, `bilinear` or `cubic`.
+        lists: the lists of patches to use, of train, validation, test, snow and cloud. Patches in
+            no split go to `unsplit`; without the lists of snow and cloud there are no such flags.
+    """
+
+    dataset_version: int
+    bands: tuple[str, ...]
+    resampling: str = "bilinear"
+    lists: tuple[str, ...] = LISTS
+
+    @property
+    def sensor(self) -> Sensor:
+        """The bands asked for."""
+        return SENTINEL2_L2A.select(self.bands)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The yes/no features that the lists give."""
+        return tuple(flag for flag in FLAGS if flag in self.lists)
+
+
+class Bigearthnet(tfds.core.GeneratorBasedBuilder):
+    """Patches of ten countries of Europe with the classes of their land cover.
+
+    Splits `train`, `validation` and `test` are the authors'; `unsplit` holds the patches with
+    seasonal snow, cloud or shadow, and the few without a label of the 19 classes. `all` is all of
+    them together.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = (
+        BigearthnetConfig(name="v1/rgbn", dataset_version=1, bands=_RGBN),
+        BigearthnetConfig(name="v1/rgb", dataset_version=1, bands=_RGB),
+        BigearthnetConfig(name="v2/rgbn", dataset_version=2, bands=_RGBN),
+        BigearthnetConfig(name="v2/rgb", dataset_version=2, bands=_RGB),
+    )
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """
+    BigEarthNet-S2-v1.0.tar.gz and the lists *.csv.gz of zenodo.org/records/12687186 for version 1,
+    BigEarthNet-S2.tar.zst and both *.parquet of zenodo.org/records/10891137 for version 2; the
+    archive may be unpacked, and need not be
+    """
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        _check(config)
+        features: dict[str, Any] = {
+            "image": tfds.features.Tensor(
+                shape=(SIZE, SIZE, len(config.bands)),
+                dtype=np.uint16,
+                encoding=tfds.features.Encoding.BYTES,
+            ),
+            "id": tfds.features.Text(),
+            "labels": _several(CLASSES_19),
+        }
+        if config.dataset_version == 1:
+            features["labels_43"] = _several(CLASSES_43)
+        features |= dict.fromkeys(config.flags, np.bool_)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict({"sensor": config.sensor.to_dict()}),
+            homepage="https://bigearth.net",
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        config, folder = self.builder_config, Path(dl_manager.manual_dir)
+        known = (known_v1 if config.dataset_version == 1 else known_v2)(folder, config.lists)
+        files = tuple(
+            next(alias for alias in band.aliases if alias.startswith("B") and len(alias) == 3)
+            for band in config.sensor.bands
+        )
+        reader = PatchReader(files, config.resampling, config.flags)
+        expected: dict[str, int | None] = {**counts(known)}
+        if config.dataset_version == 1:  # some patches in no split are in no list
+            whole = sum(expected[split] or 0 for split in expected if split != UNSPLIT)
+            expected[UNSPLIT] = _IN_ALL_V1 - whole if whole == _IN_SPLITS_V1 else None
+        found = [
+            ("lists", ", ".join(f"{split} {number:,}" for split, number in counts(known).items()))
+        ]
+        patches = FolderPatches(folder, known)
+        items: FolderPatches | ArchivePatches
+        if next(iter(patches.names()), None) is not None:
+            items = patches
+            names = list(patches.names())
+            absent = len(known.keys() - set(names))
+            found.append(("folder", f"{folder} with {len(names):,} patches; {absent:,} of those in "
+                                    "the lists are not there"))  # fmt: skip
+        else:
+            parts = _archive(folder, config.dataset_version)
+            items = ArchivePatches(parts, known, reader.endings(config.dataset_version == 1))
+            found.append(("archive", _described(parts)))
+        return Reading(items, reader, expected, found).splits()
+
+    def _generate_examples(self) -> Any:
+        """Not asked for: `_split_generators` returns the examples."""
+
+
+def _several(classes: Sequence[str]) -> tfds.features.Sequence:
+    return tfds.features.Sequence(tfds.features.ClassLabel(names=list(classes)))
+
+
+def _check(config: BigearthnetConfig) -> None:
+    if config.resampling not in Resampling.__members__:
+        raise UserError(
+            f"--config.resampling: found {config.resampling!r}; expected nearest, bilinear or cubic"
+        )
+    unknown = [name for name in config.lists if name not in LISTS]
+    if unknown:
+        raise UserError(
+            f"--config.lists: found {unknown[0]!r}; expected some of {', '.join(LISTS)}"
+        )
+
+
+def _archive(folder: Path, version: int) -> tuple[Path, ...]:
+    """The parts of the one archive of Sentinel-2 patches of a version."""
+    found = {
+        name: parts
+        for name, parts in archives(folder).items()
+        if name.startswith("BigEarthNet") and "-S1" not in name and ("v1" in name) == (version == 1)
+    }
+    if not found:
+        there = sorted(path.name for path in folder.iterdir())
+        wanted = "BigEarthNet-S2-v1.0.tar.gz" if version == 1 else "BigEarthNet-S2.tar.zst"
+        raise UserError(
+            f"folder {folder}: holds neither patches in folders nor {wanted}; found {listed(there)}"
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"folder {folder}: found {listed(sorted(found))}; expected one archive of version "
+            f"{version}: move the others away"
+        )
+    return next(iter(found.values()))
+
+
+def _described(parts: Sequence[Path]) -> str:
+    size = sum(part.stat().st_size for part in parts)
+    published = _BYTES.get(parts[0].name)
+    if published is None:
+        compared = ""
+    elif published == size:
+        compared = ", as published"
+    else:
+        compared = f"; published with {published:,}"
+    more = f" and {len(parts) - 1} more parts" if len(parts) > 1 else ""
+    return f"{parts[0]}{more}, {size:,} bytes{compared}"
