@@ -10,7 +10,7 @@ import os
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -47,11 +47,16 @@ def archives(folder: Path) -> dict[str, tuple[Path, ...]]:
     return {name: tuple(paths) for name, paths in found.items()}
 
 
-def tar_members(parts: Sequence[Path]) -> Iterator[tuple[str, IO[bytes]]]:
+def tar_members(
+    parts: Sequence[Path], wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the files in an archive, in the order they come.
 
-    A content must be read before the next is asked for. Only names are looked at, nothing is
-    written: a name that leads out of the archive is just a name.
+    Nothing is written: a name that leads out of the archive is just a name.
+
+    Args:
+        parts: the archive's files.
+        wanted: whether to read the file of this name.
 
     Raises:
         UserError: the archive is damaged, or ends before its end.
@@ -66,9 +71,10 @@ def tar_members(parts: Sequence[Path]) -> Iterator[tuple[str, IO[bytes]]]:
             )
             for member in tar:
                 tar.members = []  # type: ignore[attr-defined]  # it remembers all it has seen
-                if member.isfile():
+                if member.isfile() and wanted(member.name):
+                    content = cast(IO[bytes], tar.extractfile(member)).read()
                     count += 1
-                    yield member.name, cast(IO[bytes], tar.extractfile(member))
+                    yield member.name, content
             while stream.read(_BUFFER):  # the checksum of a compressed file stands at its end
                 pass
             if stream.tail != _END:

@@ -107,7 +107,7 @@ def check_usable(name: str, info: tfds.core.DatasetInfo) -> Sensor:
     features = info.features
     if "image" not in features:
         raise UserError(
-            f"dataset {name}: has no feature `image`, only {', '.join(features)}; expected `image` "
+            f"dataset {name}: has no feature `image`, only {', '.join(sorted(features))}; expected `image` "
             "and, where it is labelled, `label`, `labels` or `mask`"
         )
     shape, dtype = tuple(features["image"].shape), np.dtype(features["image"].np_dtype)
@@ -201,7 +201,7 @@ class Dataset:
 
     def _flags(self) -> tuple[str, ...]:
         features = self.info.features
-        return tuple(n for n in small_features(features) if features[n].np_dtype == np.bool_)
+        return tuple(n for n in sorted(small_features(features)) if features[n].np_dtype == bool)
 
     def _column(self, split: str, whole: Source, feature: str) -> np.ndarray:
         """A small feature of all examples of a split, in their order: of the catalogue, else read.
@@ -309,7 +309,7 @@ def _sensor(name: str, info: tfds.core.DatasetInfo, bands: int) -> Sensor:
 def _target(name: str, features: tfds.features.FeaturesDict, asked: str) -> str:
     """The feature to learn; empty where there is none."""
     if asked and (asked not in features or _kind(features, asked) == "none"):
-        known = [feature for feature in features if _kind(features, feature) != "none"]
+        known = [feature for feature in sorted(features) if _kind(features, feature) != "none"]
         raise UserError(
             f"dataset {name}: has no target {asked!r}; it has {', '.join(known) or 'none'}"
         )

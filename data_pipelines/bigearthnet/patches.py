@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -110,13 +110,10 @@ class ArchivePatches:
 
     def __iter__(self) -> Iterator[Patch]:
         begun: dict[str, dict[str, bytes]] = {}
-        for member, content in tar_members(self.parts):
-            path = PurePosixPath(member)
-            patch, ending = path.parent.name, path.name.removeprefix(f"{path.parent.name}_")
-            if ending not in self.endings or not _NAME.fullmatch(patch):
-                continue
+        for member, content in tar_members(self.parts, self._wanted):
+            patch, ending = _taken_apart(member)
             files = begun.setdefault(patch, {})
-            files[ending] = content.read()
+            files[ending] = content
             if len(files) == len(self.endings):
                 yield self._patch(patch, begun.pop(patch))
             elif len(begun) > _MOST_BEGUN:
@@ -127,8 +124,19 @@ class ArchivePatches:
         for patch, files in begun.items():  # what they lack is told when they are read
             yield self._patch(patch, files)
 
+    def _wanted(self, member: str) -> bool:
+        patch, ending = _taken_apart(member)
+        return ending in self.endings and _NAME.fullmatch(patch) is not None
+
     def _patch(self, name: str, files: dict[str, bytes]) -> Patch:
         return Patch(name, self.known.get(name, Known()), "", files)
+
+
+def _taken_apart(member: str) -> tuple[str, str]:
+    """`…/PATCH/PATCH_B04.tif` -> `PATCH`, `B04.tif`."""
+    folder, _, file = member.rpartition("/")
+    patch = folder.rpartition("/")[2]
+    return patch, file.removeprefix(f"{patch}_")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,142 @@
+"""Archives and folders with the names, sizes, types and traps of the real BigEarthNet."""
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import rasterio
+import zstandard
+from rasterio.transform import from_origin
+
+SIZES = {
+    **dict.fromkeys(("B02", "B03", "B04", "B08"), 120),
+    **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12"), 60),
+    **dict.fromkeys(("B01", "B09"), 20),
+}
+# Times of six digits and of five, from which the archive lost a zero; one- and two-digit places.
+V1 = (
+    "S2A_MSIL2A_20170613T101031_0_45",
+    "S2B_MSIL2A_20170927T94020_60_61",
+    "S2A_MSIL2A_20170717T113321_4_5",
+    "S2B_MSIL2A_20180502T093039_43_14",
+    "S2A_MSIL2A_20171221T112501_57_90",
+)
+V2 = (
+    "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57",
+    "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_61_39",
+    "S2B_MSIL2A_20170808T094029_N9999_R036_T35ULA_3_8",
+    "S2B_MSIL2A_20170808T094029_N9999_R036_T35ULA_3_9",
+)
+LABELS_V1 = ["Non-irrigated arable land", "Rice fields", "Airports", "Sea and ocean"]
+
+
+def pixels(patch: str, band: str, size: int | None = None, dtype: str = "uint16") -> np.ndarray:
+    """The pixels that `write_patch` gives a band: (size, size)."""
+    rng = np.random.default_rng([*patch.encode(), *band.encode()])
+    side = size or SIZES[band]
+    return rng.integers(0, 10_000, (side, side)).astype(dtype)
+
+
+def write_band(file: Path, values: np.ndarray) -> None:
+    """A single-band GeoTIFF."""
+    profile = {
+        "driver": "GTiff",
+        "count": 1,
+        "height": values.shape[0],
+        "width": values.shape[1],
+        "dtype": values.dtype,
+        "crs": "EPSG:32633",
+        "transform": from_origin(600_000, 5_000_000, 10, 10),
+    }
+    with rasterio.open(file, "w", **profile) as image:
+        image.write(values, 1)
+
+
+def write_patch(folder: Path, name: str, labels: list[str] | None = None) -> Path:
+    """All twelve bands of a patch and, where labels are given, its JSON."""
+    patch = folder / name
+    patch.mkdir(parents=True)
+    for band in SIZES:
+        write_band(patch / f"{name}_{band}.tif", pixels(name, band))
+    if labels is not None:
+        about = {"labels": labels, "coordinates": {"ulx": 0}, "projection": "PROJCS[]"}
+        (patch / f"{name}_labels_metadata.json").write_text(json.dumps(about))
+    return patch
+
+
+def write_lists(folder: Path, **splits: list[str]) -> None:
+    """The five lists of version 1; those not given are empty."""
+    files = {
+        "train": "train",
+        "validation": "val",
+        "test": "test",
+        "snow": "patches_with_seasonal_snow",
+        "cloud": "patches_with_cloud_and_shadow",
+    }
+    for kind, file in files.items():
+        lines = "".join(f"{name}\n" for name in splits.get(kind, []))
+        (folder / f"{file}.csv.gz").write_bytes(gzip.compress(lines.encode()))
+
+
+def write_v1(folder: Path) -> Path:
+    """An unpacked version 1 of five patches: one in each split, one with snow, one with cloud."""
+    for name in V1:
+        write_patch(folder / "BigEarthNet-v1.0", name, LABELS_V1)
+    write_lists(
+        folder, train=[V1[0]], validation=[V1[1]], test=[V1[2]], snow=[V1[3]], cloud=[V1[4]]
+    )
+    return folder
+
+
+def write_metadata_v2(folder: Path) -> None:
+    """The two tables of version 2, whose validation split is called `validation`."""
+    labels = [["Arable land"], ["Pastures", "Marine waters"], ["Urban fabric"], ["Mixed forest"]]
+    table = {
+        "patch_id": list(V2),
+        "labels": labels,
+        "split": ["train", "validation", "test", "train"],
+        "country": ["Austria"] * 4,
+        "s1_name": ["s1"] * 4,
+        "s2v1_name": ["v1"] * 4,
+        "contains_seasonal_snow": [False, False, False, True],
+        "contains_cloud_or_shadow": [False, False, False, False],
+    }
+    whole = pyarrow.table(table)
+    pyarrow.parquet.write_table(whole.slice(0, 3), folder / "metadata.parquet")
+    flagged = "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
+    pyarrow.parquet.write_table(whole.slice(3, 1), folder / flagged)
+
+
+def write_v2(folder: Path) -> Path:
+    """An unpacked version 2 of four patches, in folders of their Sentinel-2 tiles."""
+    for name in V2:
+        write_patch(folder / "BigEarthNet-S2" / name.rsplit("_", 2)[0], name)
+    write_metadata_v2(folder)
+    return folder
+
+
+def packed(folder: Path, order: str = "by patch") -> bytes:
+    """A folder as a tar archive.
+
+    Args:
+        folder: with everything in it.
+        order: `by patch` as the authors', `by band`, so that files of all patches are mixed.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if order == "by band":
+        files.sort(key=lambda path: path.name.rpartition("_")[2])
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for file in files:
+            tar.add(file, file.relative_to(folder.parent))
+    return buffer.getvalue()
+
+
+def compressed(tar: bytes, kind: str) -> bytes:
+    """The archive in gzip or zstandard."""
+    return gzip.compress(tar, 1) if kind == "gz" else zstandard.compress(tar)

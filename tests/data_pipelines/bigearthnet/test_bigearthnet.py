@@ -1,0 +1,339 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from archives_of_patches import (
+    LABELS_V1,
+    SIZES,
+    V1,
+    V2,
+    compressed,
+    packed,
+    pixels,
+    write_band,
+    write_lists,
+    write_metadata_v2,
+    write_patch,
+    write_v1,
+    write_v2,
+)
+from rasterio.enums import Resampling
+
+from data_pipelines.bigearthnet.nomenclature import CLASSES_19, CLASSES_43, MERGED
+from data_pipelines.build import build, main
+from data_pipelines.errors import UserError
+from data_pipelines.source import open_dataset
+
+REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
+RGBN = ("B04", "B03", "B02", "B08")
+
+
+@pytest.fixture(scope="module")
+def v1(tmp_path_factory):
+    return write_v1(tmp_path_factory.mktemp("v1"))
+
+
+@pytest.fixture(scope="module")
+def v2(tmp_path_factory):
+    return write_v2(tmp_path_factory.mktemp("v2"))
+
+
+@pytest.fixture(scope="module")
+def v1_data(v1, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("v1_data")
+    build("bigearthnet/v1/rgbn", folder, manual_dir=v1)
+    return folder
+
+
+def images(data_dir, config, split="all"):
+    """{name: image} of a prepared dataset."""
+    source = open_dataset(f"bigearthnet/{config}", data_dir).source(split)
+    names = [name.decode() for name in source.identities()]
+    return {name: source[i]["image"] for i, name in enumerate(names)}
+
+
+def names(data_dir, split, config="v1/rgbn"):
+    return set(images(data_dir, config, split))
+
+
+def bands(patch, wanted=RGBN):
+    return np.stack([pixels(patch, band) for band in wanted], axis=-1)
+
+
+def assert_whole_v1(data_dir):
+    found = images(data_dir, "v1/rgbn")
+    assert set(found) == set(V1)
+    for name, image in found.items():
+        np.testing.assert_array_equal(image, bands(name))
+
+
+def test_every_patch_is_found_under_names_with_and_without_the_lost_zero(v1_data):
+    assert_whole_v1(v1_data)
+
+
+def test_splits_are_the_lists_and_all_is_everything(v1_data):
+    for split, name in (("train", V1[0]), ("validation", V1[1]), ("test", V1[2])):
+        assert names(v1_data, split) == {name}
+    assert names(v1_data, "unsplit") == {V1[3], V1[4]}
+    assert names(v1_data, "all") == set(V1)
+
+
+def test_filters_by_snow_and_cloud(v1_data):
+    assert names(v1_data, "all[snow]") == {V1[3]}
+    assert names(v1_data, "all[cloud]") == {V1[4]}
+    assert names(v1_data, "all[not snow][not cloud]") == set(V1[:3])
+    with pytest.raises(UserError, match="no yes/no feature 'rain'; it has cloud, snow"):
+        names(v1_data, "all[rain]")
+
+
+def test_labels_of_43_and_the_19_they_are_merged_into(v1_data):
+    merged = open_dataset("bigearthnet/v1/rgbn", v1_data)
+    assert merged.classes == CLASSES_19
+    labels = merged.source("train")[0]["labels"]
+    # Arable land and rice fields are one class of the 19, airports none.
+    assert [CLASSES_19[i] for i in np.flatnonzero(labels)] == ["Arable land", "Marine waters"]
+    corine = open_dataset("bigearthnet/v1/rgbn", v1_data, target="labels_43")
+    assert corine.classes == CLASSES_43
+    labels = corine.source("train")[0]["labels"]
+    assert [CLASSES_43[i] for i in np.flatnonzero(labels)] == sorted(LABELS_V1, key=CLASSES_43.index)
+
+
+def test_the_nomenclature_merges_32_of_43_classes_into_19():
+    assert (len(CLASSES_43), len(MERGED), len(CLASSES_19)) == (43, 32, 19)
+    assert set(MERGED.values()) == set(CLASSES_19)
+    assert set(CLASSES_43) - set(MERGED) == {
+        "Road and rail networks and associated land",
+        "Port areas",
+        "Airports",
+        "Mineral extraction sites",
+        "Dump sites",
+        "Construction sites",
+        "Green urban areas",
+        "Sport and leisure facilities",
+        "Bare rock",
+        "Burnt areas",
+        "Intertidal flats",
+    }
+
+
+@pytest.mark.parametrize("resampling", ["bilinear", "nearest", "cubic"])
+def test_any_band_by_name_the_coarse_ones_resampled_as_rasterio_does(v1, tmp_path, resampling):
+    wanted = ("nir", "B05", "swir22", "coastal", "B8A")
+    build(
+        "bigearthnet/v1/rgbn",
+        tmp_path,
+        manual_dir=v1,
+        fields=[f"bands={','.join(wanted)}", f"resampling={resampling}", "name=v1/mine"],
+    )
+    dataset = open_dataset("bigearthnet/v1/mine", tmp_path)
+    assert dataset.sensor.names == ("nir", "rededge1", "swir22", "coastal", "nir08")
+    found = images(tmp_path, "v1/mine")
+    for name in V1:
+        for channel, band in enumerate(("B08", "B05", "B12", "B01", "B8A")):
+            with rasterio.open(v1 / "BigEarthNet-v1.0" / name / f"{name}_{band}.tif") as file:
+                expected = file.read(1, out_shape=(120, 120), resampling=Resampling[resampling])
+            np.testing.assert_array_equal(found[name][..., channel], expected)
+
+
+def test_rgb_has_the_three_bands(v1, tmp_path):
+    build("bigearthnet/v1/rgb", tmp_path, manual_dir=v1)
+    found = images(tmp_path, "v1/rgb")
+    np.testing.assert_array_equal(found[V1[1]], bands(V1[1], RGBN[:3]))
+
+
+@pytest.mark.parametrize("order", ["by patch", "by band"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_archive_is_read_without_being_unpacked(v1, tmp_path, order, workers):
+    archives = tmp_path / "archives"
+    shutil.copytree(v1, archives, ignore=shutil.ignore_patterns("BigEarthNet-v1.0"))
+    tar = packed(v1 / "BigEarthNet-v1.0", order)
+    (archives / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
+    before = sorted(archives.rglob("*"))
+    build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=archives, workers=workers)
+    assert_whole_v1(tmp_path / "data")
+    assert sorted(archives.rglob("*")) == before
+
+
+def test_folder_and_archive_give_the_same_examples_in_the_same_order(v1, v1_data, tmp_path):
+    archives = tmp_path / "archives"
+    shutil.copytree(v1, archives, ignore=shutil.ignore_patterns("BigEarthNet-v1.0"))
+    tar = packed(v1 / "BigEarthNet-v1.0", "by band")
+    (archives / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
+    build("bigearthnet/v1/rgbn", tmp_path, manual_dir=archives)
+    one, other = (
+        open_dataset("bigearthnet/v1/rgbn", folder).source("all[60%]", 1)
+        for folder in (v1_data, tmp_path)
+    )
+    assert one.identities().tolist() == other.identities().tolist()
+    for i in range(len(one)):
+        for name, values in one[i].items():
+            np.testing.assert_array_equal(values, other[i][name])
+
+
+@pytest.mark.parametrize("kind", ["folder", "zst", "split gz"])
+def test_version_2_from_every_form_it_comes_in(v2, tmp_path, kind):
+    manual = v2
+    if kind != "folder":
+        manual = tmp_path / "archives"
+        manual.mkdir()
+        write_metadata_v2(manual)
+        whole = compressed(packed(v2 / "BigEarthNet-S2"), kind.split()[-1])
+        if kind == "zst":
+            (manual / "BigEarthNet-S2.tar.zst").write_bytes(whole)
+        else:
+            third = len(whole) // 3
+            for part, start in (("aa", 0), ("ab", third), ("ac", 2 * third)):
+                end = start + third if part != "ac" else None
+                (manual / f"BigEarthNet-S2.tar.gz{part}").write_bytes(whole[start:end])
+    build("bigearthnet/v2/rgbn", tmp_path / "data", manual_dir=manual)
+    found = images(tmp_path / "data", "v2/rgbn")
+    assert set(found) == set(V2)
+    for name, image in found.items():
+        np.testing.assert_array_equal(image, bands(name))
+    for split, name in (("train", V2[0]), ("validation", V2[1]), ("test", V2[2])):
+        assert names(tmp_path / "data", split, "v2/rgbn") == {name}
+    assert names(tmp_path / "data", "all[snow]", "v2/rgbn") == {V2[3]}
+    labels = open_dataset("bigearthnet/v2/rgbn", tmp_path / "data").source("validation")[0]
+    assert [CLASSES_19[i] for i in np.flatnonzero(labels["labels"])] == [
+        "Pastures",
+        "Marine waters",
+    ]
+
+
+def test_a_dry_run_says_what_it_found_and_writes_nothing(v1, tmp_path, capsys):
+    arguments = ["bigearthnet/v1/rgbn", "--data_dir", str(tmp_path), "--manual_dir", str(v1)]
+    assert main([*arguments, "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert "with 5 patches; 0 of those in the lists are not there" in out
+    assert "split validation: 1 examples" in out
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_lists_that_are_not_there_can_be_done_without(v1, tmp_path):
+    manual = tmp_path / "manual"
+    (manual / "BigEarthNet-v1.0").mkdir(parents=True)
+    (manual / "BigEarthNet-v1.0" / V1[0]).symlink_to(v1 / "BigEarthNet-v1.0" / V1[0])
+    with pytest.raises(UserError, match=r"lacks train.csv.gz.*zenodo.org/records/12687186") as e:
+        build("bigearthnet/v1/rgbn", tmp_path, manual_dir=manual)
+    fields = [w.removeprefix("--config.") for w in str(e.value).split() if w.startswith("--")]
+    assert fields == ["lists=validation,test,snow,cloud", "name=v1/NAME"]
+    build("bigearthnet/v1/rgbn", tmp_path, manual_dir=manual, fields=["lists=,", "name=v1/x"])
+    assert names(tmp_path, "unsplit", "v1/x") == {V1[0]}
+
+
+# What goes wrong with one patch: how, and what is said. Each stops the build and names the patch.
+BAD = {
+    "a band is missing": (
+        lambda patch: (patch / f"{patch.name}_B03.tif").unlink(),
+        f"patch {V1[0]}: lacks {V1[0]}_B03.tif",
+    ),
+    "a band is truncated": (
+        lambda patch: os.truncate(patch / f"{patch.name}_B04.tif", 5000),
+        f"{V1[0]}_B04.tif: can't be read as GeoTIFF, JPEG or PNG",
+    ),
+    "a band has the wrong size": (
+        lambda patch: write_band(patch / f"{patch.name}_B08.tif", pixels(V1[0], "B08", 60)),
+        f"{V1[0]}_B08.tif: has 60 × 60 pixels; expected 120 × 120",
+    ),
+    "a band has the wrong type": (
+        lambda patch: write_band(
+            patch / f"{patch.name}_B02.tif", pixels(V1[0], "B02", dtype="float32")
+        ),
+        f"{V1[0]}_B02.tif: its pixels are float32; expected uint16",
+    ),
+    "there is no JSON": (
+        lambda patch: (patch / f"{patch.name}_labels_metadata.json").unlink(),
+        f"patch {V1[0]}: lacks {V1[0]}_labels_metadata.json",
+    ),
+    "the JSON has no labels": (
+        lambda patch: (patch / f"{patch.name}_labels_metadata.json").write_text("{}"),
+        f"{V1[0]}_labels_metadata.json: has no labels",
+    ),
+    "the JSON is none": (
+        lambda patch: (patch / f"{patch.name}_labels_metadata.json").write_text('{"labels": ['),
+        f"{V1[0]}_labels_metadata.json: has no labels",
+    ),
+    "a label is unknown": (
+        lambda patch: (patch / f"{patch.name}_labels_metadata.json").write_text(
+            '{"labels": ["Moon"]}'
+        ),
+        f"patch {V1[0]}: has the label 'Moon'; expected one of the 43",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_patch_stops_the_build_or_is_skipped_and_listed(tmp_path, bad, kind):
+    break_it, message = BAD[bad]
+    manual = tmp_path / "manual"
+    for name in V1[:2]:
+        write_patch(manual / "BigEarthNet-v1.0", name, LABELS_V1)
+    write_lists(manual, train=list(V1[:2]))
+    break_it(manual / "BigEarthNet-v1.0" / V1[0])
+    if kind == "archive":
+        tar = packed(manual / "BigEarthNet-v1.0")
+        (manual / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
+        shutil.rmtree(manual / "BigEarthNet-v1.0")
+    with pytest.raises(UserError) as mistake:
+        build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual)
+    assert message in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+
+    folder = build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual, skip=True)
+    assert names(tmp_path / "data", "train") == {V1[1]}
+    (listed,) = (folder / "skipped.txt").read_text().splitlines()
+    assert message in listed
+
+
+def test_the_same_patch_in_two_folders_is_a_mistake(tmp_path):
+    manual = tmp_path / "manual"
+    for folder in ("one", "other"):
+        write_patch(manual / folder, V1[0], LABELS_V1)
+    write_lists(manual, train=[V1[0]])
+    with pytest.raises(UserError, match=f"example {V1[0]}: is there twice in split train"):
+        build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual)
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+
+
+def test_a_patch_in_two_splits_is_a_mistake(tmp_path):
+    write_patch(tmp_path / "manual", V1[0], LABELS_V1)
+    write_lists(tmp_path / "manual", train=[V1[0]], test=[V1[0]])
+    with pytest.raises(UserError, match=f"names patch {V1[0]}, which is in split train too"):
+        build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=tmp_path / "manual")
+
+
+def test_a_folder_without_patches_or_archive_says_what_it_holds(tmp_path):
+    manual = tmp_path / "manual"
+    manual.mkdir()
+    write_lists(manual)
+    (manual / "BigEarthNet-S1-v1.0.tar.gz").touch()
+    with pytest.raises(UserError, match=r"neither patches in folders nor BigEarthNet-S2-v1.0.tar"):
+        build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual)
+
+
+@pytest.mark.skipif(not REALDATA, reason="SSL_JAX_REALDATA is not set")
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_the_real_patches_read_back_as_rasterio_reads_them(tmp_path, kind):
+    real = Path(REALDATA, "bigearthnet_v1", "BigEarthNet-v1.0")
+    manual = tmp_path / "manual"
+    manual.mkdir()
+    patches = sorted(path.name for path in real.iterdir())
+    write_lists(manual, train=patches[:4], validation=patches[4:6], test=patches[6:])
+    if kind == "folder":
+        (manual / real.name).symlink_to(real)
+    else:
+        (manual / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(packed(real), "gz"))
+    fields = [f"bands={','.join(SIZES)}", "name=v1/every"]
+    build("bigearthnet/v1/rgbn", tmp_path, manual_dir=manual, fields=fields)
+    found = images(tmp_path, "v1/every")
+    assert set(found) == set(patches)
+    for name, image in found.items():
+        for channel, band in enumerate(SIZES):
+            with rasterio.open(real / name / f"{name}_{band}.tif") as file:
+                expected = file.read(1, out_shape=(120, 120), resampling=Resampling.bilinear)
+            np.testing.assert_array_equal(image[..., channel], expected)
