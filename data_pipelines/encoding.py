@@ -113,11 +113,12 @@ class Encoder:
         """
         try:
             encoded = self._features.encode_example(example)
-            serialized = self._serializer.serialize_example(encoded)
+            stored = self._serializer.get_tf_example(encoded)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise UserError(
                 f"example {key!r}: isn't what its features say ({' '.join(str(error).split())})"
             ) from error
+        serialized = stored.SerializeToString(deterministic=True)
         columns = {name: self._column(name, encoded[name]) for name in self._columns}
         image = example.get("image")
         moments = Moments.of(image) if isinstance(image, np.ndarray) and image.ndim == 3 else None

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,8 +20,12 @@ def read_as(kind: type, text: str, path: str) -> Any:
     """
     if kind is str:
         return text
+    # Names such as 2_10, which Python would take for the number 210.
+    named = kind is tuple and re.search(r"\d_\d", text) and not re.search(r"['\"]", text)
     try:
-        value: Any = ast.literal_eval(text.capitalize() if kind is bool else text)
+        value: Any = (
+            text if named else ast.literal_eval(text.capitalize() if kind is bool else text)
+        )
     except (ValueError, SyntaxError):
         value = text
     if kind is float and type(value) is int:
@@ -28,7 +33,7 @@ def read_as(kind: type, text: str, path: str) -> Any:
     if kind is tuple and isinstance(value, list):
         value = tuple(value)
     if kind is tuple and not isinstance(value, tuple):
-        value = tuple(part.strip() for part in text.split(",") if part.strip())
+        value = tuple(part.strip() for part in text.strip("()[]").split(",") if part.strip())
     if type(value) is not kind:
         raise UserError(
             f"--config.{path}: found {text!r}; expected a value of type {kind.__name__}"

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from rich.filesize import decimal
 
 from data_pipelines.bands import Sensor
 from data_pipelines.catalogue import Catalogue, CatalogueWriter, small_features
@@ -315,8 +316,8 @@ def _check_space(builder: tfds.core.DatasetBuilder, folder: Path, total: int | N
     free = shutil.disk_usage(folder).free
     if total and total * size > free:
         raise UserError(
-            f"folder {folder.parent}: {total:,} examples take {total * size / 1e9:.1f} GB, and "
-            f"{free / 1e9:.1f} GB are free; expected room for all of them"
+            f"folder {folder.parent}: {total:,} examples take {decimal(total * size)}, and "
+            f"{decimal(free)} are free; expected room for all of them"
         )
 
 
@@ -325,5 +326,5 @@ def _disk_full(folder: Path, writers: "Iterable[_SplitWriter]") -> UserError:
     written, examples = sum(w.bytes for w in writers), sum(w.examples for w in writers)
     return UserError(
         f"folder {folder.parent}: the disk is full after {examples:,} examples "
-        f"({written / 1e9:.2f} GB); expected room for all of them; nothing is left of them"
+        f"({decimal(written)}); expected room for all of them; nothing is left of them"
     )

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.registered import skip_registration
 
 from data_pipelines.errors import UserError
 
@@ -31,7 +32,12 @@ BUILDERS = {
     "demo_aerial": "data_pipelines.demo.aerial:DemoAerial",
     "demo_objects": "data_pipelines.demo.objects:DemoObjects",
     "bigearthnet": "data_pipelines.bigearthnet.bigearthnet:Bigearthnet",
+    "potsdam": "data_pipelines.potsdam.potsdam:Potsdam",
     "geotiff_tiles": "data_pipelines.geotiff_tiles.geotiff_tiles:GeotiffTiles",
+    "geotiff_masks": "data_pipelines.geotiff_masks.geotiff_masks:GeotiffMasks",
+    "nasc_tg2": "data_pipelines.nasc_tg2.nasc_tg2:NascTg2",
+    "eurosat": "data_pipelines.eurosat.eurosat:Eurosat",
+    "class_folders": "data_pipelines.class_folders.class_folders:ClassFolders",
 }
 
 _NAME = re.compile(r"(?P<module>.+\.py|[^/:]+)(:(?P<cls>[^/:]+))?(/(?P<config>.+))?")
@@ -108,7 +114,9 @@ def _of_module(name: str, module: str, cls: str | None) -> type[tfds.core.Datase
 
 def _import(name: str, module: str) -> ModuleType:
     try:
-        return _import_file(Path(module)) if module.endswith(".py") else _import_name(module)
+        # Found by its module: TFDS's register of names would refuse a second builder of one name.
+        with skip_registration():
+            return _import_file(Path(module)) if module.endswith(".py") else _import_name(module)
     except Exception as error:  # whatever the user's module raises is the user's to see
         raise UserError(
             f"dataset {name!r}: {module} can't be imported ({type(error).__name__}: {error}); "
@@ -121,8 +129,7 @@ def _import_name(module: str) -> ModuleType:
 
 
 def _import_file(file: Path) -> ModuleType:
-    # Registered under its path, so that TFDS finds the module of the class again; imported once,
-    # since TFDS registers a builder's name only once.
+    # Known under its path, so that TFDS finds the module of the class again, and imported once.
     key = re.sub(r"\W", "_", str(file.resolve().with_suffix("")))
     if key not in sys.modules:
         spec = importlib.util.spec_from_file_location(key, file)

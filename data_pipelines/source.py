@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -107,8 +107,8 @@ def check_usable(name: str, info: tfds.core.DatasetInfo) -> Sensor:
     features = info.features
     if "image" not in features:
         raise UserError(
-            f"dataset {name}: has no feature `image`, only {', '.join(sorted(features))}; expected `image` "
-            "and, where it is labelled, `label`, `labels` or `mask`"
+            f"dataset {name}: has no feature `image`, only {', '.join(sorted(features))}; expected "
+            "`image` and, where it is labelled, `label`, `labels` or `mask`"
         )
     shape, dtype = tuple(features["image"].shape), np.dtype(features["image"].np_dtype)
     if len(shape) != 3 or None in shape or dtype not in (np.uint8, np.uint16):
@@ -177,6 +177,21 @@ class Dataset:
             return Windows(whole.cells, whole.cell_rows, rows, whole.keys)
         return Source(whole.files, whole.decoders, whole.order, rows, whole.keys)
 
+    def about(self, split: str, seed: int, source: Source | Windows) -> dict[str, Any]:
+        """Which examples a part of a split turned out to hold, as JSON can hold it.
+
+        Of each class there is the number of examples, where the dataset has a catalogue; the digest
+        is the same for the same examples.
+        """
+        about = {"split": split, "seed": seed, "examples": len(source)}
+        catalogue = self._catalogue(Part.parse(split).split)
+        if isinstance(source, Source) and catalogue and self.target in ("label", "labels"):
+            labels = catalogue.columns[self.target_feature][source.order][source.rows]
+            if labels.ndim == 1:
+                labels = labels[:, None] == np.arange(len(self.classes))
+            about["classes"] = dict(zip(self.classes, labels.sum(axis=0).tolist(), strict=True))
+        return {**about, "digest": digest(source.identities())}
+
     def _chosen(self, part: Part, whole: Source | Windows, seed: int, where: str) -> np.ndarray:
         """Positions in the whole split of those that a part names."""
         chosen = np.arange(len(whole))
@@ -201,7 +216,8 @@ class Dataset:
 
     def _flags(self) -> tuple[str, ...]:
         features = self.info.features
-        return tuple(n for n in sorted(small_features(features)) if features[n].np_dtype == bool)
+        small = sorted(small_features(features))
+        return tuple(name for name in small if features[name].np_dtype == np.bool_)
 
     def _column(self, split: str, whole: Source, feature: str) -> np.ndarray:
         """A small feature of all examples of a split, in their order: of the catalogue, else read.

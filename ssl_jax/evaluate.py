@@ -38,7 +38,10 @@ def evaluate(
     card = ModelCard.from_dict(checkpoint.load_card(Path(path)))
     config = card.config
     data = open_dataset(
-        dataset or config.data.name, data_dir or config.data.data_dir, card.sensor.names
+        dataset or config.data.name,
+        data_dir or config.data.data_dir,
+        card.sensor.names,
+        "" if dataset else config.data.get("target", ""),
     )
     if data.classes != card.classes:
         raise UserError(

@@ -66,6 +66,7 @@ class Run:
         source: the examples to train on.
         evaluation_source: those to evaluate on; None where the config names none.
         samples_source: those the report's pictures are drawn from.
+        examples: which ones `train` and `evaluation` turned out to be.
         steps: the length of the run.
         optimizer: from gradients to updates.
         schedule: the learning rate by step.
@@ -79,6 +80,7 @@ class Run:
     source: Any
     evaluation_source: Any
     samples_source: Source | Windows
+    examples: Mapping[str, Mapping[str, Any]]
     steps: int
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
@@ -92,7 +94,12 @@ def assemble(config: ConfigDict) -> Run:
         UserError: a field, the dataset, its bands or the batch size doesn't fit.
     """
     mesh = data_mesh()
-    data = open_dataset(config.data.name, config.data.data_dir, tuple(config.data.bands))
+    data = open_dataset(
+        config.data.name,
+        config.data.data_dir,
+        tuple(config.data.bands),
+        config.data.get("target", ""),
+    )
     card = ModelCard.of(config, data)
     goal = objective(card)
     seed = config.data.split_seed
@@ -100,7 +107,11 @@ def assemble(config: ConfigDict) -> Run:
     _check_batch(config, mesh, len(source))
     if config.pretrained:
         _check_pretrained(config, card)
-    evaluation = data.source(config.data.evaluation, seed) if config.data.evaluation else None
+    examples = {"train": data.about(config.data.train, seed, source)}
+    evaluation = None
+    if config.data.evaluation:
+        evaluation = data.source(config.data.evaluation, seed)
+        examples["evaluation"] = data.about(config.data.evaluation, seed, evaluation)
     total = steps(config, len(source))
     chain, schedule = optimizer(config, total, len(source), goal)
     return Run(
@@ -111,6 +122,7 @@ def assemble(config: ConfigDict) -> Run:
         source=source,
         evaluation_source=evaluation,
         samples_source=source if evaluation is None else evaluation,
+        examples=examples,
         steps=total,
         optimizer=chain,
         schedule=schedule,

@@ -216,6 +216,7 @@ def summarise(
             "bands": list(run.card.sensor.names),
             "train": len(run.source),
             "evaluation": len(run.evaluation_source or ()),
+            "examples": run.examples,
             "embedded": run.config.data.name.startswith("demo_"),
         },
         "versions": versions(),

@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config.data.name = "nasc_tg2/rgbn"
     config.data.data_dir = "data"
     config.data.bands = ("red", "green", "blue", "nir")
+    config.data.target = ""  # feature to learn, such as labels_43; empty: label or labels
     config.data.train = "all[2:8]"
     config.data.evaluation = "all[2:8].rest"
     config.data.split_seed = 0
