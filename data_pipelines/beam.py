@@ -1,26 +1,30 @@
 """Apache Beam in place of processes of one machine; needs the extra `[beam]`.
 
-The items of a reading are spread over the runner's workers, which see the user's files and the
-dataset's folder under the same paths. Builders that are written for Beam themselves run as they
-are.
+Items are spread over the runner's workers, which must see the user's files and the dataset's folder
+under the same paths. Each worker writes whole shards; what it knows of them lies beside them until
+all are written. A builder that is written for Beam itself, whose splits are `PTransform`s, is
+served as well.
 """
 
-from collections.abc import Iterator, Sequence
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.split_builder import SplitBuilder
-from tensorflow_datasets.core.writer import ExampleWriter
 
+from data_pipelines.catalogue import small_features
+from data_pipelines.encoding import Encoder, Outcome, Read, StoredRecord
 from data_pipelines.errors import UserError
-from data_pipelines.prepare import Splits, readings
+from data_pipelines.prepare import Preparation, Splits, expected_bytes, readings
 from data_pipelines.reading import Examples, Reading
+from data_pipelines.shards import SHARD_BYTES, SplitWriter, Written, assemble
 
 __all__ = ["prepare_with_beam"]
 
-# What a bad item is passed on as, on its way to the list of skipped ones.
-_MISTAKE = "\0mistake"
+# Shards of a dataset of which nobody knows how large it will be.
+_SHARDS = 64
 
 
 def prepare_with_beam(
@@ -29,115 +33,127 @@ def prepare_with_beam(
     folder: Path,
     runner: str,
     options: Sequence[str],
-    writer: ExampleWriter,
     skip: bool,
-) -> tuple[list[tfds.core.SplitInfo], list[str]]:
-    """Write all splits with a Beam runner.
+) -> Preparation:
+    """Read all examples and write them below `folder`, by a Beam runner.
 
     Args:
         builder: the TFDS builder.
         splits: what its `_split_generators` returned.
-        folder: where to write.
+        folder: an empty one.
         runner: such as `DirectRunner`, `DataflowRunner`, `FlinkRunner`, `SparkRunner`.
         options: Beam's own, such as `--project=P`.
-        writer: of a shard.
-        skip: leave bad items out.
-
-    Returns:
-        The splits, and what was wrong with each item left out.
+        skip: leave bad items out, rather than stop at the first one.
 
     Raises:
         UserError: Beam isn't installed, or an item is bad.
     """
     try:
         import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.options.pipeline_options import PipelineOptions, TypeOptions
     except ImportError as error:
         raise UserError(
             "--beam_runner: Apache Beam isn't installed; pip install 'ssl_jax[beam]'"
         ) from error
-    split_builder = SplitBuilder(
-        split_dict=tfds.core.SplitDict([]),
-        features=builder.info.features,
-        dataset_size=builder.info.dataset_size,
-        beam_options=PipelineOptions(list(options)),
-        beam_runner=runner,
-        max_examples_per_split=None,
-        example_writer=writer,
-    )
-    mistakes = folder / "mistakes"
+    encoder = Encoder(builder.info.features)
+    size = expected_bytes(builder, splits)
+    shards = _SHARDS if size is None else 1 + size // SHARD_BYTES
+    parts, mistakes = folder / "parts", folder / "mistakes"
+    parts.mkdir()
+    pipeline_options = PipelineOptions(list(options))
+    pipeline_options.view_as(TypeOptions).pipeline_type_check = False
     try:
-        with split_builder.maybe_beam_pipeline():
-            spread: dict[int, Any] = {}
-            for number, reading in enumerate(readings(splits)):
-                outcomes = (
-                    split_builder.beam_pipeline
-                    | f"Reading{number}" >> beam.Create([reading])
-                    | f"Items{number}" >> beam.FlatMap(_items)
-                    | f"Spread{number}" >> beam.Reshuffle()
-                    | f"Read{number}" >> beam.FlatMap(_read, reading.read, skip)
-                )
-                spread[id(reading)] = outcomes
-                _ = (
-                    outcomes
-                    | f"Bad{number}" >> beam.Filter(_is_of, _MISTAKE)
-                    | f"Say{number}" >> beam.Map(_message)
-                    | f"List{number}" >> beam.io.WriteToText(str(mistakes), f".{number}.txt")
-                )
-            futures = []
+        with beam.Pipeline(runner=runner, options=pipeline_options) as pipeline:
+            outcomes = [
+                pipeline
+                | f"Reading{number}" >> beam.Create([reading])
+                | f"Items{number}" >> beam.FlatMap(_items)
+                | f"Spread{number}" >> beam.Reshuffle()
+                | f"Read{number}" >> beam.Map(Read(reading.read, encoder))
+                for number, reading in enumerate(readings(splits))
+            ]
             for split, examples in splits.items():
-                source: Any = examples
                 if isinstance(examples, Examples):
-                    source = (
-                        spread[id(examples.reading)]
-                        | f"Of_{split}" >> beam.Filter(_is_of, split)
-                        | f"Pairs_{split}" >> beam.Map(_pair)
+                    continue
+                if not isinstance(examples, beam.PTransform):
+                    raise UserError(
+                        f"dataset {builder.name}: split {split} comes from a generator, which one "
+                        "process must run; expected a Reading or a PTransform, or no --beam_runner"
                     )
-                futures.append(
-                    split_builder.submit_split_generation(
-                        split_name=split,
-                        generator=source,
-                        filename_template=tfds.core.ShardedFileTemplate(
-                            dataset_name=builder.name,
-                            data_dir=folder,
-                            filetype_suffix="array_record",
-                            split=split,
-                        ),
-                        disable_shuffling=False,
-                        nondeterministic_order=False,
-                    )
+                outcomes.append(
+                    pipeline
+                    | f"Examples_{split}" >> examples
+                    | f"Encode_{split}" >> beam.Map(_encoded, split, encoder)
                 )
-        infos = [future.result() for future in futures]
+            together = outcomes | beam.Flatten()
+            bad = together | "Bad" >> beam.FlatMap(_mistakes, skip)
+            columns = tuple(small_features(builder.info.features))
+            twice = (
+                together
+                | "Shard" >> beam.FlatMap(_sharded, shards)
+                | "Gather" >> beam.GroupByKey()
+                | "Write" >> beam.FlatMap(_write, parts, columns, skip)
+            )
+            _ = (bad, twice) | "All" >> beam.Flatten() | beam.io.WriteToText(str(mistakes))
     except UserError as error:  # Beam adds where it happened
         raise UserError(str(error).partition(" [while running")[0]) from error
-    files = sorted(folder.glob("mistakes*.txt"))
-    skipped = [line for file in files for line in file.read_text().splitlines()]
-    for file in files:
+    done = Preparation()
+    written = [Written.load(part) for part in sorted(parts.iterdir())]
+    for split in splits:
+        if of_split := [part for part in written if part.split == split]:
+            info, done.moments[split] = assemble(builder.name, folder, of_split)
+            done.infos.append(info)
+    shutil.rmtree(parts)
+    for file in sorted(folder.glob("mistakes*")):
+        done.skipped += file.read_text().splitlines()
         file.unlink()
-    return [info for info in infos if info.num_examples], skipped
+    done.check(builder.name)
+    return done
 
 
 def _items(reading: Reading[Any]) -> Iterator[Any]:
     return iter(reading.items)
 
 
-def _read(item: Any, read: Any, skip: bool) -> Iterator[tuple[str, Any, Any]]:
-    try:
-        for key, example in list(read(item)):
-            yield item.split, key, example
-    except UserError as mistake:
+def _encoded(pair: tuple[Any, Any], split: str, encoder: Encoder) -> Outcome:
+    return Outcome(split, (encoder(*pair),), "")
+
+
+def _mistakes(outcome: Outcome, skip: bool) -> Iterator[str]:
+    if outcome.mistake:
         if not skip:
-            raise
-        yield _MISTAKE, str(mistake), None
+            raise UserError(outcome.mistake)
+        yield outcome.mistake
 
 
-def _is_of(outcome: tuple[str, Any, Any], split: str) -> bool:
-    return outcome[0] == split
+def _sharded(outcome: Outcome, shards: int) -> Iterator[tuple[tuple[str, int], StoredRecord]]:
+    """Each record with the shard that its key, and nothing else, puts it in."""
+    for record in outcome.records:
+        yield (outcome.split, zlib.crc32(str(record.key).encode()) % shards), record
 
 
-def _message(outcome: tuple[str, Any, Any]) -> str:
-    return str(outcome[1])
+def _write(
+    shard: tuple[tuple[str, int], Iterable[StoredRecord]],
+    parts: Path,
+    columns: Sequence[str],
+    skip: bool,
+) -> Iterator[str]:
+    """Write a shard's records in the order of their keys; yields what is wrong with those left out.
 
-
-def _pair(outcome: tuple[str, Any, Any]) -> tuple[Any, Any]:
-    return outcome[1], outcome[2]
+    A worker that died is replaced by another, which begins the same shard anew.
+    """
+    (split, number), records = shard
+    folder = parts / f"{split}-{number:05}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    writer = SplitWriter(folder, split, columns)
+    for record in sorted(records, key=lambda record: record.key):
+        if twice := writer.duplicate((record,)):
+            if not skip:
+                raise UserError(twice)
+            yield twice
+        else:
+            writer.write(record)
+    written = writer.finish()
+    assert written is not None
+    written.save(folder)

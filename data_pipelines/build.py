@@ -12,25 +12,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import absl.logging
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
-from tensorflow_datasets.core.writer import ExampleWriter
 
 from data_pipelines.bands import Sensor
-from data_pipelines.catalogue import Catalogue
 from data_pipelines.encoding import Moments
 from data_pipelines.errors import UserError
 from data_pipelines.fields import replaced
 from data_pipelines.parallel import WorkerDied, cores
 from data_pipelines.prepare import (
-    RECORD_OPTIONS,
-    Preparation,
     Splits,
     describe,
     incomplete_folder,
@@ -40,9 +35,9 @@ from data_pipelines.prepare import (
 from data_pipelines.registry import BUILDERS, find_builder
 from data_pipelines.source import Dataset, check_usable, open_folder
 from data_pipelines.summary import CONTACT_SHEET, contact_sheet, print_bands, print_splits
-from data_pipelines.verify import reread, verify
+from data_pipelines.verify import verify
 
-__all__ = ["Options", "build", "main"]
+__all__ = ["Options", "build", "main", "prepare_dataset"]
 
 _USER_MISTAKE = 2
 _INTERRUPTED = 130  # as shells have it for SIGINT
@@ -102,9 +97,14 @@ def build(
     """
     manual = None if manual_dir is None else Path(manual_dir)
     options = Options(Path(data_dir).expanduser(), manual, overwrite, workers, skip, tuple(fields))
+    return prepare_dataset(name, options)
+
+
+def prepare_dataset(name: str, options: Options) -> Path:
+    """Prepare a dataset, unless it is prepared already; see `build`."""
     builder = _builder(name, options)
     folder = _folder(builder, options)
-    if overwrite or not _is_prepared(folder):
+    if options.overwrite or not _is_prepared(folder):
         _build(builder, name, folder, options)
     return folder
 
@@ -269,12 +269,13 @@ def _build(
         with _explained(builder):
             splits = _splits(builder, options)
             if options.beam_runner:
-                done = _prepare_with_beam(builder, splits, incomplete, options)
+                from data_pipelines.beam import prepare_with_beam
+
+                runner, extra = options.beam_runner, options.beam_options
+                done = prepare_with_beam(builder, splits, incomplete, runner, extra, options.skip)
             else:
                 done = prepare(builder, name, splits, incomplete, options.workers, options.skip)
         describe(builder, incomplete, done)
-        if options.beam_runner:
-            _describe_again(builder, incomplete, done)
         contact_sheet(_opened(incomplete, name), incomplete / CONTACT_SHEET)
     expected = {split: n for r in readings(splits) for split, n in r.expected.items()}
     return expected, done.skipped
@@ -323,47 +324,9 @@ def _print_found(
     print(f"{name} would be prepared in {folder}; nothing was read or written")
 
 
-def _prepare_with_beam(
-    builder: tfds.core.DatasetBuilder, splits: Splits, folder: Path, options: Options
-) -> Preparation:
-    from data_pipelines.beam import prepare_with_beam
-
-    infos, skipped = prepare_with_beam(
-        builder,
-        splits,
-        folder,
-        options.beam_runner,
-        options.beam_options,
-        _Writer(tfds.core.FileFormat.ARRAY_RECORD),
-        options.skip,
-    )
-    return Preparation(infos, {}, skipped)
-
-
-class _Writer(ExampleWriter):
-    """Writes a shard as `prepare` does, for Beam."""
-
-    def write(self, path: str | os.PathLike[str], examples: Iterable[tuple[Any, bytes]]) -> None:
-        """Write the serialized examples of one shard."""
-        writer = ArrayRecordWriter(os.fspath(path), RECORD_OPTIONS)
-        for _, example in examples:
-            writer.write(example)
-        writer.close()
-
-
-def _describe_again(builder: tfds.core.DatasetBuilder, folder: Path, done: Preparation) -> None:
-    """What Beam's workers can't gather, the records say: catalogue and statistics."""
-    dataset = _opened(folder, builder.name, measured=False)
-    for split in dataset.info.splits:
-        found = reread(dataset, split)
-        found.catalogue.save(Catalogue.file(folder, split))
-        done.moments[split] = found.moments
-    describe(builder, folder, done)
-
-
-def _opened(folder: Path, name: str, measured: bool = True) -> Dataset:
+def _opened(folder: Path, name: str) -> Dataset:
     with _quiet():
-        return open_folder(folder, name, measured=measured)
+        return open_folder(folder, name)
 
 
 def _written_moments(folder: Path) -> dict[str, Moments]:

@@ -5,7 +5,7 @@ keys also give a split its order: the same for the same examples, whoever wrote 
 however many workers.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,21 @@ class Catalogue:
             }
             return cls(arrays["keys"], columns)
 
+    @classmethod
+    def joined(cls, parts: Sequence["Catalogue"]) -> "Catalogue":
+        """The records of all parts, one part after the other; at least one part."""
+        return cls(
+            np.concatenate([part.keys for part in parts]),
+            {
+                name: np.concatenate([part.columns[name] for part in parts])
+                for name in parts[0].columns
+            },
+        )
+
     def save(self, file: Path) -> None:
         """Write it; column names keep their own, so that none can pass for `keys`."""
         columns = {_COLUMN + name: values for name, values in self.columns.items()}
         np.savez_compressed(file, allow_pickle=False, keys=self.keys, **columns)
-
-    def order(self) -> np.ndarray:
-        """(records,) int: the stored position of each example, in the order of their keys."""
-        return np.argsort(self.keys, kind="stable")
 
 
 def small_features(features: tfds.features.FeaturesDict) -> dict[str, int]:

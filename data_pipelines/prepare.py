@@ -18,25 +18,26 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
 from rich.filesize import decimal
 
 from data_pipelines.bands import Sensor
-from data_pipelines.catalogue import Catalogue, CatalogueWriter, small_features
-from data_pipelines.encoding import Encoder, Moments, Outcome, Read, StoredRecord
+from data_pipelines.catalogue import small_features
+from data_pipelines.encoding import Encoder, Moments, Outcome, Read
 from data_pipelines.errors import UserError
 from data_pipelines.parallel import parallel_map
 from data_pipelines.progress import Counter
 from data_pipelines.reading import Examples, Reading
 from data_pipelines.registry import find_builder
+from data_pipelines.shards import SplitWriter, assemble
 
-__all__ = ["RECORD_OPTIONS", "Preparation", "describe", "incomplete_folder", "prepare", "readings"]
-
-# ArrayRecord without compression: pixels gain a sixth by it, and read half as fast. One record a
-# group, so that reading one doesn't read its neighbours.
-RECORD_OPTIONS = "group_size:1,uncompressed"
-# Bytes of a shard: few enough files to keep all of them open.
-_SHARD_BYTES = 256 * 2**20
+__all__ = [
+    "Preparation",
+    "describe",
+    "expected_bytes",
+    "incomplete_folder",
+    "prepare",
+    "readings",
+]
 
 Splits = Mapping[str, Iterable[tuple[Any, dict[str, Any]]]]
 
@@ -54,6 +55,16 @@ class Preparation:
     infos: list[tfds.core.SplitInfo] = field(default_factory=list)
     moments: dict[str, Moments] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+
+    def check(self, name: str) -> None:
+        """See that there is anything at all.
+
+        Raises:
+            UserError: there is no example.
+        """
+        if not self.infos:
+            reason = f"; the first of {len(self.skipped)} skipped: {self.skipped[:1]}"
+            raise UserError(f"dataset {name}: has no example{reason if self.skipped else ''}")
 
 
 @contextlib.contextmanager
@@ -134,15 +145,12 @@ def prepare(
     Raises:
         UserError: an item is bad, no example is left, or the disk is full.
     """
-    expected = {split: number for r in readings(splits) for split, number in r.expected.items()}
-    expected |= {s: n for s, n in getattr(builder, "expected_examples", {}).items() if s in splits}
-    known = [expected.get(split) for split in splits]
-    total = None if None in known else sum(number or 0 for number in known)
-    _check_space(builder, folder, total)
+    _check_space(folder, expected_bytes(builder, splits))
     done = Preparation()
-    writers = {split: _SplitWriter(builder, folder, split) for split in splits}
+    columns = tuple(small_features(builder.info.features))
+    writers = {split: SplitWriter(folder, split, columns) for split in splits}
     try:
-        with Counter(name, total) as progress:
+        with Counter(name, _expected(builder, splits)) as progress:
             for outcome in _outcomes(builder, name, splits, workers):
                 writer = writers[outcome.split]
                 mistake = outcome.mistake or writer.duplicate(outcome.records)
@@ -154,8 +162,10 @@ def prepare(
                 for record in outcome.records:
                     writer.write(record)
                 progress.advance(len(outcome.records))
-        for writer in writers.values():
-            writer.finish(done)
+        for split, writer in writers.items():
+            if (written := writer.finish()) is not None:
+                info, done.moments[split] = assemble(builder.name, folder, [written])
+                done.infos.append(info)
     except (OSError, RuntimeError) as error:  # array_record says it with a RuntimeError
         if getattr(error, "errno", 0) != errno.ENOSPC and "No space left" not in str(error):
             raise
@@ -163,9 +173,7 @@ def prepare(
     finally:
         for writer in writers.values():
             writer.abandon()
-    if not done.infos:
-        reason = f"; the first of {len(done.skipped)} skipped: {done.skipped[0]}"
-        raise UserError(f"dataset {name}: has no example{reason if done.skipped else ''}")
+    done.check(name)
     return done
 
 
@@ -214,97 +222,9 @@ def _outcomes(
                 yield Outcome(split, (encoder(key, example),), "")
 
 
-class _SplitWriter:
-    """Writes the records of a split into shards, and gathers its catalogue and moments."""
-
-    def __init__(self, builder: tfds.core.DatasetBuilder, folder: Path, split: str) -> None:
-        self._template = tfds.core.ShardedFileTemplate(
-            dataset_name=builder.name, data_dir=folder, filetype_suffix="array_record", split=split
-        )
-        self._folder, self._split = folder, split
-        self._lengths: list[int] = []
-        self._writer: Any = None
-        self._shard_bytes = 0
-        self._keys: set[int | bytes] = set()
-        self._catalogue = CatalogueWriter(small_features(builder.info.features))
-        self.moments = Moments()
-        self.bytes = 0
-
-    @property
-    def examples(self) -> int:
-        """How many were written."""
-        return sum(self._lengths)
-
-    def duplicate(self, records: Iterable[StoredRecord]) -> str:
-        """What to say if one of the records is there already."""
-        for record in records:
-            if record.key in self._keys:
-                key = record.key.decode() if isinstance(record.key, bytes) else record.key
-                return (
-                    f"example {key}: is there twice in split {self._split}; expected each name once"
-                )
-        return ""
-
-    def write(self, record: StoredRecord) -> None:
-        """Write a record, in a new shard where the last one is full.
-
-        Raises:
-            UserError: its key is there already.
-        """
-        if twice := self.duplicate((record,)):
-            raise UserError(twice)
-        if self._writer is None or self._shard_bytes > _SHARD_BYTES:
-            self._close()
-            self._writer = ArrayRecordWriter(
-                os.fspath(self._unfinished(len(self._lengths))), RECORD_OPTIONS
-            )
-            self._lengths.append(0)
-            self._shard_bytes = 0
-        self._writer.write(record.serialized)
-        self._lengths[-1] += 1
-        self._shard_bytes += len(record.serialized)
-        self.bytes += len(record.serialized)
-        self._keys.add(record.key)
-        self._catalogue.append(record.key, record.columns)
-        if record.moments is not None:
-            self.moments += record.moments
-
-    def finish(self, done: Preparation) -> None:
-        """Give the shards their names, now that their number is known, and write the catalogue."""
-        self._close()
-        if not self._lengths:
-            return
-        for number in range(len(self._lengths)):
-            final = self._template.sharded_filepath(
-                shard_index=number, num_shards=len(self._lengths)
-            )
-            self._unfinished(number).rename(final)
-        self._catalogue.catalogue().save(Catalogue.file(self._folder, self._split))
-        done.moments[self._split] = self.moments
-        done.infos.append(
-            tfds.core.SplitInfo(
-                name=self._split,
-                shard_lengths=self._lengths,
-                num_bytes=self.bytes,
-                filename_template=self._template,
-            )
-        )
-
-    def abandon(self) -> None:
-        """Let go of what is open, whatever state it is in."""
-        with contextlib.suppress(RuntimeError):
-            self._close()
-
-    def _close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
-
-    def _unfinished(self, number: int) -> Path:
-        return self._folder / f"{self._split}-{number:05}"
-
-
-def _check_space(builder: tfds.core.DatasetBuilder, folder: Path, total: int | None) -> None:
+def expected_bytes(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | None:
+    """About how large the dataset will be; None where nobody knows."""
+    total = _expected(builder, splits)
     arrays = [
         feature
         for feature in builder.info.features.values()
@@ -313,15 +233,27 @@ def _check_space(builder: tfds.core.DatasetBuilder, folder: Path, total: int | N
     size = sum(
         int(np.prod(feature.shape)) * np.dtype(feature.np_dtype).itemsize for feature in arrays
     )
+    return None if total is None else total * size
+
+
+def _expected(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | None:
+    """How many examples the dataset will have; None where nobody knows."""
+    expected = {split: number for r in readings(splits) for split, number in r.expected.items()}
+    expected |= {s: n for s, n in getattr(builder, "expected_examples", {}).items() if s in splits}
+    known = [expected.get(split) for split in splits]
+    return None if None in known else sum(number or 0 for number in known)
+
+
+def _check_space(folder: Path, size: int | None) -> None:
     free = shutil.disk_usage(folder).free
-    if total and total * size > free:
+    if size is not None and size > free:
         raise UserError(
-            f"folder {folder.parent}: {total:,} examples take {decimal(total * size)}, and "
-            f"{decimal(free)} are free; expected room for all of them"
+            f"folder {folder.parent}: the dataset takes {decimal(size)}, and {decimal(free)} are "
+            "free; expected room for all of it"
         )
 
 
-def _disk_full(folder: Path, writers: "Iterable[_SplitWriter]") -> UserError:
+def _disk_full(folder: Path, writers: Iterable[SplitWriter]) -> UserError:
     writers = list(writers)
     written, examples = sum(w.bytes for w in writers), sum(w.examples for w in writers)
     return UserError(

@@ -59,17 +59,12 @@ def open_dataset(
     return open_folder(_prepared(name, find_builder(name), Path(data_dir)), name, bands, target)
 
 
-def open_folder(
-    folder: Path, name: str, bands: Sequence[str] = (), target: str = "", measured: bool = True
-) -> "Dataset":
-    """Open the dataset in a folder that holds TFDS's `dataset_info.json`; see `open_dataset`.
-
-    Unless `measured` is true, the statistics of its bands may be missing.
-    """
+def open_folder(folder: Path, name: str, bands: Sequence[str] = (), target: str = "") -> "Dataset":
+    """Open the dataset in a folder that holds TFDS's `dataset_info.json`; see `open_dataset`."""
     info = tfds.builder_from_directory(folder).info
     features = info.features
     sensor = check_usable(name, info)
-    if measured and not sensor.measured:
+    if not sensor.measured:
         raise UserError(
             f"dataset {name}: does not say the mean and the standard deviation of its bands; "
             f"python -m data_pipelines.build {name} measures them"
@@ -257,11 +252,7 @@ class Dataset:
         files = [Catalogue.file(folder, s) for s in (self.info.splits if split == ALL else [split])]
         if not all(file.is_file() for file in files):
             return None
-        parts = [Catalogue.load(file) for file in files]
-        return Catalogue(
-            np.concatenate([part.keys for part in parts]),
-            {n: np.concatenate([p.columns[n] for p in parts]) for n in parts[0].columns},
-        )
+        return Catalogue.joined([Catalogue.load(file) for file in files])
 
     def files(self, split: str) -> ArrayRecordDataSource:
         """All stored records of a split, undecoded and in the order stored."""

@@ -220,7 +220,7 @@ def test_a_full_disk_is_told_before_or_when_it_happens(tmp_path, known):
     )
     assert "rc=2" in done.stdout, done.stderr
     if known:
-        assert "400 examples take 6.6 MB, and 2.1 MB are free" in done.stderr
+        assert "the dataset takes 6.6 MB, and 2.1 MB are free" in done.stderr
     else:
         assert "the disk is full after" in done.stderr
     assert done.stderr.count("\n") == 1
