@@ -2,7 +2,14 @@ import json
 
 import pytest
 
-from data_pipelines.bands import NAIP, SENTINEL2_L2A, Sensor
+from data_pipelines.bands import (
+    COMMON_BANDS,
+    NAIP,
+    SENSORS,
+    SENTINEL2_L1C,
+    SENTINEL2_L2A,
+    Sensor,
+)
 from data_pipelines.errors import UserError
 
 
@@ -13,7 +20,7 @@ def test_bands_come_by_name_or_alias_in_the_order_asked():
 
 
 def test_every_name_and_alias_means_one_band():
-    for sensor in (SENTINEL2_L2A, NAIP):
+    for sensor in (*SENSORS.values(), COMMON_BANDS):
         for index, band in enumerate(sensor.bands):
             for name in (band.name, *band.aliases):
                 assert sensor.indices([name, name.upper(), name.lower()]) == (index,) * 3
@@ -37,6 +44,25 @@ def test_a_sensor_survives_json():
 def test_a_broken_description_of_a_sensor_is_refused(broken):
     with pytest.raises(UserError, match="expected name, resolution and bands"):
         Sensor.from_dict(broken)
+
+
+def test_level_1c_has_the_bands_of_level_2a_and_cirrus():
+    described = {band.aliases: band.wavelength for band in SENTINEL2_L1C.bands}
+    assert described.pop(("B10",)) == 1373.5
+    assert described == {band.aliases: band.wavelength for band in SENTINEL2_L2A.bands}
+
+
+def test_every_band_of_a_known_sensor_has_a_common_name():
+    for sensor in SENSORS.values():
+        assert COMMON_BANDS.select(sensor.names).names == sensor.names
+        assert sensor == SENSORS[sensor.name]
+
+
+def test_statistics_hold_for_digital_numbers_of_their_own_scale_alone():
+    assert NAIP.with_scale(1 / 255) == NAIP
+    other = NAIP.with_scale(1e-4)
+    assert {band.scale for band in other.bands} == {1e-4}
+    assert not other.measured
 
 
 def test_known_statistics_of_bigearthnet():
