@@ -93,6 +93,33 @@ def write_v1(folder: Path) -> Path:
     return folder
 
 
+def write_many(folder: Path, count: int) -> list[Path]:
+    """A version 1 with the four bands of 10 m of `count` patches; the patches' folders.
+
+    Written at the speed of the disk: rasterio writes one file, and the others are that file with
+    other pixels in it.
+    """
+    folder.mkdir(parents=True)
+    marker = np.arange(120 * 120, dtype=np.uint16).reshape(120, 120)
+    template = folder / "template.tif"
+    write_band(template, marker)
+    before, after = template.read_bytes().split(marker.tobytes())
+    template.unlink()
+    rng = np.random.default_rng(0)
+    labels = json.dumps({"labels": LABELS_V1, "projection": "x" * 700})
+    tile, patches = "S2A_MSIL2A_20170613T101031", []
+    for number in range(count):
+        patch = folder / "BigEarthNet-v1.0" / f"{tile}_{number // 90}_{number % 90}"
+        patch.mkdir(parents=True)
+        for band in ("B04", "B03", "B02", "B08"):
+            values = rng.integers(0, 10_000, marker.shape, dtype=np.uint16).tobytes()
+            (patch / f"{patch.name}_{band}.tif").write_bytes(before + values + after)
+        (patch / f"{patch.name}_labels_metadata.json").write_text(labels)
+        patches.append(patch)
+    write_lists(folder, train=[patch.name for patch in patches])
+    return patches
+
+
 def write_metadata_v2(folder: Path) -> None:
     """The two tables of version 2, whose validation split is called `validation`."""
     labels = [["Arable land"], ["Pastures", "Marine waters"], ["Urban fabric"], ["Mixed forest"]]
