@@ -65,10 +65,8 @@ def tar_members(
     count = 0
     try:
         with contextlib.ExitStack() as stack:
-            stream = _Watched(_decompressed(parts, stack))
-            tar = stack.enter_context(
-                tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER, ignore_zeros=False)
-            )
+            stream = _Forward(_decompressed(parts, stack))
+            tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
             for member in tar:
                 tar.members = []  # type: ignore[attr-defined]  # it remembers all it has seen
                 if member.isfile() and wanted(member.name):
@@ -90,13 +88,12 @@ def tar_members(
 def _decompressed(parts: Sequence[Path], stack: contextlib.ExitStack) -> IO[bytes]:
     joined = stack.enter_context(io.BufferedReader(_Joined(parts), _BUFFER))
     if ".tar.gz" in parts[0].name:
-        return cast(IO[bytes], stack.enter_context(gzip.open(joined)))
+        return io.BufferedReader(stack.enter_context(gzip.GzipFile(fileobj=joined)), _BUFFER)
     if ".tar.zst" in parts[0].name:
         # Long windows: archives this large are packed with them.
         decompressor = zstandard.ZstdDecompressor(max_window_size=2**31)
-        return cast(
-            IO[bytes], stack.enter_context(decompressor.stream_reader(joined, read_size=_BUFFER))
-        )
+        reader = stack.enter_context(decompressor.stream_reader(joined, read_size=_BUFFER))
+        return io.BufferedReader(cast(io.RawIOBase, reader), _BUFFER)
     return joined
 
 
@@ -132,15 +129,31 @@ class _Joined(io.RawIOBase):
         self._file = -1
 
 
-class _Watched(io.RawIOBase):
-    """Passes bytes on and remembers the last ones."""
+class _Forward(io.RawIOBase):
+    """A stream that can be moved forward, which is all that tarfile asks of one.
+
+    tarfile's own mode for streams copies its whole buffer for each header.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
+        self._position = 0
         self.tail = b""
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
+        """The next bytes; the last ones are remembered."""
         data = self._stream.read(size)
+        self._position += len(data)
         self.tail = (self.tail + data[-len(_END) :])[-len(_END) :]
         return data
+
+    def tell(self) -> int:
+        """How many bytes have passed."""
+        return self._position
+
+    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
+        """Read on to a position."""
+        assert whence == io.SEEK_SET
+        while self._position < position and self.read(min(_BUFFER, position - self._position)):
+            pass
+        return self._position

@@ -25,8 +25,10 @@ __all__ = [
     "SENTINEL2_L2A",
     "SENTINEL2_RGB",
     "TIANGONG2",
+    "USUAL_BANDS",
     "Band",
     "Sensor",
+    "sensor_of",
 ]
 
 
@@ -312,3 +314,33 @@ COMMON_BANDS = Sensor(
         )
     ),
 )
+
+# What files of three and of four bands hold, if nobody says otherwise.
+USUAL_BANDS = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
+
+
+def sensor_of(
+    name: str, bands: Sequence[str], resolution: float, scale: float, known: str = ""
+) -> Sensor:
+    """The sensor of a user's own files.
+
+    Args:
+        name: for a sensor of its own, which is unmeasured.
+        bands: of the files, in their order: names of the known sensor's, else common names.
+        resolution: ground sampling distance in metres; 0 for the known sensor's.
+        scale: physical units per digital number.
+        known: the name of one of `SENSORS` instead.
+
+    Raises:
+        UserError: there is no such sensor or band.
+    """
+    if known and known not in SENSORS:
+        raise UserError(
+            f"--config.sensor: found {known!r}; expected one of {', '.join(SENSORS)}, or none"
+        )
+    sensor = SENSORS[known] if known else COMMON_BANDS
+    return dataclasses.replace(
+        sensor.select(bands).with_scale(scale),
+        name=known or name,
+        resolution=resolution or sensor.resolution,
+    )

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +130,16 @@ def main(arguments: Sequence[str]) -> int:
     folder = _folder(builder, options)
     published = _sensor(builder)
     if known.dry_run:
-        _print_found(builder, known.name, folder, options)
+        with _explained(builder):
+            _print_found(_splits(builder, options))
+        print(f"{known.name} would be prepared in {folder}; nothing was read or written")
         return 0
     started = time.monotonic()
     expected: dict[str, int | None] = {}
     if _is_prepared(folder) and not options.overwrite:
         print(f"{known.name} is already prepared in {folder}")
     else:
-        expected, skipped = _build(builder, known.name, folder, options)
+        expected, skipped = _build(builder, known.name, folder, options, _print_found)
         print(f"{known.name} prepared in {time.monotonic() - started:.1f} s: {folder}")
         if skipped:
             print(f"{len(skipped)} skipped, listed in {folder / 'skipped.txt'}: {skipped[0]}")
@@ -259,15 +261,23 @@ def _is_prepared(folder: Path) -> bool:
 
 
 def _build(
-    builder: tfds.core.DatasetBuilder, name: str, folder: Path, options: Options
+    builder: tfds.core.DatasetBuilder,
+    name: str,
+    folder: Path,
+    options: Options,
+    announce: Callable[[Splits], None] = lambda splits: None,
 ) -> tuple[dict[str, int | None], list[str]]:
-    """Prepare the dataset; how many examples its splits should have, and what was skipped."""
+    """Prepare the dataset; how many examples its splits should have, and what was skipped.
+
+    Before anything is read, `announce` is told what there is to read.
+    """
     check_usable(name, builder.info)
     with incomplete_folder(folder) as (incomplete, left):
         if left:
             print(left, file=sys.stderr)
         with _explained(builder):
             splits = _splits(builder, options)
+            announce(splits)
             if options.beam_runner:
                 from data_pipelines.beam import prepare_with_beam
 
@@ -292,10 +302,12 @@ def _splits(builder: tfds.core.DatasetBuilder, options: Options) -> Splits:
     manual_dir = None if options.manual_dir is None else _manual_dir(options.manual_dir)
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     with _quiet():
-        manager = builder._make_download_manager(
-            download_dir=options.data_dir / "downloads", download_config=config
-        )
+        downloads = options.data_dir / "downloads"
+        manager = builder._make_download_manager(download_dir=downloads, download_config=config)
         splits = builder._split_generators(manager)
+        with contextlib.suppress(OSError):  # there, and nothing was downloaded
+            (downloads / "extracted").rmdir()
+            downloads.rmdir()
     if isinstance(splits, list):  # as TFDS had it before 4.0
         return {split.name: builder._generate_examples(**split.gen_kwargs) for split in splits}
     return splits
@@ -308,20 +320,13 @@ def _manual_dir(folder: Path) -> Path:
     return folder
 
 
-def _print_found(
-    builder: tfds.core.DatasetBuilder, name: str, folder: Path, options: Options
-) -> None:
-    with _explained(builder):
-        splits = _splits(builder, options)
+def _print_found(splits: Splits) -> None:
+    """What a dry run says, and a build before it begins; nothing for splits of generators."""
     for reading in readings(splits):
         for what, details in reading.found:
             print(f"{what}: {details}")
         for split, expected in reading.expected.items():
             print(f"split {split}: {'unknown' if expected is None else f'{expected:,}'} examples")
-    for split in splits:
-        if split not in {s for reading in readings(splits) for s in reading.expected}:
-            print(f"split {split}: its builder says nothing of it before it reads")
-    print(f"{name} would be prepared in {folder}; nothing was read or written")
 
 
 def _opened(folder: Path, name: str) -> Dataset:

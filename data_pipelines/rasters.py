@@ -3,11 +3,10 @@
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
@@ -15,7 +14,7 @@ from rasterio.io import DatasetReader, MemoryFile
 from data_pipelines.errors import UserError
 from data_pipelines.files import File
 
-__all__ = ["IMAGE_SUFFIXES", "check", "gdal_environment", "open_raster", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "check", "gdal_environment", "open_raster"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
@@ -100,21 +99,3 @@ def check(
             f"file {file}: has {raster.height} × {raster.width} pixels; expected "
             f"{size[0]} × {size[1]}"
         )
-
-
-def read_image(
-    file: File | Path,
-    dtype: str,
-    size: tuple[int, int],
-    bands: int,
-    channels: Sequence[int] = (),
-) -> np.ndarray:
-    """A whole image as (h, w, bands); only of the `channels` (from 0) where any are given.
-
-    Raises:
-        UserError: it can't be read, or isn't of that dtype, (height, width) and number of bands.
-    """
-    with open_raster(file) as raster:
-        check(file, raster, bands, dtype, size)
-        pixels = raster.read([channel + 1 for channel in channels] or None)
-    return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))

@@ -3,7 +3,7 @@
 A name is one of
 
     demo_tiles, demo_tiles/CONFIG        a builder of this package
-    eurosat/rgb                          one registered with TFDS
+    mnist, coco/2017                     one registered with TFDS
     package.module, package.module:Class a user's own, importable
     path/to/builder.py, …:Class          a user's own, in a file
 

@@ -38,6 +38,10 @@ def print_splits(dataset: Dataset, expected: Mapping[str, int | None]) -> None:
         cells = [f"{number:,}" if number is not None else ""] if told else []
         table.add_row(name, f"{split.num_examples:,}", *cells, f"{split.num_bytes:,}")
     Console().print(table)
+    for name, number in expected.items():
+        there = dataset.splits.get(name, 0)
+        if number is not None and there < number:
+            print(f"note: split {name} has {there:,} of the {number:,} examples expected")
     if dataset.grid:
         window = dataset.grid.window * dataset.grid.cell
         counts = ", ".join(f"{s} {len(dataset.source(s)):,}" for s in dataset.info.splits)
