@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The tests: ./launch/test.sh [--realdata] [pytest's arguments]
+# The tests: ./launch/test.sh [--realdata | --bench] [pytest's arguments]
 #   --realdata   only those on real pixels, found where SSL_JAX_REALDATA says
+#   --bench      only those of speed and memory, which print ratios and want a quiet machine
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=launch/environment.sh
@@ -14,4 +15,8 @@ if [[ "${1:-}" == "--realdata" ]]; then
   export XLA_FLAGS=""
   exec python -m pytest tests/realdata -s "$@"
 fi
-exec python -m pytest -n 2 --dist loadscope --ignore tests/realdata "$@"
+if [[ "${1:-}" == "--bench" ]]; then
+  shift
+  exec python -m pytest tests/bench -s "$@"
+fi
+exec python -m pytest -n 2 --dist loadscope --ignore tests/realdata --ignore tests/bench "$@"

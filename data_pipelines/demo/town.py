@@ -11,18 +11,16 @@ from numpy.random import Generator
 
 from data_pipelines.demo.geometry import fractal
 from data_pipelines.demo.spectra import Cover, Land
+from data_pipelines.potsdam.nomenclature import CLASSES, COLOURS
 
 __all__ = ["CLASSES", "COLOURS", "IGNORE_LABEL", "classes_of", "town"]
 
-CLASSES = ("impervious", "building", "low vegetation", "tree", "car", "clutter")
-# Those of the ISPRS Potsdam benchmark.
-COLOURS = ((255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0))
 IGNORE_LABEL = 255
 
 _COVERS = {
     "impervious": (Cover.ASPHALT, Cover.PAVING, Cover.TURF),
     "building": (Cover.RED_ROOF, Cover.GREY_ROOF, Cover.BRIGHT_ROOF, Cover.GREEN_ROOF),
-    "low vegetation": (Cover.GRASS, Cover.RIPE_CROP, Cover.CROP),
+    "low_vegetation": (Cover.GRASS, Cover.RIPE_CROP, Cover.CROP),
     "tree": (Cover.CONIFER, Cover.BROADLEAF),
     "car": (Cover.DARK_PAINT, Cover.BRIGHT_PAINT, Cover.RED_PAINT, Cover.BLUE_PAINT),
     "clutter": (Cover.RUBBLE, Cover.SHALLOW_WATER, Cover.SOIL),

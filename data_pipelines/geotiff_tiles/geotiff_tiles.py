@@ -8,25 +8,30 @@ your own:
         BUILDER_CONFIGS = (GeotiffTilesConfig(name="mine", sensor=..., dtype="uint16"),)
 """
 
-import contextlib
 import itertools
-import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import rasterio
 import tensorflow_datasets as tfds
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from data_pipelines.bands import NAIP, SENTINEL2_L2A, Sensor
+from data_pipelines.cells import Unreadable
 from data_pipelines.errors import UserError
+from data_pipelines.rasters import check, gdal_environment, open_raster
+from data_pipelines.reading import Example, Reading
 
 __all__ = ["GeotiffTiles", "GeotiffTilesConfig"]
+
+# Of an image's tiles that are in memory at once.
+_ITEM_BYTES = 32 * 2**20
+# Images that go to a worker at once, where they are as small as a tile.
+_CHUNK = 16
 
 
 @dataclass(eq=False, kw_only=True)
@@ -71,8 +76,6 @@ class GeotiffTiles(tfds.core.GeneratorBasedBuilder):
     )
     MANUAL_DOWNLOAD_INSTRUCTIONS = "a folder of GeoTIFFs"
 
-    expected_examples: Mapping[str, int] = {}
-
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         shape = (config.tile_size, config.tile_size, len(config.sensor.bands))
@@ -85,68 +88,142 @@ class GeotiffTiles(tfds.core.GeneratorBasedBuilder):
                         shape=shape,
                         dtype=np.dtype(config.dtype),
                         encoding=tfds.features.Encoding.BYTES,
-                    )
+                    ),
+                    "id": tfds.features.Text(),
                 }
             ),
             metadata=tfds.core.MetadataDict({"sensor": config.sensor.to_dict()}),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        config = self.builder_config
-        folder = Path(dl_manager.manual_dir)
-        tiles = [tile for image in images(folder, config) for tile in _cut(image, folder, config)]
-        if not tiles:
+        config, folder = self.builder_config, Path(dl_manager.manual_dir)
+        with gdal_environment(companions=True):
+            scenes = [_look_at(files, folder, config) for files in images(folder, config)]
+        bad = [Unreadable("train", scene.mistake) for scene in scenes if scene.mistake]
+        draws = [tile.draw for scene in scenes for tile in scene.tiles]
+        if not draws and not bad:
             raise UserError(
                 f"folder {folder}: all images of {config.pattern} are smaller than a tile of "
                 f"{config.tile_size} × {config.tile_size} pixels; expected larger ones"
             )
-        validation = [tile for tile in tiles if tile.draw < config.validation]
-        train = [tile for tile in tiles if tile.draw >= config.validation]
-        if not validation or not train:  # so few places that one side got none
-            train, validation = tiles, []
-        splits = {"train": train, "validation": validation}
-        self.expected_examples = {name: len(part) for name, part in splits.items() if part}
-        return {
-            name: self._generate_examples(folder, part) for name, part in splits.items() if part
-        }
+        share = config.validation
+        if all(draw < share for draw in draws):  # so few places that one side got none
+            share = 0.0
+        tiles = [item for scene in scenes for item in _items(scene, share, config)]
+        items: list[Tiles | Unreadable] = [*bad, *tiles]
+        counts = Counter(item.split for item in tiles for _ in item.tiles)
+        # With bad images, or pixels without data, nobody knows how many tiles will be left.
+        known = not bad and not any(scene.nodata for scene in scenes)
+        expected = {item.split: counts[item.split] if known else None for item in items}
+        found = [
+            ("images", f"{len(scenes):,}, {len(bad):,} of which can't be read"),
+            (
+                "tiles",
+                f"{len(draws):,}, less those with more than {config.max_nodata:.0%} of no data",
+            ),
+        ]
+        most = max((len(item.tiles) for item in tiles), default=1)
+        reader = TileReader(
+            config.tile_size, len(config.sensor.bands), config.dtype, config.max_nodata
+        )
+        chunk = max(1, min(_CHUNK, _most_tiles(config) // most))
+        return Reading(items, reader, expected, found, chunk).splits()
 
-    def _generate_examples(
-        self, folder: Path, tiles: "Sequence[Tile]"
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        config = self.builder_config
-        kept = 0
-        for files, of_image in itertools.groupby(tiles, key=lambda tile: tile.files):
-            with contextlib.ExitStack() as stack:
-                opened = [stack.enter_context(_open(file)) for file in files]
-                _check(files, opened, config)
-                for tile in of_image:
-                    pixels, nodata = _read(opened, tile, config.tile_size)
-                    if nodata <= config.max_nodata:
-                        kept += 1
-                        yield tile.key, {"image": pixels}
-        if not kept:
-            raise UserError(
-                f"folder {folder}: every tile has more than {config.max_nodata:.0%} pixels without "
-                "data; expected fuller images, or a larger max_nodata"
-            )
+    def _generate_examples(self) -> Any:
+        """Not asked for: `_split_generators` returns the examples."""
 
 
 class Tile(NamedTuple):
     """A window of an image.
 
     Attributes:
-        files: of the image: one with all bands, or one a band.
         row: of the tile's upper left pixel.
         column: of the tile's upper left pixel.
         key: unlike any other tile's.
         draw: 0..1, by chance but always the same, and equal for tiles of one place.
     """
 
-    files: tuple[Path, ...]
     row: int
     column: int
     key: str
     draw: float
+
+
+class Tiles(NamedTuple):
+    """Some tiles of an image that are in the same split.
+
+    Attributes:
+        split: theirs.
+        files: of the image: one with all bands, or one a band.
+        tiles: as many as fit into memory.
+    """
+
+    split: str
+    files: tuple[Path, ...]
+    tiles: tuple[Tile, ...]
+
+
+class Scene(NamedTuple):
+    """An image before its pixels are read.
+
+    Attributes:
+        files: one with all bands, or one a band.
+        tiles: that it is cut into.
+        nodata: whether there is a value that means pixels without data.
+        mistake: what is wrong with it; empty if nothing is.
+    """
+
+    files: tuple[Path, ...]
+    tiles: tuple[Tile, ...] = ()
+    nodata: bool = False
+    mistake: str = ""
+
+
+@dataclass(frozen=True)
+class TileReader:
+    """Some tiles of an image -> their examples.
+
+    Attributes:
+        size: height and width of a tile, in pixels.
+        bands: of the image, in however many files.
+        dtype: of the files' pixels.
+        max_nodata: tiles with a larger share of pixels without data are dropped.
+    """
+
+    size: int
+    bands: int
+    dtype: str
+    max_nodata: float
+
+    def __call__(self, item: Tiles | Unreadable) -> Iterator[tuple[str, Example]]:
+        """Read the tiles of an item.
+
+        Yields:
+            The key of each, and its `image` (size, size, bands) and `id`.
+
+        Raises:
+            UserError: a file can't be read, or isn't what it should be.
+        """
+        if isinstance(item, Unreadable):
+            raise UserError(item.mistake)
+        bands: list[list[np.ndarray]] = [[] for _ in item.tiles]
+        empty = np.ones((len(item.tiles), self.size, self.size), bool)
+        shape = None
+        with gdal_environment(companions=True):
+            for file in item.files:
+                with open_raster(file) as image:
+                    check(file, image, self.bands // len(item.files), self.dtype, shape)
+                    shape = image.shape
+                    for number, tile in enumerate(item.tiles):
+                        read = image.read(
+                            window=Window(tile.column, tile.row, self.size, self.size)
+                        )
+                        bands[number].extend(read)
+                        none = image.nodata
+                        empty[number] &= False if none is None else (read == none).all(axis=0)
+        for tile, pixels, without in zip(item.tiles, bands, empty, strict=True):
+            if without.mean() <= self.max_nodata:
+                yield tile.key, {"image": np.stack(pixels, axis=-1), "id": tile.key}
 
 
 def images(folder: Path, config: GeotiffTilesConfig) -> Iterator[tuple[Path, ...]]:
@@ -177,60 +254,39 @@ def images(folder: Path, config: GeotiffTilesConfig) -> Iterator[tuple[Path, ...
         yield files
 
 
-def _cut(files: tuple[Path, ...], folder: Path, config: GeotiffTilesConfig) -> Iterator[Tile]:
-    with _open(files[0]) as image:
-        height, width, transform = image.height, image.width, image.transform
+def _look_at(files: tuple[Path, ...], folder: Path, config: GeotiffTilesConfig) -> Scene:
+    """An image as the header of its first file has it."""
+    try:
+        with open_raster(files[0]) as image:
+            height, width, transform = image.height, image.width, image.transform
+            nodata = image.nodata is not None
+    except UserError as mistake:
+        return Scene(files, mistake=str(mistake))
     name = files[0].relative_to(folder).as_posix()
     extent = config.tile_size * np.hypot(transform.a, transform.d)
-    for row in range(0, height - config.tile_size + 1, config.stride):
-        for column in range(0, width - config.tile_size + 1, config.stride):
-            key = place = f"{name}/{row}/{column}"
-            if not transform.is_identity:
-                # Another date of the same place must not stand on the other side of the cut.
-                x = transform.c + transform.a * column + transform.b * row
-                y = transform.f + transform.d * column + transform.e * row
-                place = f"{round(x / extent)}/{round(y / extent)}"
-            yield Tile(files, row, column, key, zlib.crc32(place.encode()) / 2**32)
+    tiles = []
+    for row, column in itertools.product(
+        range(0, height - config.tile_size + 1, config.stride),
+        range(0, width - config.tile_size + 1, config.stride),
+    ):
+        key = place = f"{name}/{row}/{column}"
+        if not transform.is_identity:
+            # Another date of the same place must not stand on the other side of the cut.
+            x = transform.c + transform.a * column + transform.b * row
+            y = transform.f + transform.d * column + transform.e * row
+            place = f"{round(x / extent)}/{round(y / extent)}"
+        tiles.append(Tile(row, column, key, zlib.crc32(place.encode()) / 2**32))
+    return Scene(files, tuple(tiles), nodata)
 
 
-def _check(files: Sequence[Path], opened: Sequence[Any], config: GeotiffTilesConfig) -> None:
-    bands = len(config.sensor.bands) // len(files)
-    for file, image in zip(files, opened, strict=True):
-        if image.count != bands:
-            raise UserError(f"file {file}: has {image.count} bands; expected {bands}")
-        if set(image.dtypes) != {config.dtype}:
-            raise UserError(
-                f"file {file}: its pixels are {image.dtypes[0]}; expected {config.dtype}"
-            )
-        if image.shape != opened[0].shape:
-            raise UserError(
-                f"file {file}: has {image.height} × {image.width} pixels; expected "
-                f"{opened[0].height} × {opened[0].width} as {files[0].name} has"
-            )
+def _items(scene: Scene, share: float, config: GeotiffTilesConfig) -> Iterator[Tiles]:
+    """The tiles of an image by split, as many at once as fit into memory."""
+    for split in ("train", "validation"):
+        tiles = [t for t in scene.tiles if (t.draw < share) == (split == "validation")]
+        for start in range(0, len(tiles), _most_tiles(config)):
+            yield Tiles(split, scene.files, tuple(tiles[start : start + _most_tiles(config)]))
 
 
-def _read(opened: Sequence[Any], tile: Tile, size: int) -> tuple[np.ndarray, float]:
-    """Pixels (size, size, bands) of a tile, and which share of them is without data."""
-    window = Window(tile.column, tile.row, size, size)
-    empty = np.ones((size, size), bool)
-    bands: list[np.ndarray] = []
-    for image in opened:
-        read = image.read(window=window)
-        empty &= False if image.nodata is None else (read == image.nodata).all(axis=0)
-        bands.extend(read)
-    return np.stack(bands, axis=-1), float(empty.mean())
-
-
-@contextlib.contextmanager
-def _open(file: Path) -> Iterator[Any]:
-    """An image to read from; whatever goes wrong with it is said of the file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            image = rasterio.open(file)
-        with image:
-            yield image
-    except RasterioError as error:
-        raise UserError(
-            f"file {file}: can't be read as GeoTIFF ({' '.join(str(error).split())})"
-        ) from error
+def _most_tiles(config: GeotiffTilesConfig) -> int:
+    pixels = config.tile_size**2 * len(config.sensor.bands)
+    return max(1, _ITEM_BYTES // (pixels * np.dtype(config.dtype).itemsize))

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,9 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from data_pipelines.build import build
+from data_pipelines.build import build, main
 from data_pipelines.errors import UserError
+from data_pipelines.geotiff_tiles import geotiff_tiles
 from data_pipelines.source import open_dataset
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
@@ -23,10 +25,10 @@ def write(path, pixels, nodata=None, origin=(500_000, 5_000_000)):
         "height": pixels.shape[1],
         "width": pixels.shape[2],
         "dtype": pixels.dtype,
-        "crs": "EPSG:32633",
-        "transform": from_origin(*origin, 10, 10),
         "nodata": nodata,
     }
+    if origin:
+        profile |= {"crs": "EPSG:32633", "transform": from_origin(*origin, 10, 10)}
     with rasterio.open(path, "w", **profile) as image:
         image.write(pixels)
 
@@ -77,11 +79,16 @@ def test_tiles_without_data_are_dropped(tmp_path):
     assert len(stored(tmp_path, "naip")) == 2
 
 
-def test_other_dates_of_a_place_stay_on_its_side_of_the_cut(tmp_path):
+@pytest.mark.parametrize("world_file", [False, True])
+def test_other_dates_of_a_place_stay_on_its_side_of_the_cut(tmp_path, world_file):
     places = np.arange(1, 26, dtype=np.uint8).reshape(1, 5, 5).repeat(4, axis=0)
     pixels = np.kron(places, np.ones((1, 120, 120), np.uint8))
     for date, shift in enumerate((0.0, 1.5, -2.0)):
-        write(tmp_path / "files" / f"{date}.tif", pixels, origin=(600_000 + shift, 6_000_000))
+        x, y = 600_000 + shift, 6_000_000
+        path = tmp_path / "files" / f"{date}.tif"
+        write(path, pixels, origin=None if world_file else (x, y))
+        if world_file:
+            path.with_suffix(".tfw").write_text(f"10\n0\n0\n-10\n{x + 5}\n{y - 5}\n")
     build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "files")
     train, validation = (
         [int(tile[0, 0, 0]) for tile in stored(tmp_path, "naip", split)]
@@ -122,9 +129,81 @@ def test_bad_files_are_named_and_nothing_is_left(tmp_path, config, files, messag
     assert not list((tmp_path / "data").rglob("*array_record*"))
 
 
+def write_patches(folder, count=3):
+    for number in range(count):
+        for band in BANDS:
+            pixels = random_pixels((number, ord(band[-1])), (1, 120, 120), np.uint16)
+            write(folder / f"p{number}" / f"p{number}_{band}.tif", pixels)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
+def test_of_several_files_the_damaged_one_is_named_or_its_patch_skipped(tmp_path):
+    write_patches(tmp_path / "files")
+    truncate(tmp_path / "files" / "p1" / "p1_B03.tif")
+    with pytest.raises(UserError, match=r"p1_B03.tif: can't be read"):
+        build("geotiff_tiles/bigearthnet", tmp_path / "data", manual_dir=tmp_path / "files")
+    assert not list((tmp_path / "data").rglob("*array_record*"))
+    (tmp_path / "files" / "p2" / "p2_B04.tif").write_text("no image")
+    folder = build("geotiff_tiles/bigearthnet", tmp_path, manual_dir=tmp_path / "files", skip=True)
+    skipped = (folder / "skipped.txt").read_text().splitlines()
+    assert ["p2_B04.tif" in skipped[0], "p1_B03.tif" in skipped[1], len(skipped)] == [True, True, 2]
+    assert len(stored(tmp_path, "bigearthnet")) == 1
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder with two images of twelve tiles each."""
+    for seed in range(2):
+        pixels = random_pixels(seed, (4, 370, 480), np.uint8)
+        origin = (500_000 + 10_000 * seed, 5_000_000)
+        write(tmp_path / "files" / f"{seed}.tif", pixels, origin=origin)
+    return tmp_path / "files"
+
+
+def test_neither_workers_nor_memory_change_what_is_stored(images, tmp_path, monkeypatch):
+    once = build("geotiff_tiles/naip", tmp_path / "a", manual_dir=images)
+    twice = build("geotiff_tiles/naip", tmp_path / "b", manual_dir=images, workers=2)
+    for file in once.glob("*array_record*"):
+        assert file.read_bytes() == (twice / file.name).read_bytes()
+    monkeypatch.setattr(geotiff_tiles, "_ITEM_BYTES", 1)
+    build("geotiff_tiles/naip", tmp_path / "c", manual_dir=images)
+    for split in ("train", "validation"):
+        found = [stored(tmp_path / folder, "naip", split) for folder in ("a", "c")]
+        np.testing.assert_array_equal(*found)
+
+
+def test_tiles_are_named_after_their_files_and_places(images, tmp_path):
+    build("geotiff_tiles/naip", tmp_path, manual_dir=images)
+    dataset = open_dataset("geotiff_tiles/naip", tmp_path)
+    names = [name.decode() for name in dataset.source("all").identities()]
+    assert sorted(names) == sorted(
+        f"{seed}.tif/{row}/{column}"
+        for seed in (0, 1)
+        for row in (0, 120, 240)
+        for column in (0, 120, 240, 360)
+    )
+    assert "id" in dataset.info.features
+
+
+def test_tiles_are_counted_before_unless_some_may_be_without_data(images, tmp_path, capsys):
+    command = ["geotiff_tiles/naip", "--data_dir", str(tmp_path), "--manual_dir", str(images)]
+    main([*command, "--dry_run"])
+    told = capsys.readouterr().out
+    counts = [int(n) for n in re.findall(r"split \w+: (\d+) examples", told)]
+    assert sum(counts) == 24
+    write(images / "2.tif", random_pixels(2, (4, 120, 120), np.uint8), nodata=0)
+    main([*command, "--dry_run"])
+    told = capsys.readouterr().out
+    assert "tiles: 25, less those with more than 10% of no data" in told
+    assert "split train: unknown examples" in told
+
+
 def test_a_folder_of_empty_tiles_is_refused(tmp_path):
     write(tmp_path / "files" / "a.tif", np.zeros((4, 120, 120), np.uint8), nodata=0)
-    with pytest.raises(UserError, match="every tile has more than 10% pixels without data"):
+    with pytest.raises(UserError, match="geotiff_tiles/naip: has no example"):
         build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "files")
 
 

@@ -1,0 +1,1 @@
+"""The ISPRS Potsdam benchmark of aerial pictures with masks."""
