@@ -29,6 +29,7 @@ __all__ = [
     "Band",
     "Sensor",
     "sensor_of",
+    "usual_scale",
 ]
 
 
@@ -317,6 +318,8 @@ COMMON_BANDS = Sensor(
 
 # What files of three and of four bands hold, if nobody says otherwise.
 USUAL_BANDS = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
+# Shares of full scale, and the ten-thousandths that reflectances are stored in.
+_SCALES = {"uint8": 1 / 255, "uint16": 1e-4}
 
 
 def sensor_of(
@@ -344,3 +347,14 @@ def sensor_of(
         name=known or name,
         resolution=resolution or sensor.resolution,
     )
+
+
+def usual_scale(dtype: str) -> float:
+    """Physical units per digital number, as files of this dtype have it for the most part.
+
+    Raises:
+        UserError: it is neither uint8 nor uint16.
+    """
+    if dtype not in _SCALES:
+        raise UserError(f"--config.dtype: found {dtype!r}; expected {' or '.join(_SCALES)}")
+    return _SCALES[dtype]

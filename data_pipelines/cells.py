@@ -18,7 +18,7 @@ from data_pipelines.bands import Sensor
 from data_pipelines.errors import UserError
 from data_pipelines.files import File
 from data_pipelines.rasters import check, gdal_environment, open_raster
-from data_pipelines.reading import Example, Reading
+from data_pipelines.reading import Example, Reading, Unreadable
 from data_pipelines.windows import Grid
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "NumberLegend",
     "Picture",
     "Strip",
-    "Unreadable",
     "dataset_info",
     "grid_of",
     "reading",
@@ -59,13 +58,6 @@ class Picture(NamedTuple):
     image: File
     mask: File
     image_bands: int
-
-
-class Unreadable(NamedTuple):
-    """In place of a picture: what is wrong with it."""
-
-    split: str
-    mistake: str
 
 
 class Strip(NamedTuple):
@@ -195,7 +187,8 @@ class CellReader:
 
         Yields:
             `PICTURE/ROW/COLUMN` of each cell, and its `image` (cell, cell, bands), `mask` (cell,
-            cell) uint8 and `id`. What lies beyond the picture's edge is 0, and of no class.
+            cell) uint8, `inside`, the height and width that lie in the picture, and `id`. What lies
+            beyond the picture's edge is 0, and of no class.
 
         Raises:
             UserError: image or mask can't be read, isn't what it should be or doesn't fit the
@@ -210,6 +203,7 @@ class CellReader:
                     raise UserError(mistake)
                 return
             image, mask = self.read(item)
+            size = self.size(item.picture)
         cell = self.grid.cell
         for row in range(item.rows):
             for column in range(mask.shape[1] // cell):
@@ -218,7 +212,14 @@ class CellReader:
                     slice(row * cell, (row + 1) * cell),
                     slice(column * cell, (column + 1) * cell),
                 )
-                yield key, {"image": image[here], "mask": mask[here], "id": key}
+                seen = [
+                    min(cell, max(0, whole - start * cell))
+                    for whole, start in zip(size, (item.first + row, column), strict=True)
+                ]
+                yield (
+                    key,
+                    {"image": image[here], "mask": mask[here], "inside": seen, "id": key},
+                )
 
     def read(self, strip: Strip) -> tuple[np.ndarray, np.ndarray]:
         """Image (h, w, bands) and mask (h, w) uint8 of a strip, of whole cells.
@@ -329,6 +330,7 @@ def dataset_info(
                     encoding=encoding,
                 ),
                 "mask": tfds.features.Tensor(shape=(cell, cell), dtype=np.uint8, encoding=encoding),
+                "inside": tfds.features.Tensor(shape=(2,), dtype=np.int32),
                 "id": tfds.features.Text(),
             }
         ),

@@ -1,6 +1,6 @@
 """Examples -> stored bytes, with what is to be known of them without reading them again."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
 
@@ -12,7 +12,7 @@ from data_pipelines.catalogue import small_features
 from data_pipelines.errors import UserError
 from data_pipelines.reading import Example, ItemT
 
-__all__ = ["Encoder", "Moments", "Outcome", "Read", "StoredRecord"]
+__all__ = ["Encoder", "Moments", "Outcome", "Read", "StoredRecord", "inside"]
 
 
 # Pixels summed up at once: so few that they stay in the processor's cache.
@@ -65,6 +65,15 @@ class Moments:
     def std(self) -> np.ndarray:
         """(bands,) float64."""
         return np.sqrt(np.maximum(self.squares / self.pixels - self.mean**2, 0))
+
+
+def inside(image: np.ndarray, example: Mapping[str, Any]) -> np.ndarray:
+    """The part of an image that was seen, where the example says so in a feature `inside`.
+
+    `inside` is (2,) int, height and width from the upper left; what lies beyond was filled up.
+    """
+    height, width = example.get("inside", image.shape[:2])
+    return image[:height, :width]
 
 
 class StoredRecord(NamedTuple):
@@ -121,7 +130,9 @@ class Encoder:
         serialized = stored.SerializeToString(deterministic=True)
         columns = {name: self._column(name, encoded[name]) for name in self._columns}
         image = example.get("image")
-        moments = Moments.of(image) if isinstance(image, np.ndarray) and image.ndim == 3 else None
+        moments = None
+        if isinstance(image, np.ndarray) and image.ndim == 3:
+            moments = Moments.of(inside(image, example))
         named = key.encode() if isinstance(key, str) else key
         return StoredRecord(named, serialized, columns, moments)
 

@@ -8,7 +8,18 @@ from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import UserError
 
-__all__ = ["File", "files_below", "listed"]
+__all__ = ["SPLIT_FOLDERS", "File", "files_below", "listed"]
+
+# Names of folders that mean a split, in small letters.
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -58,7 +69,8 @@ class File:
 def files_below(folder: Path, wanted: Callable[[str], bool]) -> list[File]:
     """All files below a folder and in the zip archives there, in the order of their names.
 
-    Hidden ones are left out, and so is what macOS adds to archives.
+    Linked folders are searched too. Hidden files are left out, and so is what macOS adds to
+    archives.
 
     Args:
         folder: where to look, at any depth.
@@ -68,8 +80,13 @@ def files_below(folder: Path, wanted: Callable[[str], bool]) -> list[File]:
         UserError: an archive is damaged.
     """
     found = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _hidden(name)]
+    seen: set[str] = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(where) in seen:  # by a link to a folder above, say
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(where))
+        folders[:] = sorted(name for name in folders if not _hidden(name))
         for name in names:
             path = Path(where, name)
             relative = path.relative_to(folder).as_posix()

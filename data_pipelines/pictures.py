@@ -47,5 +47,6 @@ def shown(
 def class_map(labels: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray:
     """Labels (H, W) -> their colours (H, W, 3) in 0..1; dark grey for those that have none."""
     table = np.tile(np.asarray(_NO_CLASS, np.float64), (256, 1))
-    table[: len(colours)] = colours
+    if len(colours):
+        table[: len(colours)] = colours
     return table[labels] / 255

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from rasterio.env import hasenv
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 
@@ -48,27 +49,25 @@ def open_raster(file: File | Path, content: bytes | None = None) -> Iterator[Any
         UserError: it can't be opened, or can't be read inside the `with`.
     """
     try:
-        with warnings.catch_warnings():
+        with contextlib.ExitStack() as stack:
+            if not hasenv():
+                stack.enter_context(gdal_environment())
+            stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             if content is not None:
-                with MemoryFile(content) as memory, memory.open() as raster:
-                    _check_format(file, raster)
-                    yield raster
+                raster = stack.enter_context(MemoryFile(content)).open()
             else:
                 # Not rasterio.open, which takes a sixth longer to come to the same.
                 path = file.gdal if isinstance(file, File) else os.fspath(file)
-                with DatasetReader(path) as raster:
-                    _check_format(file, raster)
-                    yield raster
+                raster = DatasetReader(path)
+            stack.enter_context(raster)
+            if raster.driver not in _FORMATS:
+                raise UserError(f"file {file}: is {raster.driver}; expected GeoTIFF, JPEG or PNG")
+            yield raster
     except RasterioError as error:
         raise UserError(
             f"file {file}: can't be read as GeoTIFF, JPEG or PNG ({' '.join(str(error).split())})"
         ) from error
-
-
-def _check_format(file: File | Path, raster: Any) -> None:
-    if raster.driver not in _FORMATS:
-        raise UserError(f"file {file}: is {raster.driver}; expected GeoTIFF, JPEG or PNG")
 
 
 def check(

@@ -12,9 +12,9 @@ left out.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-__all__ = ["Example", "Examples", "Item", "Reading"]
+__all__ = ["Example", "Examples", "Item", "Reading", "Unreadable"]
 
 Example = dict[str, Any]
 
@@ -25,6 +25,13 @@ class Item(Protocol):
     @property
     def split(self) -> str:
         """The split its examples belong to."""
+
+
+class Unreadable(NamedTuple):
+    """In place of an item that is known to be bad before it is read: what is wrong with it."""
+
+    split: str
+    mistake: str
 
 
 ItemT = TypeVar("ItemT", bound=Item)

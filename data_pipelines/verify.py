@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.catalogue import Catalogue, CatalogueWriter, small_features
-from data_pipelines.encoding import Moments
+from data_pipelines.encoding import Moments, inside
 from data_pipelines.errors import UserError
 from data_pipelines.progress import Counter
 from data_pipelines.records import Decoder, decode
@@ -68,6 +68,8 @@ def reread(dataset: Dataset, split: str) -> Reread:
     decoders += [Decoder.of(name, features[name], (), n) for name, n in columns.items()]
     if "mask" in features:
         decoders.append(Decoder.of("mask", features["mask"]))
+    if "inside" in features:
+        decoders.append(Decoder.of("inside", features["inside"]))
     if "id" in features:
         decoders.append(Decoder.of("id", features["id"]))
     writer, moments = CatalogueWriter(columns), Moments()
@@ -84,7 +86,7 @@ def reread(dataset: Dataset, split: str) -> Reread:
                     "prepare the dataset again with --overwrite"
                 ) from error
             writer.append(record["id"].item() if "id" in record else row, record)
-            moments += Moments.of(record["image"])
+            moments += Moments.of(inside(record["image"], record))
             progress.advance()
     return Reread(writer.catalogue(), moments)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import COMMON_BANDS, SENSORS, Sensor
+from data_pipelines.bands import USUAL_BANDS, Sensor, sensor_of, usual_scale
 from data_pipelines.class_folders.folders import (
     Scene,
     check_scenes,
@@ -27,24 +27,14 @@ from data_pipelines.class_folders.folders import (
     read_scene,
     scene_info,
     scenes_in_folders,
-    usual_scale,
 )
 from data_pipelines.class_folders.images import read_pixels
 from data_pipelines.errors import UserError
-from data_pipelines.files import File
+from data_pipelines.files import SPLIT_FOLDERS, File
 from data_pipelines.reading import Reading
 
 __all__ = ["ClassFolders", "ClassFoldersConfig"]
 
-# The splits in their order, with the names that their folders go by.
-_SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing"),
-}
-_SPLIT_OF = {name: split for split, names in _SPLITS.items() for name in names}
-# What images of three and of four bands are taken for.
-_USUAL_BANDS = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
 _INSTRUCTIONS = "a folder of class folders with images, jpg, png or tif; they may be zipped"
 
 
@@ -86,7 +76,7 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
         height, width, count = pixels.shape
         if not self.image_size and height != width:
             raise UserError(f"file {file}: has {height} × {width} pixels; expected a square image")
-        if not self.bands and count not in _USUAL_BANDS:
+        if not self.bands and count not in USUAL_BANDS:
             raise UserError(
                 f"file {file}: number of bands is {count}; expected 3 or 4, or --config.bands=… "
                 "with their names in the file's order"
@@ -95,7 +85,7 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
             raise UserError(f"file {file}: its pixels are {pixels.dtype}; expected uint8 or uint16")
         return dataclasses.replace(
             self,
-            bands=self.bands or _USUAL_BANDS[count],
+            bands=self.bands or USUAL_BANDS[count],
             classes=classes,
             image_size=self.image_size or height,
             dtype=self.dtype or str(pixels.dtype),
@@ -104,17 +94,8 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
     @property
     def described_sensor(self) -> Sensor:
         """The sensor with the files' bands."""
-        if self.sensor and self.sensor not in SENSORS:
-            raise UserError(
-                f"--config.sensor: found {self.sensor!r}; expected one of {', '.join(SENSORS)}, "
-                "or none"
-            )
-        sensor = SENSORS[self.sensor] if self.sensor else COMMON_BANDS
-        return dataclasses.replace(
-            sensor.select(self.bands).with_scale(self.scale or usual_scale(self.dtype)),
-            name=self.sensor or self.name,
-            resolution=self.resolution or sensor.resolution,
-        )
+        scale = self.scale or usual_scale(self.dtype)
+        return sensor_of(self.name, self.bands, self.resolution, scale, self.sensor)
 
 
 class ClassFolders(tfds.core.GeneratorBasedBuilder):
@@ -146,7 +127,8 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
             read_scene, size=config.image_size, dtype=config.dtype, bands=len(config.bands)
         )
         numbers = Counter(scene.split for scene in chosen)
-        expected = {split: numbers[split] for split in _SPLITS if numbers[split]}
+        order = dict.fromkeys(SPLIT_FOLDERS.values())
+        expected = {split: numbers[split] for split in order if numbers[split]}
         found = [
             (
                 "images",
@@ -165,13 +147,13 @@ def _scenes(folder: Path) -> list[Scene]:
     """All images below a folder with their splits."""
     scenes = scenes_in_folders(folder)
     for scene in scenes:
-        if normalised(scene.label) in _SPLIT_OF:
+        if normalised(scene.label) in SPLIT_FOLDERS:
             raise UserError(
                 f"file {scene.file}: lies in a folder {scene.label}, which means a split; expected "
                 "class folders in that"
             )
     splits = [
-        _SPLIT_OF.get(normalised(scene.above[-1])) if scene.above else None for scene in scenes
+        SPLIT_FOLDERS.get(normalised(scene.above[-1])) if scene.above else None for scene in scenes
     ]
     if any(splits) and not all(splits):
         inside, beside = (

@@ -29,12 +29,9 @@ __all__ = [
     "scene_info",
     "scenes_in_folders",
     "scenes_of_classes",
-    "usual_scale",
 ]
 
 
-# Shares of full scale, and the ten-thousandths that reflectances are stored in.
-_SCALES = {"uint8": 1 / 255, "uint16": 1e-4}
 _SUFFIXES = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
 
@@ -250,17 +247,6 @@ def read_scene(
     if channels:
         pixels = pixels[..., [channel - 1 for channel in channels]]
     yield scene.key, {"image": pixels, "label": scene.label, "id": scene.key}
-
-
-def usual_scale(dtype: str) -> float:
-    """Physical units per digital number, as files of this dtype have it for the most part.
-
-    Raises:
-        UserError: it is neither uint8 nor uint16.
-    """
-    if dtype not in _SCALES:
-        raise UserError(f"--config.dtype: found {dtype!r}; expected {' or '.join(_SCALES)}")
-    return _SCALES[dtype]
 
 
 def normalised(name: str) -> str:

@@ -18,23 +18,22 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import USUAL_BANDS, sensor_of
+from data_pipelines.bands import USUAL_BANDS, sensor_of, usual_scale
 from data_pipelines.cells import (
     IGNORE_LABEL,
     CellReader,
     ColourLegend,
     NumberLegend,
     Picture,
-    Unreadable,
     dataset_info,
     grid_of,
     reading,
 )
-from data_pipelines.class_folders.folders import usual_scale
 from data_pipelines.errors import UserError
 from data_pipelines.files import File, listed
 from data_pipelines.geotiff_masks.pairs import images_and_masks, splits_of
 from data_pipelines.rasters import gdal_environment, open_raster
+from data_pipelines.reading import Unreadable
 
 __all__ = ["GeotiffMasks", "GeotiffMasksConfig"]
 

@@ -11,22 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import UserError
-from data_pipelines.files import File, files_below, listed
+from data_pipelines.files import SPLIT_FOLDERS, File, files_below, listed
 from data_pipelines.rasters import IMAGE_SUFFIXES
 
 __all__ = ["images_and_masks", "splits_of"]
 
 _WILDCARDS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}
-# Names of folders that mean a split.
-_SPLIT_OF = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
 
 
 def images_and_masks(
@@ -111,4 +101,4 @@ def _path(file: File) -> str:
 
 def _split_of(name: str) -> str:
     folders = PurePosixPath(name).parts[:-1]
-    return next((_SPLIT_OF[f.casefold()] for f in folders if f.casefold() in _SPLIT_OF), "")
+    return next((SPLIT_FOLDERS[f.casefold()] for f in folders if f.casefold() in SPLIT_FOLDERS), "")

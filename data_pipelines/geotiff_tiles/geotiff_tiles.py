@@ -1,8 +1,8 @@
 """`geotiff_tiles`: a folder of GeoTIFFs cut into unlabelled tiles, to pretrain on.
 
 The folder is TFDS's `manual_dir`. Its files hold either all bands each, as NAIP's do, or one band
-each, as the patches of BigEarthNet. For files of another kind, derive a builder with a config of
-your own:
+each, as Sentinel-2's products do. For files of another kind, derive a builder with a config of your
+own:
 
     class MyTiles(GeotiffTiles):
         BUILDER_CONFIGS = (GeotiffTilesConfig(name="mine", sensor=..., dtype="uint16"),)
@@ -21,10 +21,9 @@ import tensorflow_datasets as tfds
 from rasterio.windows import Window
 
 from data_pipelines.bands import NAIP, SENTINEL2_L2A, Sensor
-from data_pipelines.cells import Unreadable
 from data_pipelines.errors import UserError
 from data_pipelines.rasters import check, gdal_environment, open_raster
-from data_pipelines.reading import Example, Reading
+from data_pipelines.reading import Example, Reading, Unreadable
 
 __all__ = ["GeotiffTiles", "GeotiffTilesConfig"]
 
@@ -67,7 +66,7 @@ class GeotiffTiles(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = (
         GeotiffTilesConfig(name="naip", sensor=NAIP, dtype="uint8"),
         GeotiffTilesConfig(
-            name="bigearthnet",
+            name="sentinel2",
             sensor=SENTINEL2_L2A.select(("red", "green", "blue", "nir")),
             dtype="uint16",
             pattern="**/*_{band}.tif",

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import TIANGONG2, Sensor
+from data_pipelines.bands import TIANGONG2, Sensor, usual_scale
 from data_pipelines.class_folders.folders import (
     Scene,
     check_scenes,
@@ -22,7 +22,6 @@ from data_pipelines.class_folders.folders import (
     read_scene,
     scene_info,
     scenes_of_classes,
-    usual_scale,
 )
 from data_pipelines.errors import UserError
 from data_pipelines.reading import Reading

@@ -98,7 +98,9 @@ def test_labels_of_43_and_the_19_they_are_merged_into(v1_data):
     corine = open_dataset("bigearthnet/v1/rgbn", v1_data, target="labels_43")
     assert corine.classes == CLASSES_43
     labels = corine.source("train")[0]["labels"]
-    assert [CLASSES_43[i] for i in np.flatnonzero(labels)] == sorted(LABELS_V1, key=CLASSES_43.index)
+    assert [CLASSES_43[i] for i in np.flatnonzero(labels)] == sorted(
+        LABELS_V1, key=CLASSES_43.index
+    )
 
 
 def test_the_nomenclature_merges_32_of_43_classes_into_19():

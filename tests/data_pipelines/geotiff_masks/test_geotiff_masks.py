@@ -20,6 +20,7 @@ from rasterio.transform import from_origin
 from data_pipelines import cells
 from data_pipelines.build import build
 from data_pipelines.source import open_dataset
+from data_pipelines.verify import verify
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
 CLASSES = ("water", "land", "ice")
@@ -351,3 +352,17 @@ def test_a_real_scene_and_its_mask_come_back_as_they_are(tmp_path):
     found = windows_of("geotiff_masks/clouds", tmp_path)
     assert_same_windows(found, expected_windows("scene", image, mask, 128, 64))
     assert len(found) == 49
+
+
+def test_what_lies_beyond_a_picture_is_not_measured(tmp_path):
+    """A picture of 70 pixels a side is stored as cells of 50, which it fills by half."""
+    pixels = random_pixels(0, 3, 70, 70)
+    write(tmp_path / "files" / "images" / "a.tif", pixels)
+    write(tmp_path / "files" / "masks" / "a.tif", random_classes(0, 2, 70, 70)[np.newaxis])
+    fields = ["classes=one,other", "window=50", "stride=50"]
+    build("geotiff_masks/mine", tmp_path, manual_dir=tmp_path / "files", fields=fields)
+    dataset = open_dataset("geotiff_masks/mine", tmp_path)
+    means = [band.mean for band in dataset.sensor.bands]
+    np.testing.assert_allclose(means, pixels.mean(axis=(1, 2)), rtol=1e-12)
+    read = verify(dataset)["train"].moments
+    assert read.pixels == 70 * 70

@@ -62,8 +62,8 @@ def test_patches_of_one_band_a_file_are_put_together(tmp_path):
         for band in (*BANDS, "B8A"):
             pixels = random_pixels((seed, ord(band[-1])), (1, 120, 120), np.uint16)
             write(tmp_path / "files" / name / f"{name}_{band}.tif", pixels)
-    build("geotiff_tiles/bigearthnet", tmp_path, manual_dir=tmp_path / "files")
-    found = {tile.tobytes() for tile in stored(tmp_path, "bigearthnet")}
+    build("geotiff_tiles/sentinel2", tmp_path, manual_dir=tmp_path / "files")
+    found = {tile.tobytes() for tile in stored(tmp_path, "sentinel2")}
     for seed in patches.values():
         bands = [random_pixels((seed, ord(b[-1])), (120, 120), np.uint16) for b in BANDS]
         assert np.stack(bands, axis=-1).tobytes() in found
@@ -108,9 +108,9 @@ def test_other_dates_of_a_place_stay_on_its_side_of_the_cut(tmp_path, world_file
         ("naip", {"a.tif": (3, 120, 120, np.uint8)}, "a.tif: has 3 bands; expected 4"),
         ("naip", {"a.tif": (4, 120, 120, np.uint16)}, "pixels are uint16; expected uint8"),
         ("naip", {"a.tif": (4, 100, 300, np.uint8)}, "smaller than a tile of 120 × 120"),
-        ("bigearthnet", {"p_B04.tif": (1, 120, 120, np.uint16)}, "lacks p_B03.tif, p_B02.tif"),
+        ("sentinel2", {"p_B04.tif": (1, 120, 120, np.uint16)}, "lacks p_B03.tif, p_B02.tif"),
         (
-            "bigearthnet",
+            "sentinel2",
             {f"p_{b}.tif": (1, 120 if b != "B02" else 60, 120, np.uint16) for b in BANDS},
             "p_B02.tif: has 60 × 120 pixels; expected 120 × 120",
         ),
@@ -144,13 +144,13 @@ def test_of_several_files_the_damaged_one_is_named_or_its_patch_skipped(tmp_path
     write_patches(tmp_path / "files")
     truncate(tmp_path / "files" / "p1" / "p1_B03.tif")
     with pytest.raises(UserError, match=r"p1_B03.tif: can't be read"):
-        build("geotiff_tiles/bigearthnet", tmp_path / "data", manual_dir=tmp_path / "files")
+        build("geotiff_tiles/sentinel2", tmp_path / "data", manual_dir=tmp_path / "files")
     assert not list((tmp_path / "data").rglob("*array_record*"))
     (tmp_path / "files" / "p2" / "p2_B04.tif").write_text("no image")
-    folder = build("geotiff_tiles/bigearthnet", tmp_path, manual_dir=tmp_path / "files", skip=True)
+    folder = build("geotiff_tiles/sentinel2", tmp_path, manual_dir=tmp_path / "files", skip=True)
     skipped = (folder / "skipped.txt").read_text().splitlines()
     assert ["p2_B04.tif" in skipped[0], "p1_B03.tif" in skipped[1], len(skipped)] == [True, True, 2]
-    assert len(stored(tmp_path, "bigearthnet")) == 1
+    assert len(stored(tmp_path, "sentinel2")) == 1
 
 
 @pytest.fixture
