@@ -25,10 +25,10 @@ __all__ = [
     "SENTINEL2_L2A",
     "SENTINEL2_RGB",
     "TIANGONG2",
-    "USUAL_BANDS",
     "Band",
     "Sensor",
     "sensor_of",
+    "usual_bands",
     "usual_scale",
 ]
 
@@ -316,10 +316,23 @@ COMMON_BANDS = Sensor(
     ),
 )
 
-# What files of three and of four bands hold, if nobody says otherwise.
-USUAL_BANDS = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
+_USUAL_BANDS = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
 # Shares of full scale, and the ten-thousandths that reflectances are stored in.
 _SCALES = {"uint8": 1 / 255, "uint16": 1e-4}
+
+
+def usual_bands(file: object, count: int) -> tuple[str, ...]:
+    """What a file of so many bands holds, if nobody says otherwise.
+
+    Raises:
+        UserError: nobody can tell.
+    """
+    if count not in _USUAL_BANDS:
+        raise UserError(
+            f"file {file}: number of bands is {count}; expected 3 or 4, or --config.bands=… with "
+            "their names in the file's order"
+        )
+    return _USUAL_BANDS[count]
 
 
 def sensor_of(

@@ -55,7 +55,6 @@ def prepare_with_beam(
         raise UserError(
             "--beam_runner: Apache Beam isn't installed; pip install 'ssl_jax[beam]'"
         ) from error
-    encoder = Encoder(builder.info.features)
     size = expected_bytes(builder, splits)
     shards = _SHARDS if size is None else 1 + size // SHARD_BYTES
     parts, mistakes = folder / "parts", folder / "mistakes"
@@ -64,27 +63,7 @@ def prepare_with_beam(
     pipeline_options.view_as(TypeOptions).pipeline_type_check = False
     try:
         with beam.Pipeline(runner=runner, options=pipeline_options) as pipeline:
-            outcomes = [
-                pipeline
-                | f"Reading{number}" >> beam.Create([reading])
-                | f"Items{number}" >> beam.FlatMap(_items)
-                | f"Spread{number}" >> beam.Reshuffle()
-                | f"Read{number}" >> beam.Map(Read(reading.read, encoder))
-                for number, reading in enumerate(readings(splits))
-            ]
-            for split, examples in splits.items():
-                if isinstance(examples, Examples):
-                    continue
-                if not isinstance(examples, beam.PTransform):
-                    raise UserError(
-                        f"dataset {builder.name}: split {split} comes from a generator, which one "
-                        "process must run; expected a Reading or a PTransform, or no --beam_runner"
-                    )
-                outcomes.append(
-                    pipeline
-                    | f"Examples_{split}" >> examples
-                    | f"Encode_{split}" >> beam.Map(_encoded, split, encoder)
-                )
+            outcomes = _outcomes(pipeline, splits, Encoder(builder.info.features))
             together = outcomes | beam.Flatten()
             bad = together | "Bad" >> beam.FlatMap(_mistakes, skip)
             columns = tuple(small_features(builder.info.features))
@@ -109,6 +88,38 @@ def prepare_with_beam(
         file.unlink()
     done.check(builder.name)
     return done
+
+
+def _outcomes(pipeline: Any, splits: Splits, encoder: Encoder) -> list[Any]:
+    """The outcomes of all items, as collections of Beam.
+
+    Raises:
+        UserError: a split is of neither a reading nor a transform.
+    """
+    import apache_beam as beam
+
+    outcomes = [
+        pipeline
+        | f"Reading{number}" >> beam.Create([reading])
+        | f"Items{number}" >> beam.FlatMap(_items)
+        | f"Spread{number}" >> beam.Reshuffle()
+        | f"Read{number}" >> beam.Map(Read(reading.read, encoder))
+        for number, reading in enumerate(readings(splits))
+    ]
+    for split, examples in splits.items():
+        if isinstance(examples, Examples):
+            continue
+        if not isinstance(examples, beam.PTransform):
+            raise UserError(
+                f"split {split}: comes from a generator, which one process must run; expected a "
+                "Reading or a PTransform, or no --beam_runner"
+            )
+        outcomes.append(
+            pipeline
+            | f"Examples_{split}" >> examples
+            | f"Encode_{split}" >> beam.Map(_encoded, split, encoder)
+        )
+    return outcomes
 
 
 def _items(reading: Reading[Any]) -> Iterator[Any]:

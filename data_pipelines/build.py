@@ -31,6 +31,7 @@ from data_pipelines.prepare import (
     incomplete_folder,
     prepare,
     readings,
+    told_when_full,
 )
 from data_pipelines.registry import BUILDERS, find_builder
 from data_pipelines.source import Dataset, check_usable, open_folder
@@ -272,7 +273,7 @@ def _build(
     Before anything is read, `announce` is told what there is to read.
     """
     check_usable(name, builder.info)
-    with incomplete_folder(folder) as (incomplete, left):
+    with told_when_full(folder), incomplete_folder(folder) as (incomplete, left):
         if left:
             print(left, file=sys.stderr)
         with _explained(builder):

@@ -37,6 +37,7 @@ __all__ = [
     "incomplete_folder",
     "prepare",
     "readings",
+    "told_when_full",
 ]
 
 Splits = Mapping[str, Iterable[tuple[Any, dict[str, Any]]]]
@@ -63,8 +64,8 @@ class Preparation:
             UserError: there is no example.
         """
         if not self.infos:
-            reason = f"; the first of {len(self.skipped)} skipped: {self.skipped[:1]}"
-            raise UserError(f"dataset {name}: has no example{reason if self.skipped else ''}")
+            reason = f"; {len(self.skipped)} skipped: {self.skipped[0]}" if self.skipped else ""
+            raise UserError(f"dataset {name}: has no example{reason}")
 
 
 @contextlib.contextmanager
@@ -150,7 +151,7 @@ def prepare(
     columns = tuple(small_features(builder.info.features))
     writers = {split: SplitWriter(folder, split, columns) for split in splits}
     try:
-        with Counter(name, _expected(builder, splits)) as progress:
+        with Counter(name, _expected(builder, splits)) as progress, told_when_full(folder, writers):
             for outcome in _outcomes(builder, name, splits, workers):
                 writer = writers[outcome.split]
                 mistake = outcome.mistake or writer.duplicate(outcome.records)
@@ -162,14 +163,10 @@ def prepare(
                 for record in outcome.records:
                     writer.write(record)
                 progress.advance(len(outcome.records))
-        for split, writer in writers.items():
-            if (written := writer.finish()) is not None:
-                info, done.moments[split] = assemble(builder.name, folder, [written])
-                done.infos.append(info)
-    except (OSError, RuntimeError) as error:  # array_record says it with a RuntimeError
-        if getattr(error, "errno", 0) != errno.ENOSPC and "No space left" not in str(error):
-            raise
-        raise _disk_full(folder, writers.values()) from error
+            for split, writer in writers.items():
+                if (written := writer.finish()) is not None:
+                    info, done.moments[split] = assemble(builder.name, folder, [written])
+                    done.infos.append(info)
     finally:
         for writer in writers.values():
             writer.abandon()
@@ -202,6 +199,35 @@ def describe(builder: tfds.core.DatasetBuilder, folder: Path, done: Preparation)
     (folder / "statistics.json").write_text(json.dumps(statistics, indent=1))
     if done.skipped:
         (folder / "skipped.txt").write_text("".join(f"{line}\n" for line in done.skipped))
+
+
+@contextlib.contextmanager
+def told_when_full(
+    folder: Path, writers: Mapping[str, SplitWriter] | None = None
+) -> Iterator[None]:
+    """Tell a full disk in a line.
+
+    Args:
+        folder: on that disk.
+        writers: of the splits, which know how far they have come.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # array_record says it with a RuntimeError
+        if getattr(error, "errno", 0) != errno.ENOSPC and "No space left" not in str(error):
+            raise
+        after = ""
+        if writers:
+            examples = sum(writer.examples for writer in writers.values())
+            written = sum(writer.bytes for writer in writers.values())
+            after = f" after {examples:,} examples ({decimal(written)})"
+        raise UserError(
+            f"folder {folder.parent}: the disk is full{after}; expected room for the whole "
+            "dataset; nothing is left of it"
+        ) from error
 
 
 def _outcomes(
@@ -251,12 +277,3 @@ def _check_space(folder: Path, size: int | None) -> None:
             f"folder {folder.parent}: the dataset takes {decimal(size)}, and {decimal(free)} are "
             "free; expected room for all of it"
         )
-
-
-def _disk_full(folder: Path, writers: Iterable[SplitWriter]) -> UserError:
-    writers = list(writers)
-    written, examples = sum(w.bytes for w in writers), sum(w.examples for w in writers)
-    return UserError(
-        f"folder {folder.parent}: the disk is full after {examples:,} examples "
-        f"({decimal(written)}); expected room for all of them; nothing is left of them"
-    )

@@ -16,7 +16,15 @@ from rasterio.enums import Resampling
 
 from data_pipelines.archives import archives
 from data_pipelines.bands import SENTINEL2_L2A, Sensor
-from data_pipelines.bigearthnet.lists import FLAGS, LISTS, UNSPLIT, counts, known_v1, known_v2
+from data_pipelines.bigearthnet.lists import (
+    FLAGS,
+    LISTS,
+    UNSPLIT,
+    Known,
+    counts,
+    known_v1,
+    known_v2,
+)
 from data_pipelines.bigearthnet.nomenclature import CLASSES_19, CLASSES_43
 from data_pipelines.bigearthnet.patches import (
     SIZE,
@@ -129,6 +137,8 @@ class Bigearthnet(tfds.core.GeneratorBasedBuilder):
         if next(iter(patches.names()), None) is not None:
             items = patches
             names = list(patches.names())
+            in_splits = sum(known.get(name, Known()).split != UNSPLIT for name in names)
+            expected[UNSPLIT] = len(names) - in_splits
             absent = len(known.keys() - set(names))
             found.append(("folder", f"{folder} with {len(names):,} patches; {absent:,} of those in "
                                     "the lists are not there"))  # fmt: skip

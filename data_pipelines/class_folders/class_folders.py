@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import USUAL_BANDS, Sensor, sensor_of, usual_scale
+from data_pipelines.bands import Sensor, sensor_of, usual_bands, usual_scale
 from data_pipelines.class_folders.folders import (
     Scene,
     check_scenes,
@@ -76,16 +76,11 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
         height, width, count = pixels.shape
         if not self.image_size and height != width:
             raise UserError(f"file {file}: has {height} × {width} pixels; expected a square image")
-        if not self.bands and count not in USUAL_BANDS:
-            raise UserError(
-                f"file {file}: number of bands is {count}; expected 3 or 4, or --config.bands=… "
-                "with their names in the file's order"
-            )
         if not self.dtype and str(pixels.dtype) not in ("uint8", "uint16"):
             raise UserError(f"file {file}: its pixels are {pixels.dtype}; expected uint8 or uint16")
         return dataclasses.replace(
             self,
-            bands=self.bands or USUAL_BANDS[count],
+            bands=self.bands or usual_bands(file, count),
             classes=classes,
             image_size=self.image_size or height,
             dtype=self.dtype or str(pixels.dtype),

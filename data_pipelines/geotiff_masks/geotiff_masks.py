@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import USUAL_BANDS, sensor_of, usual_scale
+from data_pipelines.bands import sensor_of, usual_bands, usual_scale
 from data_pipelines.cells import (
     IGNORE_LABEL,
     CellReader,
@@ -89,11 +89,6 @@ class GeotiffMasksConfig(tfds.core.BuilderConfig):
         """
         images, _ = images_and_masks(folder, self.images, self.masks)
         first = _first_image(images.values())
-        if not self.bands and first.bands not in USUAL_BANDS:
-            raise UserError(
-                f"file {first.file}: number of bands is {first.bands}; expected 3 or 4, or "
-                "--config.bands=… with their names in the file's order"
-            )
         if not self.dtype and first.dtype not in ("uint8", "uint16"):
             raise UserError(
                 f"file {first.file}: its pixels are {first.dtype}; expected uint8 or uint16"
@@ -101,7 +96,7 @@ class GeotiffMasksConfig(tfds.core.BuilderConfig):
         window = self.window or min(_USUAL_WINDOW, *first.size)
         return dataclasses.replace(
             self,
-            bands=self.bands or USUAL_BANDS[first.bands],
+            bands=self.bands or usual_bands(first.file, first.bands),
             resolution=self.resolution or (0.0 if self.sensor else first.resolution),
             dtype=self.dtype or first.dtype,
             window=window,

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import tensorflow_datasets as tfds
 from archives_of_patches import (
     LABELS_V1,
     SIZES,
@@ -25,6 +26,7 @@ from rasterio.enums import Resampling
 from data_pipelines.bigearthnet.nomenclature import CLASSES_19, CLASSES_43, MERGED
 from data_pipelines.build import build, main
 from data_pipelines.errors import UserError
+from data_pipelines.registry import find_builder
 from data_pipelines.source import open_dataset
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
@@ -339,3 +341,16 @@ def test_the_real_patches_read_back_as_rasterio_reads_them(tmp_path, kind):
             with rasterio.open(real / name / f"{name}_{band}.tif") as file:
                 expected = file.read(1, out_shape=(120, 120), resampling=Resampling.bilinear)
             np.testing.assert_array_equal(image[..., channel], expected)
+
+
+def test_what_tfds_itself_prepares_can_be_read(v1, tmp_path):
+    builder = find_builder("bigearthnet").builder(
+        data_dir=tmp_path, config="v1/rgbn", file_format="array_record"
+    )
+    config = tfds.download.DownloadConfig(manual_dir=v1, try_download_gcs=False)
+    builder.download_and_prepare(download_config=config)
+    dataset = open_dataset("bigearthnet/v1/rgbn", tmp_path)
+    np.testing.assert_array_equal(dataset.source("train")[0]["image"], bands(V1[0]))
+    snowy = dataset.source("all[snow]")[0]
+    np.testing.assert_array_equal(snowy["image"], bands(V1[3]))
+    assert len(dataset.source("all[60%]")) == 3
