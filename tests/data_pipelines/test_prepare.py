@@ -69,12 +69,17 @@ def slow_builder(folder, seconds=0.02, count=80, known=True):
 
 def start(builder, data_dir, *options):
     command = [sys.executable, "-m", "data_pipelines.build", str(builder), "--data_dir"]
-    return subprocess.Popen(
-        [*command, str(data_dir), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    # A shell's background job ignores Ctrl-C, and so do its children: the tests may be such a job.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            [*command, str(data_dir), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def contents(folder):
