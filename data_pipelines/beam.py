@@ -62,7 +62,11 @@ def prepare_with_beam(
     pipeline_options = PipelineOptions(list(options))
     pipeline_options.view_as(TypeOptions).pipeline_type_check = False
     try:
-        with beam.Pipeline(runner=runner, options=pipeline_options) as pipeline:
+        created = beam.Pipeline(runner=runner, options=pipeline_options)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UserError(f"--beam_runner: found {runner!r} ({error})") from error
+    try:
+        with created as pipeline:
             outcomes = _outcomes(pipeline, splits, Encoder(builder.info.features))
             together = outcomes | beam.Flatten()
             bad = together | "Bad" >> beam.FlatMap(_mistakes, skip)

@@ -252,7 +252,13 @@ class Dataset:
         files = [Catalogue.file(folder, s) for s in (self.info.splits if split == ALL else [split])]
         if not all(file.is_file() for file in files):
             return None
-        return Catalogue.joined([Catalogue.load(file) for file in files])
+        catalogue = Catalogue.joined([Catalogue.load(file) for file in files])
+        if len(catalogue.keys) != self.splits[split]:
+            raise UserError(
+                f"dataset {self.name}: its catalogue lists {len(catalogue.keys):,} records of "
+                f"{split}, and {self.splits[split]:,} are stored; prepare it again with --overwrite"
+            )
+        return catalogue
 
     def files(self, split: str) -> ArrayRecordDataSource:
         """All stored records of a split, undecoded and in the order stored."""

@@ -64,13 +64,19 @@ def known_v1(folder: Path, lists: Sequence[str]) -> dict[str, Known]:
     """
     known: dict[str, Known] = {}
     shared: dict[Known, Known] = {}  # half a million patches have a few thousand contents
-    for kind in lists:
-        file = _find(folder, [f"{name}{end}" for name in _FILES_V1[kind] for end in (".gz", "")])
-        if file is None:
-            raise UserError(
-                f"folder {folder}: lacks {_FILES_V1[kind][0]}.gz, the list of {kind} patches; get "
-                "it from zenodo.org/records/12687186, or go without: " + _without(kind, lists, "v1")
-            )
+    files = {
+        kind: _find(folder, [f"{name}{end}" for name in _FILES_V1[kind] for end in (".gz", "")])
+        for kind in lists
+    }
+    missing = [kind for kind, file in files.items() if file is None]
+    if missing:
+        raise UserError(
+            f"folder {folder}: lacks {', '.join(f'{_FILES_V1[kind][0]}.gz' for kind in missing)}; "
+            "get them from zenodo.org/records/12687186, or go without: "
+            + _without(missing, lists, "v1")
+        )
+    for kind, file in files.items():
+        assert file is not None
         for name in _names(file):
             before = known.get(name, Known())
             if kind in SPLITS and before.split != UNSPLIT:
@@ -98,7 +104,7 @@ def known_v2(folder: Path, lists: Sequence[str]) -> dict[str, Known]:
         file = _find(folder, [name])
         if file is None:
             without = (
-                f", or go without: {_without('', SPLITS, 'v2')}" if name == _FLAGGED_V2 else ""
+                f", or go without: {_without(FLAGS, lists, 'v2')}" if name == _FLAGGED_V2 else ""
             )
             raise UserError(
                 f"folder {folder}: lacks {name}, the table of {what}; get it from "
@@ -111,8 +117,8 @@ def known_v2(folder: Path, lists: Sequence[str]) -> dict[str, Known]:
     return known
 
 
-def _without(kind: str, lists: Sequence[str], version: str) -> str:
-    kept = ",".join(name for name in lists if name != kind)
+def _without(missing: Sequence[str], lists: Sequence[str], version: str) -> str:
+    kept = ",".join(name for name in lists if name not in missing)
     return f"--config.lists={kept or ','} --config.name={version}/NAME"
 
 

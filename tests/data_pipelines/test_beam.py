@@ -91,3 +91,8 @@ def test_a_users_builder_that_is_written_for_beam(tmp_path):
 def test_a_generator_is_nothing_for_beam(tmp_path):
     with pytest.raises(UserError, match="split train: comes from a generator"):
         prepare_dataset("demo_tiles/tiny", Options(tmp_path, beam_runner="DirectRunner"))
+
+
+def test_a_runner_that_beam_does_not_know_is_a_mistake(tmp_path):
+    with pytest.raises(UserError, match=r"--beam_runner: found 'Nonsense' \(.*DirectRunner"):
+        prepare_dataset("demo_tiles/tiny", Options(tmp_path, beam_runner="Nonsense"))
