@@ -107,9 +107,9 @@ def write_many(folder: Path, count: int) -> list[Path]:
     template.unlink()
     rng = np.random.default_rng(0)
     labels = json.dumps({"labels": LABELS_V1, "projection": "x" * 700})
-    tile, patches = "S2A_MSIL2A_20170613T101031", []
+    patches = []
     for number in range(count):
-        patch = folder / "BigEarthNet-v1.0" / f"{tile}_{number // 90}_{number % 90}"
+        patch = folder / "BigEarthNet-v1.0" / _a_name(number)
         patch.mkdir(parents=True)
         for band in ("B04", "B03", "B02", "B08"):
             values = rng.integers(0, 10_000, marker.shape, dtype=np.uint16).tobytes()
@@ -118,6 +118,12 @@ def write_many(folder: Path, count: int) -> list[Path]:
         patches.append(patch)
     write_lists(folder, train=[patch.name for patch in patches])
     return patches
+
+
+def _a_name(number: int) -> str:
+    """Of 90 × 90 patches of a tile, and of another day's tile for more of them."""
+    day, place = divmod(number, 90 * 90)
+    return f"S2A_MSIL2A_201706{day + 1:02}T101031_{place // 90}_{place % 90}"
 
 
 def write_metadata_v2(folder: Path) -> None:
