@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 import zstandard
 
 from data_pipelines.errors import UserError
+from data_pipelines.files import listed, walk
 
 __all__ = ["archives", "tar_members"]
 
@@ -26,20 +27,29 @@ _BUFFER = 2**20
 _END = bytes(1024)
 
 
-def archives(folder: Path) -> dict[str, tuple[Path, ...]]:
+def archives(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, tuple[Path, ...]]:
     """The tar archives below a folder: {name without the part: its parts in order}.
 
+    Folders whose names begin with one of `leave_out` are not looked into.
+
     Raises:
-        UserError: a part between two others is missing.
+        UserError: a part is missing, or one is there twice.
     """
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*.tar*")):
-        if path.is_file() and (match := _NAME.fullmatch(path.name)):
+    for path in sorted(walk(folder, leave_out)):
+        if match := _NAME.fullmatch(path.name):
             found.setdefault(match["whole"], []).append(path)
     for name, paths in found.items():
-        parts = [path.name.removeprefix(name) for path in paths if path.name != name]
+        parts = [path.name.removeprefix(name) for path in paths]
+        if len(set(parts)) < len(parts):
+            twice = listed([str(path) for path in paths])
+            raise UserError(f"archive {name}: found {twice}; expected one: move the others away")
+        if "" in parts and len(parts) > 1:
+            raise UserError(
+                f"archive {name}: found it whole and in parts; expected either: move one away"
+            )
         expected = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(len(parts))]
-        if parts and (len(parts) < len(paths) or parts != expected):
+        if parts not in ([""], expected):
             raise UserError(
                 f"archive {name}: found the parts {', '.join(parts)}; expected them from aa on "
                 "without a gap: get the missing ones"
@@ -73,6 +83,8 @@ def tar_members(
                     content = cast(IO[bytes], tar.extractfile(member)).read()
                     count += 1
                     yield member.name, content
+            if not stream.tail.endswith(bytes(tarfile.BLOCKSIZE)):  # tarfile takes it for the end
+                raise EOFError("a damaged header")
             while stream.read(_BUFFER):  # the checksum of a compressed file stands at its end
                 pass
             if stream.tail != _END:

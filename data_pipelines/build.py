@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,8 @@ def prepare_dataset(name: str, options: Options) -> Path:
     folder = _folder(builder, options)
     if options.overwrite or not _is_prepared(folder):
         _build(builder, name, folder, options)
+    else:
+        _check_same(builder, name, folder)
     return folder
 
 
@@ -138,6 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     started = time.monotonic()
     expected: dict[str, int | None] = {}
     if _is_prepared(folder) and not options.overwrite:
+        _check_same(builder, known.name, folder)
         print(f"{known.name} is already prepared in {folder}")
     else:
         expected, skipped = _build(builder, known.name, folder, options, _print_found)
@@ -261,6 +264,27 @@ def _is_prepared(folder: Path) -> bool:
     return (folder / "dataset_info.json").is_file()
 
 
+def _check_same(builder: tfds.core.DatasetBuilder, name: str, folder: Path) -> None:
+    """See to it that what is prepared under a name is what the name stands for now."""
+    stored = tfds.builder_from_directory(folder).info
+    now, then = (
+        (info.features.to_json(), _undescribed(info.metadata)) for info in (builder.info, stored)
+    )
+    if now != then:
+        raise UserError(
+            f"dataset {name}: is prepared in {folder} with another config; expected --overwrite, "
+            "or another name for this one"
+        )
+
+
+def _undescribed(metadata: Mapping[str, Any] | None) -> Any:
+    """Metadata without the statistics, which a build may have measured, as JSON has it."""
+    plain = json.loads(json.dumps(dict(metadata or {})))
+    for band in plain.get("sensor", {}).get("bands", ()):
+        del band["mean"], band["std"]
+    return plain
+
+
 def _build(
     builder: tfds.core.DatasetBuilder,
     name: str,
@@ -305,10 +329,19 @@ def _splits(builder: tfds.core.DatasetBuilder, options: Options) -> Splits:
     with _quiet():
         downloads = options.data_dir / "downloads"
         manager = builder._make_download_manager(download_dir=downloads, download_config=config)
-        splits = builder._split_generators(manager)
-        with contextlib.suppress(OSError):  # there, and nothing was downloaded
-            (downloads / "extracted").rmdir()
-            downloads.rmdir()
+        try:
+            splits = builder._split_generators(manager)
+        except ValueError as error:
+            if "MANUAL_DOWNLOAD_INSTRUCTIONS" not in str(error):
+                raise
+            raise UserError(
+                f"dataset {builder.name}: its builder reads dl_manager.manual_dir; expected it to "
+                "say in MANUAL_DOWNLOAD_INSTRUCTIONS what belongs there"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):  # there, and nothing was downloaded
+                (downloads / "extracted").rmdir()
+                downloads.rmdir()
     if isinstance(splits, list):  # as TFDS had it before 4.0
         return {split.name: builder._generate_examples(**split.gen_kwargs) for split in splits}
     return splits

@@ -47,7 +47,8 @@ def replaced(config: Any, assignments: Iterable[str], what: str) -> Any:
     Raises:
         UserError: no such field, or not a value of its type.
     """
-    fields = [field.name for field in dataclasses.fields(config)]
+    types = {field.name: field.type for field in dataclasses.fields(config)}
+    fields = list(types)
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -57,5 +58,8 @@ def replaced(config: Any, assignments: Iterable[str], what: str) -> Any:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(fields)}"
             raise UserError(f"--config.{name}: {what} has no field {name!r}; {hint}")
-        values[name] = read_as(type(getattr(config, name)), text, name)
+        value = read_as(type(getattr(config, name)), text, name)
+        if types[name] == tuple[str, ...]:  # names that look like numbers are names
+            value = tuple(str(part) for part in value)
+        values[name] = value
     return dataclasses.replace(config, **values)

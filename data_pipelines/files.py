@@ -2,13 +2,13 @@
 
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import UserError
 
-__all__ = ["SPLIT_FOLDERS", "File", "files_below", "listed"]
+__all__ = ["SPLIT_FOLDERS", "File", "files_below", "listed", "walk"]
 
 # Names of folders that mean a split, in small letters.
 SPLIT_FOLDERS = {
@@ -80,23 +80,31 @@ def files_below(folder: Path, wanted: Callable[[str], bool]) -> list[File]:
         UserError: an archive is damaged.
     """
     found = []
+    for path in walk(folder):
+        relative = path.relative_to(folder).as_posix()
+        if path.suffix.casefold() == ".zip":
+            found += _members(path, relative, wanted)
+        elif wanted(path.name):
+            found.append(File(relative, os.fspath(path)))
+    return sorted(found)
+
+
+def walk(folder: Path, leave_out: tuple[str, ...] = ()) -> Iterator[Path]:
+    """All files below a folder, in linked folders too; hidden ones are left out.
+
+    Folders whose names begin with one of `leave_out` are not looked into.
+    """
     seen: set[str] = set()
     for where, folders, names in os.walk(folder, followlinks=True):
-        if os.path.realpath(where) in seen:  # by a link to a folder above, say
+        real = os.path.realpath(where)
+        if real in seen:  # by a link to a folder above, say
             folders.clear()
             continue
-        seen.add(os.path.realpath(where))
-        folders[:] = sorted(name for name in folders if not _hidden(name))
-        for name in names:
-            path = Path(where, name)
-            relative = path.relative_to(folder).as_posix()
-            if _hidden(name):
-                continue
-            if path.suffix.casefold() == ".zip":
-                found += _members(path, relative, wanted)
-            elif wanted(name):
-                found.append(File(relative, os.fspath(path)))
-    return sorted(found)
+        seen.add(real)
+        folders[:] = sorted(
+            name for name in folders if not _hidden(name) and not name.startswith(leave_out)
+        )
+        yield from (Path(where, name) for name in names if not _hidden(name))
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -40,6 +40,9 @@ __all__ = [
     "told_when_full",
 ]
 
+# What a full disk, and one's share of a disk, say.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 Splits = Mapping[str, Iterable[tuple[Any, dict[str, Any]]]]
 
 
@@ -105,17 +108,24 @@ def incomplete_folder(folder: Path) -> Iterator[tuple[Path, str]]:
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Held by one process at a time; the system takes it from a dead one."""
-    handle = os.open(folder.parent, os.O_RDONLY)
+    path = folder.with_name(f".{folder.name}.lock")
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise UserError(
+                f"dataset {folder}: another process is preparing it; wait for it, or stop it"
+            ) from error
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                break
+        os.close(handle)  # of a file that another process has just let go of
     try:
-        with contextlib.suppress(OSError):  # some network disks can't lock a folder
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"dataset {folder}: another process is preparing it; wait for it, or stop it"
-                ) from error
         yield
     finally:
+        path.unlink()
         os.close(handle)
 
 
@@ -217,7 +227,8 @@ def told_when_full(
     try:
         yield
     except (OSError, RuntimeError) as error:  # array_record says it with a RuntimeError
-        if getattr(error, "errno", 0) != errno.ENOSPC and "No space left" not in str(error):
+        said = any(os.strerror(number) in str(error) for number in _FULL)
+        if getattr(error, "errno", 0) not in _FULL and not said:
             raise
         after = ""
         if writers:

@@ -111,7 +111,13 @@ def check_usable(name: str, info: tfds.core.DatasetInfo) -> Sensor:
             f"dataset {name}: its images are {dtype} of shape {shape}; expected uint8 or uint16 of "
             "one fixed (height, width, bands)"
         )
-    return _sensor(name, info, shape[2])
+    sensor = _sensor(name, info, shape[2])
+    if not sensor.measured and isinstance(features["image"], tfds.features.Image):
+        raise UserError(
+            f"dataset {name}: its images are encoded files, whose bands are not measured while it "
+            f"is prepared; expected mean and std of the bands of sensor {sensor.name}"
+        )
+    return sensor
 
 
 @dataclass(frozen=True)

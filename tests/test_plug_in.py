@@ -2,11 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+from masked_pictures import write
 
+from data_pipelines.source import open_dataset
 from ssl_jax.logs import read_records
 
 BUILDER = '''
@@ -53,9 +57,10 @@ class Orchards(tfds.core.GeneratorBasedBuilder):
 '''
 
 
-def run(command, where):
+def run(command, where, cwd=None):
     done = subprocess.run(
         [sys.executable, "-m", *command],
+        cwd=cwd,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": f"{where}:{os.getcwd()}"},
@@ -107,3 +112,21 @@ def test_a_builder_in_any_importable_module_is_prepared_and_trained_on(tmp_path)
     assert recorded["evaluation"]["examples"] == 32
     assert len({part["digest"] for part in recorded.values()}) == 2
     assert np.isfinite([record["loss"] for record in read_records(workdir / "metrics.jsonl")]).all()
+
+
+def test_the_builder_of_the_documentation_works_as_written(tmp_path, monkeypatch):
+    readme = Path("data_pipelines/README.md").read_text()
+    example = re.search(r"```python\n# their_project/orchards.py\n(.*?)```", readme, re.DOTALL)[1]
+    (command,) = re.findall(r"^python -m (data_pipelines.build their_project.*)$", readme, re.M)
+    package = tmp_path / "their_project"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "orchards.py").write_text(example)
+    for number in range(6):
+        pixels = np.full((3, 120, 120), 100 * number, np.uint16)
+        kind = ("apple", "pear")[number % 2]
+        write(tmp_path / "orchards" / f"{kind}_{number}.tif", pixels)
+    run([*command.split(), "--verify"], tmp_path, cwd=tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    source = open_dataset("their_project.orchards:Orchards", tmp_path / "data").source("all[5:5]")
+    assert {int(source[i]["label"]) for i in range(len(source))} == {0, 1}

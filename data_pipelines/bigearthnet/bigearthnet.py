@@ -5,7 +5,7 @@ Sumbul et al. 2019 (https://arxiv.org/abs/1902.06148), version 1; Clasen et al. 
 folder that somebody unpacked it into.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from data_pipelines.bands import SENTINEL2_L2A, Sensor
 from data_pipelines.bigearthnet.lists import (
     FLAGS,
     LISTS,
+    PATCH_FOLDERS,
     UNSPLIT,
     Known,
     counts,
@@ -40,8 +41,9 @@ __all__ = ["Bigearthnet", "BigearthnetConfig"]
 
 _RGB = ("red", "green", "blue")
 _RGBN = (*_RGB, "nir")
+_ARCHIVES = {1: "BigEarthNet-S2-v1.0.tar.gz", 2: "BigEarthNet-S2.tar.zst"}
 # The archives' sizes as their records have them, and the patches in no split of version 1.
-_BYTES = {"BigEarthNet-S2-v1.0.tar.gz": 70_032_164_579, "BigEarthNet-S2.tar.zst": 63_251_710_377}
+_BYTES = {_ARCHIVES[1]: 70_032_164_579, _ARCHIVES[2]: 63_251_710_377}
 _IN_SPLITS_V1, _IN_ALL_V1 = 519_284, 590_326
 
 
@@ -125,27 +127,37 @@ class Bigearthnet(tfds.core.GeneratorBasedBuilder):
             for band in config.sensor.bands
         )
         reader = PatchReader(files, config.resampling, config.flags)
-        expected: dict[str, int | None] = {**counts(known)}
-        if config.dataset_version == 1:  # some patches in no split are in no list
-            whole = sum(expected[split] or 0 for split in expected if split != UNSPLIT)
-            expected[UNSPLIT] = _IN_ALL_V1 - whole if whole == _IN_SPLITS_V1 else None
-        found = [
-            ("lists", ", ".join(f"{split} {number:,}" for split, number in counts(known).items()))
-        ]
-        patches = FolderPatches(folder, known)
-        items: FolderPatches | ArchivePatches
-        if next(iter(patches.names()), None) is not None:
-            items = patches
-            names = list(patches.names())
-            in_splits = sum(known.get(name, Known()).split != UNSPLIT for name in names)
-            expected[UNSPLIT] = len(names) - in_splits
-            absent = len(known.keys() - set(names))
-            found.append(("folder", f"{folder} with {len(names):,} patches; {absent:,} of those in "
-                                    "the lists are not there"))  # fmt: skip
-        else:
-            parts = _archive(folder, config.dataset_version)
-            items = ArchivePatches(parts, known, reader.endings(config.dataset_version == 1))
+        version = config.dataset_version
+        found = [("lists", _numbers(counts(known)))]
+        patches = FolderPatches(folder, version, known)
+        names = list(patches.names())
+        parts = _archive(folder, version)
+        items: FolderPatches | ArchivePatches = patches
+        expected: dict[str, int | None]
+        absent = len(known.keys() - set(names))
+        if names and parts and (absent or not known):
+            raise UserError(
+                f"folder {folder}: holds {len(names):,} patches in folders and the archive "
+                f"{parts[0].name}, and {absent:,} patches of the lists are in no folder; unpack "
+                "the archive to its end, or move the folders away"
+            )
+        if names:
+            numbers = dict.fromkeys(counts({}), 0)
+            for name in names:
+                numbers[known.get(name, Known()).split] += 1
+            expected = {**numbers}
+            said = f"{folder} with {_numbers(numbers)}; {absent:,} of the lists are not there"
+            found.append(("folder", said))
+        elif parts:
+            items = ArchivePatches(parts, version, known, reader.endings(version == 1))
+            expected = _expected_of_archive(known, version)
             found.append(("archive", _described(parts)))
+        else:
+            there = sorted(path.name for path in folder.iterdir())
+            raise UserError(
+                f"folder {folder}: holds neither patches of version {version} in folders nor "
+                f"{_ARCHIVES[version]}; found {listed(there)}"
+            )
         return Reading(items, reader, expected, found).splits()
 
     def _generate_examples(self) -> Any:
@@ -168,25 +180,33 @@ def _check(config: BigearthnetConfig) -> None:
         )
 
 
+def _numbers(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{split} {number:,}" for split, number in counts.items())
+
+
+def _expected_of_archive(known: Mapping[str, Known], version: int) -> dict[str, int | None]:
+    """How many patches of each split a whole archive holds, as far as the lists tell."""
+    numbers = counts(known)
+    expected: dict[str, int | None] = {**numbers}
+    if version == 1:  # some patches in no split are in no list
+        in_splits = sum(number for split, number in numbers.items() if split != UNSPLIT)
+        expected[UNSPLIT] = _IN_ALL_V1 - in_splits if in_splits == _IN_SPLITS_V1 else None
+    return expected
+
+
 def _archive(folder: Path, version: int) -> tuple[Path, ...]:
-    """The parts of the one archive of Sentinel-2 patches of a version."""
+    """The parts of the one archive of Sentinel-2 patches of a version; none if it isn't there."""
     found = {
         name: parts
-        for name, parts in archives(folder).items()
+        for name, parts in archives(folder, PATCH_FOLDERS).items()
         if name.startswith("BigEarthNet") and "-S1" not in name and ("v1" in name) == (version == 1)
     }
-    if not found:
-        there = sorted(path.name for path in folder.iterdir())
-        wanted = "BigEarthNet-S2-v1.0.tar.gz" if version == 1 else "BigEarthNet-S2.tar.zst"
-        raise UserError(
-            f"folder {folder}: holds neither patches in folders nor {wanted}; found {listed(there)}"
-        )
     if len(found) > 1:
         raise UserError(
             f"folder {folder}: found {listed(sorted(found))}; expected one archive of version "
             f"{version}: move the others away"
         )
-    return next(iter(found.values()))
+    return next(iter(found.values()), ())
 
 
 def _described(parts: Sequence[Path]) -> str:

@@ -17,11 +17,22 @@ import pyarrow.parquet
 
 from data_pipelines.errors import UserError
 
-__all__ = ["FLAGS", "LISTS", "SPLITS", "UNSPLIT", "Known", "counts", "known_v1", "known_v2"]
+__all__ = [
+    "FLAGS",
+    "LISTS",
+    "PATCH_FOLDERS",
+    "SPLITS",
+    "UNSPLIT",
+    "Known",
+    "counts",
+    "known_v1",
+    "known_v2",
+]
 
 SPLITS = ("train", "validation", "test")
 FLAGS = ("snow", "cloud")
 LISTS = (*SPLITS, *FLAGS)
+PATCH_FOLDERS = ("S2A_", "S2B_")  # how the names of patches' folders begin, and of tiles'
 UNSPLIT = "unsplit"
 
 # The names that lists go by: those of the authors' record, and those other tools give them.
@@ -124,14 +135,17 @@ def _without(missing: Sequence[str], lists: Sequence[str], version: str) -> str:
 
 def _find(folder: Path, names: Sequence[str], depth: int = 2) -> Path | None:
     """A file of one of these names, looked for beside and above the patches, not among them."""
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except PermissionError:
+        return None
     there = {entry.name for entry in entries if entry.is_file()}
     for name in names:
         if name in there:
             return folder / name
     for entry in entries:
-        if depth and entry.is_dir() and not entry.name.startswith(("S2A_", "S2B_")):
+        if depth and entry.is_dir() and not entry.name.startswith(PATCH_FOLDERS):
             deeper = _find(folder / entry.name, names, depth - 1)
             if deeper is not None:
                 return deeper

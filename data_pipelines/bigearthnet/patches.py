@@ -28,7 +28,12 @@ _NATIVE_SIZE = {
 }
 # Version 1 has times of five digits, from which a zero was lost; version 2 names baseline, orbit
 # and tile too.
-_NAME = re.compile(r"S2[AB]_MSIL2A_\d{8}T\d{5,6}(_N\d{4}_R\d{3}_T\w{5})?_\d{1,2}_\d{1,2}")
+_NAMES = {
+    1: re.compile(r"S2[AB]_MSIL2A_\d{8}T\d{5,6}_\d{1,2}_\d{1,2}"),
+    2: re.compile(r"S2[AB]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\w{5}_\d{1,2}_\d{1,2}"),
+}
+# Of patches in no list. Their labels are in files of their own in version 1, nowhere in version 2.
+_UNLISTED = {1: Known(), 2: Known(labels=())}
 _LABELS = "labels_metadata.json"
 # Patches of an archive that may be begun before one is complete. Archives hold the files of a
 # patch one after the other; only one packed in another way comes near this.
@@ -66,30 +71,42 @@ class FolderPatches:
 
     Attributes:
         folder: where to look.
+        version: of the dataset, 1 or 2: patches of the other one are left alone.
         known: {patch: what the lists say}.
     """
 
     folder: Path
+    version: int
     known: Mapping[str, Known] = field(repr=False)
 
     def __iter__(self) -> Iterator[Patch]:
-        for path in self._paths(os.fspath(self.folder)):
+        for path in self._paths():
             name = os.path.basename(path)
-            yield Patch(name, self.known.get(name, Known()), path, {})
+            yield Patch(name, self.known.get(name, _UNLISTED[self.version]), path, {})
 
     def names(self) -> Iterator[str]:
         """Their names, which takes no more than listing folders."""
-        return map(os.path.basename, self._paths(os.fspath(self.folder)))
+        return map(os.path.basename, self._paths())
 
-    def _paths(self, folder: str) -> Iterator[str]:
-        with os.scandir(folder) as entries:
-            folders = sorted(entry.name for entry in entries if entry.is_dir())
-        for name in folders:
+    def _paths(self) -> Iterator[str]:
+        folder = os.fspath(self.folder)
+        return self._below(folder, {os.path.realpath(folder)})
+
+    def _below(self, folder: str, linked: set[str]) -> Iterator[str]:
+        """Paths of patches; each of the `linked` folders is looked into once."""
+        try:
+            with os.scandir(folder) as entries:
+                folders = sorted((e.name, e.is_symlink()) for e in entries if e.is_dir())
+        except PermissionError:  # a disk's lost+found, say
+            return
+        for name, is_link in folders:
             path = os.path.join(folder, name)
-            if _NAME.fullmatch(name):
+            if _NAMES[self.version].fullmatch(name):
                 yield path
-            else:
-                yield from self._paths(path)
+            elif not is_link or os.path.realpath(path) not in linked:
+                if is_link:
+                    linked.add(os.path.realpath(path))
+                yield from self._below(path, linked)
 
 
 @dataclass(frozen=True)
@@ -100,11 +117,13 @@ class ArchivePatches:
 
     Attributes:
         parts: the archive's files.
+        version: of the dataset, 1 or 2.
         known: {patch: what the lists say}.
         endings: of the files wanted of each patch, such as `B04.tif`.
     """
 
     parts: tuple[Path, ...]
+    version: int
     known: Mapping[str, Known] = field(repr=False)
     endings: tuple[str, ...]
 
@@ -126,10 +145,10 @@ class ArchivePatches:
 
     def _wanted(self, member: str) -> bool:
         patch, ending = _taken_apart(member)
-        return ending in self.endings and _NAME.fullmatch(patch) is not None
+        return ending in self.endings and _NAMES[self.version].fullmatch(patch) is not None
 
     def _patch(self, name: str, files: dict[str, bytes]) -> Patch:
-        return Patch(name, self.known.get(name, Known()), "", files)
+        return Patch(name, self.known.get(name, _UNLISTED[self.version]), "", files)
 
 
 def _taken_apart(member: str) -> tuple[str, str]:

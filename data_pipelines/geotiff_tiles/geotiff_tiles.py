@@ -46,7 +46,9 @@ class GeotiffTilesConfig(tfds.core.BuilderConfig):
         tile_size: height and width of a tile, in pixels.
         stride: from one tile to the next, in pixels; less than `tile_size` makes them overlap.
         max_nodata: tiles with a larger share of pixels without data are dropped.
-        validation: share of the places whose tiles go into the split of that name.
+        validation: share of the places whose tiles go into the split of that name. Images of one
+            place at several dates must lie on one grid, or one split sees the edges of the other's
+            tiles.
     """
 
     sensor: Sensor
@@ -96,6 +98,12 @@ class GeotiffTiles(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
+        if config.validation and config.stride < config.tile_size:
+            raise UserError(
+                f"--config.stride: found {config.stride}, so that tiles of {config.tile_size} "
+                "pixels overlap and one side of the cut would see the other; expected "
+                f"{config.tile_size}, or --config.validation=0"
+            )
         with gdal_environment(companions=True):
             scenes = [_look_at(files, folder, config) for files in images(folder, config)]
         bad = [Unreadable("train", scene.mistake) for scene in scenes if scene.mistake]

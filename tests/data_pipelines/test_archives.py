@@ -80,3 +80,40 @@ def test_nothing_is_written_whatever_the_names(tmp_path):
     file.write_bytes(tar_of(outside))
     assert read_all(file) == outside
     assert sorted(tmp_path.rglob("*")) == [file.parent, file]
+
+
+@pytest.mark.parametrize("suffix", ["", ".zst"])
+def test_a_damaged_header_is_no_end(tmp_path, suffix):
+    """tarfile takes it for one, and these formats have no checksum of the whole."""
+    whole = bytearray(tar_of(FILES))
+    assert len(whole) > 80 * 512
+    header = next(n for n in range(40 * 512, len(whole), 512) if whole[n : n + 7] == b"folder/")
+    whole[header] ^= 1
+    file = tmp_path / f"a.tar{suffix}"
+    file.write_bytes(compressed(bytes(whole), "zst") if suffix else whole)
+    with pytest.raises(UserError, match=r"is damaged or not complete after \d+ files"):
+        read_all(file)
+
+
+def test_an_archive_that_is_there_twice_is_a_mistake(tmp_path):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.tar.gz").touch()
+    with pytest.raises(UserError, match="expected one: move the others away"):
+        archives(tmp_path)
+
+
+def test_an_archive_beside_its_parts_is_a_mistake(tmp_path):
+    for name in ("a.tar.gz", "a.tar.gzaa", "a.tar.gzab"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="whole and in parts"):
+        archives(tmp_path)
+
+
+def test_archives_are_found_in_linked_folders(tmp_path):
+    elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
+    elsewhere.mkdir()
+    here.mkdir()
+    (elsewhere / "a.tar.zst").touch()
+    (here / "link").symlink_to(elsewhere)
+    assert archives(here) == {"a.tar.zst": (here / "link" / "a.tar.zst",)}

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from data_pipelines.build import build, main
@@ -95,3 +97,29 @@ def test_manual_files_are_asked_for_and_looked_for(tmp_path):
         build("geotiff_tiles/naip", tmp_path)
     with pytest.raises(UserError, match="nowhere: is no folder with files"):
         build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "nowhere")
+
+
+def test_fields_of_a_config_that_is_prepared_otherwise_are_not_ignored(tmp_path):
+    for year in ("2019", "2020"):  # names of classes, not numbers
+        (tmp_path / "files" / year).mkdir(parents=True)
+        pixels = np.zeros((8, 8, 3), np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / "files" / year / "a.png")
+    one, other = ["classes=2020,2019"], ["classes=2020,2019", "bands=nir,red,green"]
+    folder = build("class_folders/years", tmp_path, tmp_path / "files", fields=one)
+    assert open_dataset("class_folders/years", tmp_path).classes == ("2020", "2019")
+    assert build("class_folders/years", tmp_path, tmp_path / "files", fields=one) == folder
+    with pytest.raises(UserError, match=r"is prepared in .* with another config; expected --over"):
+        build("class_folders/years", tmp_path, tmp_path / "files", fields=other)
+
+
+def test_a_builder_that_reads_files_must_say_which(tmp_path):
+    file = tmp_path / "silent.py"
+    file.write_text(
+        "from data_pipelines.demo.tiles import DemoTiles\n"
+        "class Silent(DemoTiles):\n"
+        "    def _split_generators(self, dl_manager):\n"
+        "        return {'train': list(dl_manager.manual_dir.iterdir())}\n"
+    )
+    with pytest.raises(UserError, match="MANUAL_DOWNLOAD_INSTRUCTIONS what belongs there"):
+        build(f"{file}/tiny", tmp_path / "data", manual_dir=tmp_path)
+    assert not (tmp_path / "data" / "downloads").exists()

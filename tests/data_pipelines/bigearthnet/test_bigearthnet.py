@@ -211,7 +211,7 @@ def test_a_dry_run_says_what_it_found_and_writes_nothing(v1, tmp_path, capsys):
     arguments = ["bigearthnet/v1/rgbn", "--data_dir", str(tmp_path), "--manual_dir", str(v1)]
     assert main([*arguments, "--dry_run"]) == 0
     out = capsys.readouterr().out
-    assert "with 5 patches; 0 of those in the lists are not there" in out
+    assert "with train 1, validation 1, test 1, unsplit 2; 0 of the lists are not there" in out
     assert "split validation: 1 examples" in out
     assert not list(tmp_path.rglob("*.json"))
 
@@ -325,7 +325,9 @@ def test_a_folder_without_patches_or_archive_says_what_it_holds(tmp_path):
     manual.mkdir()
     write_lists(manual)
     (manual / "BigEarthNet-S1-v1.0.tar.gz").touch()
-    with pytest.raises(UserError, match=r"neither patches in folders nor BigEarthNet-S2-v1.0.tar"):
+    with pytest.raises(
+        UserError, match="neither patches of version 1 in folders nor BigEarthNet-S2-v1"
+    ):
         build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual)
 
 
@@ -363,3 +365,41 @@ def test_what_tfds_itself_prepares_can_be_read(v1, tmp_path):
     snowy = dataset.source("all[snow]")[0]
     np.testing.assert_array_equal(snowy["image"], bands(V1[3]))
     assert len(dataset.source("all[60%]")) == 3
+
+
+def test_version_2_without_its_second_table(v2, tmp_path):
+    """Patches in neither table are in no split, and nobody knows their labels."""
+    manual = tmp_path / "manual"
+    manual.mkdir()
+    (manual / "BigEarthNet-S2").symlink_to(v2 / "BigEarthNet-S2")
+    shutil.copy(v2 / "metadata.parquet", manual)
+    with pytest.raises(UserError, match="lacks metadata_for_patches_with_snow") as mistake:
+        build("bigearthnet/v2/rgbn", tmp_path, manual_dir=manual)
+    words = str(mistake.value).split()
+    fields = [word.removeprefix("--config.") for word in words if word.startswith("--")]
+    build("bigearthnet/v2/rgbn", tmp_path, manual_dir=manual, fields=fields)
+    assert names(tmp_path, "train", "v2/NAME") == {V2[0]}
+    assert names(tmp_path, "unsplit", "v2/NAME") == {V2[3]}
+    dataset = open_dataset("bigearthnet/v2/NAME", tmp_path)
+    assert not dataset.source("unsplit")[0]["labels"].any()
+
+
+def test_a_half_unpacked_archive_is_not_taken_for_the_whole(v1, tmp_path):
+    manual = tmp_path / "manual"
+    shutil.copytree(v1, manual)
+    tar = packed(v1 / "BigEarthNet-v1.0")
+    (manual / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
+    build("bigearthnet/v1/rgbn", tmp_path / "whole", manual_dir=manual)
+    assert_whole_v1(tmp_path / "whole")
+    shutil.rmtree(manual / "BigEarthNet-v1.0" / V1[1])
+    with pytest.raises(UserError, match=r"holds 4 patches in folders and the archive.*, and 1 pat"):
+        build("bigearthnet/v1/rgbn", tmp_path / "half", manual_dir=manual)
+
+
+def test_patches_of_the_other_version_and_links_in_circles_are_left_alone(v1, v2, tmp_path):
+    manual = tmp_path / "manual"
+    shutil.copytree(v1, manual)
+    shutil.copytree(v2 / "BigEarthNet-S2", manual / "BigEarthNet-S2")
+    (manual / "round").symlink_to(manual)
+    build("bigearthnet/v1/rgbn", tmp_path, manual_dir=manual)
+    assert_whole_v1(tmp_path)

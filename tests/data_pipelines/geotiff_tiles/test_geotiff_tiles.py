@@ -217,3 +217,12 @@ def test_real_naip_tiles_are_those_rasterio_reads(tmp_path):
         pixels = image.read().transpose(1, 2, 0)
     assert pixels[120:240, 240:360].tobytes() in found
     assert len(found) == 8 * 6 * 7
+
+
+def test_tiles_that_overlap_are_not_cut_into_splits(tmp_path):
+    write(tmp_path / "files" / "a.tif", random_pixels(0, (4, 250, 380), np.uint8))
+    fields = ["stride=60", "name=overlapping"]
+    with pytest.raises(UserError, match="one side of the cut would see the other"):
+        build("geotiff_tiles/naip", tmp_path, tmp_path / "files", fields=fields)
+    build("geotiff_tiles/naip", tmp_path, tmp_path / "files", fields=[*fields, "validation=0"])
+    assert len(stored(tmp_path, "overlapping")) == 3 * 5
