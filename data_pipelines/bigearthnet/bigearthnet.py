@@ -142,9 +142,7 @@ class Bigearthnet(tfds.core.GeneratorBasedBuilder):
                 "the archive to its end, or move the folders away"
             )
         if names:
-            numbers = dict.fromkeys(counts({}), 0)
-            for name in names:
-                numbers[known.get(name, Known()).split] += 1
+            numbers = counts({name: known.get(name, Known()) for name in names})
             expected = {**numbers}
             said = f"{folder} with {_numbers(numbers)}; {absent:,} of the lists are not there"
             found.append(("folder", said))
