@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
+from ssl_jax.models.activations import gelu
 from ssl_jax.models.norm import expect_one_of, normalisation
 from ssl_jax.models.stochastic import dropout, keys_for
 from ssl_jax.models.vit import ViT
@@ -177,7 +178,7 @@ class Neck(nn.Module):
         for i in range(power):
             if i > 0:
                 norm = normalisation(self.norm, channels, train, self.dtype, f"{name}_bn{i}")
-                x = nn.gelu(norm(x), approximate=False)
+                x = gelu(norm(x))
             deconvolution = nn.ConvTranspose(
                 channels, (2, 2), strides=(2, 2), dtype=self.dtype, name=f"{name}_deconv{i + 1}"
             )

@@ -16,6 +16,7 @@ from einops import rearrange
 from jax import Array
 from jax.typing import DTypeLike
 
+from ssl_jax.models.activations import gelu
 from ssl_jax.models.norm import expect_one_of
 from ssl_jax.models.patches import grid_of, patchify, resampled, sincos_table, take
 from ssl_jax.models.stochastic import drop_path, keys_for
@@ -199,7 +200,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, tokens: Array) -> Array:
         """(B, T, D) -> (B, T, D)."""
-        x = nn.gelu(linear(self.hidden, self.dtype, "fc1")(tokens), approximate=False)
+        x = gelu(linear(self.hidden, self.dtype, "fc1")(tokens))
         return linear(tokens.shape[-1], self.dtype, "fc2")(x)
 
 
