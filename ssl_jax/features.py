@@ -15,6 +15,7 @@ from ssl_jax.mesh import REPLICATED, SHARDED, pmapped
 from ssl_jax.metrics import PerExample, Sums, reduce_sums
 from ssl_jax.objectives import Classification
 from ssl_jax.parts import Run
+from ssl_jax.stopping import Stopped, StopRequest
 
 __all__ = ["FeatureSource", "computed_once", "extract", "extraction_step"]
 
@@ -40,7 +41,7 @@ def computed_once(run: Run, variables: Any) -> Run:
     objective = run.objective
     if not (isinstance(objective, Classification) and objective.precomputable):
         return run
-    step = extraction_step(objective, run.mesh)
+    step = extraction_step(objective.features, run.mesh)
     source, evaluation = (
         source and extract(step, variables, source, run.mesh, run.config.batch_size)
         for source in (run.source, run.evaluation_source)
@@ -48,11 +49,16 @@ def computed_once(run: Run, variables: Any) -> Run:
     return replace(run, source=source, evaluation_source=evaluation)
 
 
-def extraction_step(objective: Classification, mesh: Mesh) -> Callable[[Any, Any], Sums]:
-    """The compiled step: (variables, batch sharded over `data`) -> features and targets as rows."""
+def extraction_step(
+    represent: Callable[[Any, Any], jax.Array], mesh: Mesh
+) -> Callable[[Any, Any], Sums]:
+    """The compiled step: (variables, batch sharded over `data`) -> features and targets as rows.
+
+    `represent` makes features (B, D) of variables and one device's batch.
+    """
 
     def step(variables: Any, batch: Any) -> Sums:
-        rows = {"features": objective.features(variables, batch), "valid": batch["valid"]}
+        rows = {"features": represent(variables, batch), "valid": batch["valid"]}
         rows |= {name: batch[name] for name in ("index", "label", "labels") if name in batch}
         return reduce_sums({"rows": PerExample(rows)})
 
@@ -60,7 +66,12 @@ def extraction_step(objective: Classification, mesh: Mesh) -> Callable[[Any, Any
 
 
 def extract(
-    step: Callable[[Any, Any], Sums], variables: Any, source: Source, mesh: Mesh, batch_size: int
+    step: Callable[[Any, Any], Sums],
+    variables: Any,
+    source: Source,
+    mesh: Mesh,
+    batch_size: int,
+    stop: StopRequest | None = None,
 ) -> FeatureSource:
     """Run the backbone over every example of `source` once, on all devices.
 
@@ -70,9 +81,17 @@ def extract(
         source: the examples, each of which comes out at its own place.
         mesh: the devices.
         batch_size: examples at a time over all devices.
+        stop: raised by a signal.
+
+    Raises:
+        Stopped: asked to stop while at it.
     """
     batches = evaluation_batches(source, batch_size, jax.process_index(), jax.process_count())
-    parts = [jax.device_get(step(variables, batch)["rows"]) for batch in ahead(batches, mesh)]
+    parts = []
+    for batch in ahead(batches, mesh):
+        parts.append(jax.device_get(step(variables, batch)["rows"]))
+        if stop is not None and stop.requested:
+            raise Stopped
     rows = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
     valid = rows.pop("valid")
     return FeatureSource({name: values[valid] for name, values in rows.items()})

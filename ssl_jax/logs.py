@@ -39,12 +39,14 @@ class Log:
         self._writes = jax.process_index() == 0
         self._bar: Progress = progress_bar()
         self._task = self._bar.add_task(workdir.name, total=steps, completed=start, note="")
+        path = workdir / "metrics.jsonl"
+        kept = [record for record in read_records(path) if record["step"] <= start]
+        # All processes need to know it, so that they measure the same things.
+        self._at_start = {record["phase"] for record in kept if record["step"] == start}
         if self._writes:
-            path = workdir / "metrics.jsonl"
-            kept = [record for record in read_records(path) if record["step"] <= start]
             write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
             self._file = path.open("a", buffering=1)
-            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start)
+            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
 
     def __enter__(self) -> "Log":
         self._began = time.monotonic()
@@ -63,11 +65,15 @@ class Log:
             self._board.close()
 
     def write(self, step: int, phase: str, values: Mapping[str, float]) -> None:
-        """Record values of a phase (`train` or `evaluation`) as they stood after `step` steps."""
+        """Record values of a phase, such as `train`, as they stood after `step` steps."""
         if self._writes:
             self._file.write(json.dumps({"step": step, "phase": phase, **values}) + "\n")
             for name, value in values.items():
                 self._board.add_scalar(f"{phase}/{name}", value, step)
+
+    def has(self, step: int, phase: str) -> bool:
+        """Whether the process that got the run to where this one starts wrote that record."""
+        return step == self._start and phase in self._at_start
 
     def advance(self, step: int, loss: float) -> None:
         """Move the progress bar to `step`."""

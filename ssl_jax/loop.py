@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from ssl_jax.objectives import Objective
 from ssl_jax.state import TrainState
 from ssl_jax.stopping import Stopped, StopRequest
 
-__all__ = ["Diverged", "Every", "evaluate", "evaluation_step", "train", "train_step"]
+__all__ = ["Diverged", "Every", "Watch", "evaluate", "evaluation_step", "train", "train_step"]
 
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, Mean]]]
 
@@ -35,11 +35,33 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Every:
-    """Steps between two records, bundles and evaluations; 0 means only at the end of the run."""
+    """Steps between two records, bundles, evaluations and probes; 0 means only at the run's end."""
 
     log: int = 50
     save: int = 1000
     evaluate: int = 0
+    probe: int = 0
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Figures of the state that are taken beside training, and always at the end of the run.
+
+    Attributes:
+        phase: what the log calls them.
+        every: steps between two; 0 for only at the end.
+        measure: takes them; raises `Stopped` when asked to stop while at it.
+        at_start: whether they are also taken before the first step.
+    """
+
+    phase: str
+    every: int
+    measure: Callable[[TrainState], Mapping[str, float]]
+    at_start: bool = False
+
+    def due(self, step: int) -> bool:
+        """Whether it is time after `step` steps."""
+        return _due(step, self.every) and (step > 0 or self.at_start)
 
 
 def train_step(
@@ -120,7 +142,7 @@ def train(
     batches: Iterator[Mapping[str, Any]],
     mesh: Mesh,
     every: Every,
-    evaluation: Callable[[TrainState], Mapping[str, float]],
+    watches: Sequence[Watch],
     save: Callable[[TrainState], None],
     log: Log,
     stop: StopRequest,
@@ -133,8 +155,8 @@ def train(
         step_function: see `train_step`.
         batches: host batches, from the state's step on.
         mesh: the devices.
-        every: when to log, save and evaluate.
-        evaluation: metrics of a state, logged as phase `evaluation`.
+        every: when to log and save.
+        watches: what is measured of the state beside training.
         save: starts saving a bundle.
         log: where records go.
         stop: raised by a signal.
@@ -147,11 +169,12 @@ def train(
     running = Running(log, every.log, steps)
     sharded = ahead(batches, mesh)
     for step in range(start, steps):
-        if step > start and _due(step, every.evaluate) and not stop.requested:
-            running.read_all()
-            with contextlib.suppress(Stopped):  # saved below, and evaluated when the run goes on
-                log.write(step, "evaluation", evaluation(state))
-        if step > start and (_due(step, every.save) or stop.requested):
+        for watch in watches:
+            if watch.due(step) and not log.has(step, watch.phase) and not stop.requested:
+                running.read_all()
+                with contextlib.suppress(Stopped):  # saved below, measured when the run goes on
+                    log.write(step, watch.phase, watch.measure(state))
+        if stop.requested or (step > start and _due(step, every.save)):
             running.read_all()
             save(state)
         if stop.requested:
@@ -159,6 +182,13 @@ def train(
         state, sums = step_function(state, next(sharded))
         running.append(step + 1, sums)
     running.read_all()
+    try:
+        for watch in watches:
+            figures = watch.measure(state)
+            if not log.has(steps, watch.phase):
+                log.write(steps, watch.phase, figures)
+    finally:
+        save(state)
     return state
 
 

@@ -26,7 +26,7 @@ from ssl_jax.checkpoint import load_card
 from ssl_jax.loop import Every
 from ssl_jax.mesh import data_mesh
 
-__all__ = ["Run", "assemble", "objective"]
+__all__ = ["ProbeSet", "Run", "assemble", "objective"]
 
 _BACKBONES: dict[str, Callable[..., Any]] = {
     "resnet50": models.resnet50,
@@ -55,6 +55,21 @@ _SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 
 
 @dataclass(frozen=True)
+class ProbeSet:
+    """Examples that tell what a backbone's features are worth while it is pretrained.
+
+    Attributes:
+        train: those the probes are fitted on.
+        evaluation: others, whose figures count.
+        classes: how many there are; 0 where the examples have no labels of a whole image.
+    """
+
+    train: Any
+    evaluation: Any
+    classes: int
+
+
+@dataclass(frozen=True)
 class Run:
     """All parts of a run, before its first step.
 
@@ -66,11 +81,12 @@ class Run:
         source: the examples to train on.
         evaluation_source: those to evaluate on; None where the config names none.
         samples_source: those the report's pictures are drawn from.
+        probe: what the backbone is probed with; None where the config has no probe.
         examples: which ones `train` and `evaluation` turned out to be.
         steps: the length of the run.
         optimizer: from gradients to updates.
         schedule: the learning rate by step.
-        every: when to log, save and evaluate.
+        every: when to log, save, evaluate and probe.
     """
 
     config: ConfigDict
@@ -80,6 +96,7 @@ class Run:
     source: Any
     evaluation_source: Any
     samples_source: Source | Windows
+    probe: ProbeSet | None
     examples: Mapping[str, Mapping[str, Any]]
     steps: int
     optimizer: optax.GradientTransformation
@@ -122,12 +139,31 @@ def assemble(config: ConfigDict) -> Run:
         source=source,
         evaluation_source=evaluation,
         samples_source=source if evaluation is None else evaluation,
+        probe=_probe(config),
         examples=examples,
         steps=total,
         optimizer=chain,
         schedule=schedule,
         every=construct(Every, config.every, "every"),
     )
+
+
+def _probe(config: ConfigDict) -> ProbeSet | None:
+    """What `config.probe` names: by default labelled parts of the dataset that is trained on."""
+    section = config.get("probe")
+    if not section or not section.train:
+        return None
+    seed = config.data.split_seed
+    try:
+        data = open_dataset(
+            section.name or config.data.name, config.data.data_dir, tuple(config.data.bands)
+        )
+        train = data.source(section.train, seed)
+        evaluation = data.source(section.evaluation or section.train, seed)
+    except UserError as error:
+        raise UserError(f"config.probe: {error}; with an empty train there is no probe") from error
+    labelled = data.target in ("label", "labels")
+    return ProbeSet(train, evaluation, len(data.classes) if labelled else 0)
 
 
 def _check_batch(config: ConfigDict, mesh: Mesh, examples: int) -> None:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.loader import Loader, evaluation_batches
-from ssl_jax import checkpoint, features, loop, parts, terminal, workdir
+from ssl_jax import checkpoint, features, loop, parts, probe, terminal, workdir
 from ssl_jax.card import versions
 from ssl_jax.logs import Log, read_records, write_json
 from ssl_jax.mesh import compiled_for_one_run, join_cluster, replicate
@@ -76,17 +76,12 @@ def train(config: ConfigDict, folder: str | Path) -> dict[str, Any]:
                 batches=loader.batches(start),
                 mesh=run.mesh,
                 every=run.every,
-                evaluation=evaluation,
+                watches=watches(run, evaluation, stop),
                 save=save,
                 log=log,
                 stop=stop,
             )
             loop_seconds = max(time.monotonic() - loop_began, 1e-9)
-            try:
-                if run.evaluation_source is not None:
-                    log.write(run.steps, "evaluation", evaluation(state))
-            finally:
-                save(state)
         write_samples(run, state, folder)
 
     cost = {
@@ -151,6 +146,17 @@ def with_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
     )
 
 
+def watches(run: Run, evaluation: "Evaluation", stop: StopRequest) -> list[loop.Watch]:
+    """What is measured beside training: the evaluation, and the probe of a pretraining."""
+    measured = []
+    if run.evaluation_source is not None:
+        measured.append(loop.Watch("evaluation", run.every.evaluate, evaluation))
+    if run.probe is not None:
+        online = probe.OnlineProbe(run.objective, run.mesh, run.probe, run.config.batch_size, stop)
+        measured.append(loop.Watch("probe", run.every.probe, online, at_start=True))
+    return measured
+
+
 class Evaluation:
     """Evaluates states on the run's evaluation examples and remembers the last figures."""
 
@@ -162,17 +168,14 @@ class Evaluation:
         self._step = loop.evaluation_step(run.objective, run.mesh)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
-        if self._run.evaluation_source is not None:
-            batches = evaluation_batches(
-                self._run.evaluation_source,
-                self._run.config.batch_size,
-                jax.process_index(),
-                jax.process_count(),
-            )
-            self.sums = loop.evaluate(
-                self._step, state.variables, batches, self._run.mesh, self._stop
-            )
-            self.metrics = self._run.objective.metrics(self.sums)
+        batches = evaluation_batches(
+            self._run.evaluation_source,
+            self._run.config.batch_size,
+            jax.process_index(),
+            jax.process_count(),
+        )
+        self.sums = loop.evaluate(self._step, state.variables, batches, self._run.mesh, self._stop)
+        self.metrics = self._run.objective.metrics(self.sums)
         return self.metrics
 
 
@@ -209,6 +212,7 @@ def summarise(
         "classes": list(run.card.classes),
         "colours": [list(colour) for colour in run.card.colours],
         "metrics": evaluation.metrics,
+        "probe": probe.frozen(run),  # what the same features give without a step of training
         "train": {"first_loss": losses[0], "last_loss": losses[-1]},
         "cost": cost,
         "data": {

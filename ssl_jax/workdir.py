@@ -13,7 +13,7 @@ from ssl_jax.logs import write_json
 __all__ = ["claim", "results"]
 
 # What may differ when a run goes on: none of it changes the numbers.
-_FREE_TO_CHANGE = ("data.data_dir", "data.threads", "every.", "keep", "pretrained")
+_FREE_TO_CHANGE = ("data.data_dir", "data.threads", "every.", "keep", "pretrained", "probe.")
 
 
 def claim(config: ConfigDict, workdir: Path) -> None:

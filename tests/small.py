@@ -50,6 +50,8 @@ def small(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDi
     config.schedule.warmup_epochs, config.schedule.warmup_steps = 0.0, 0
     config.optimizer.reference_batch = 0
     config.every.update(log=1, save=0, evaluate=0)
+    if "probe" in config:
+        config.probe.train = ""
     return config
 
 

@@ -104,6 +104,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(data_dir, tmp_path):
         *("--config.model.decoder.dim=16", "--config.model.decoder.depth=1"),
         *("--config.augment.train.size=32", "--config.batch_size=16", "--config.epochs=0"),
         *("--config.schedule.warmup_epochs=0", "--config.every.log=1"),
+        "--config.probe.train=",
     ]
     process = subprocess.Popen([*command, "--config.steps=100000"], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 240

@@ -50,6 +50,13 @@ def get_config() -> ConfigDict:
     config.steps = 0  # 0: as many as `epochs` asks for
     config.precision = "auto"  # bfloat16 where the device has it, float32 elsewhere
 
-    config.every = ConfigDict({"log": 50, "save": 1000, "evaluate": 0})
+    # What the features are worth so far: nearest neighbours and ridge regression onto the labels of
+    # a few thousand patches, and whether they have collapsed. Nothing is learned from these labels.
+    config.probe = ConfigDict()
+    config.probe.name = ""  # a dataset with the bands above; empty: that of config.data
+    config.probe.train = "train[1%]"  # empty: no probe
+    config.probe.evaluation = "validation[2%]"
+
+    config.every = ConfigDict({"log": 50, "save": 1000, "evaluate": 0, "probe": 1000})
     config.keep = 2  # newest bundles kept
     return config

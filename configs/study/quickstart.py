@@ -171,6 +171,9 @@ def _shorten(section: ConfigDict, data: str, batch: int, steps: int) -> None:
     section.epochs, section.steps = 0.0, steps
     section.schedule.warmup_epochs = 0.0
     section.every.update(log=max(1, steps // 50), save=0, evaluate=0)
+    if "probe" in section:  # the tiles have no labels: it only watches over collapse
+        section.probe.update(train="validation", evaluation="")
+        section.every.probe = 0
 
 
 def _adamw(learning_rate: float) -> ConfigDict:
