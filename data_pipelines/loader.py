@@ -94,10 +94,14 @@ class Loader:
             yield batch
             del batch  # to give back tens of megabytes takes time too, and isn't waiting
 
-    def _read(self, step: int) -> Batch:
+    def rows(self, step: int) -> np.ndarray:
+        """Positions (batch_size,) in the source of the examples of a global batch."""
         epoch, number = divmod(step, self.batches_per_epoch)
         first = number * self._batch_size
-        rows = self._order(epoch)[first : first + self._batch_size][self._mine]
+        return self._order(epoch)[first : first + self._batch_size]
+
+    def _read(self, step: int) -> Batch:
+        rows = self.rows(step)[self._mine]
         return _stack([self._source[int(row)] for row in rows])
 
     def _shuffle(self, epoch: int) -> np.ndarray:

@@ -6,7 +6,6 @@ folder that bears a version's name is whole, whenever and however the process wa
 
 import contextlib
 import errno
-import fcntl
 import functools
 import json
 import os
@@ -24,6 +23,7 @@ from data_pipelines.bands import Sensor
 from data_pipelines.catalogue import small_features
 from data_pipelines.encoding import Encoder, Moments, Outcome, Read
 from data_pipelines.errors import UserError
+from data_pipelines.lock import locked
 from data_pipelines.parallel import parallel_map
 from data_pipelines.progress import Counter
 from data_pipelines.reading import Examples, Reading
@@ -86,7 +86,9 @@ def incomplete_folder(folder: Path) -> Iterator[tuple[Path, str]]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     incomplete = folder.with_name(f"{folder.name}.incomplete")
     replaced = folder.with_name(f"{folder.name}.replaced")
-    with _lock(folder):
+    lock = folder.with_name(f".{folder.name}.lock")
+    refusal = f"dataset {folder}: another process is preparing it; wait for it, or stop it"
+    with locked(lock, refusal):
         left = ""
         if replaced.exists() and not folder.exists():  # killed between the two renames below
             replaced.rename(folder)
@@ -103,30 +105,6 @@ def incomplete_folder(folder: Path) -> Iterator[tuple[Path, str]]:
         finally:
             shutil.rmtree(incomplete, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Held by one process at a time; the system takes it from a dead one."""
-    path = folder.with_name(f".{folder.name}.lock")
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise UserError(
-                f"dataset {folder}: another process is preparing it; wait for it, or stop it"
-            ) from error
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), os.stat(path)):
-                break
-        os.close(handle)  # of a file that another process has just let go of
-    try:
-        yield
-    finally:
-        path.unlink()
-        os.close(handle)
 
 
 def readings(splits: Splits) -> list[Reading[Any]]:

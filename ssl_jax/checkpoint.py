@@ -1,22 +1,39 @@
 """Orbax bundles: `checkpoints/<step>/{state, data, card}`, saved asynchronously and atomically.
 
 `state` is the pytree of the TrainState, `data` and `card` are JSON. Nothing is pickled; a bundle
-can be read by plain `orbax.checkpoint.v1` without this package.
+can be read by plain `orbax.checkpoint.v1` without this package. A finished bundle is sealed (see
+`ssl_jax.seal`), and only when its successor is sealed is an old one deleted.
 """
 
+import contextlib
+import functools
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import v1 as ocp
 
 from data_pipelines.errors import UserError
 from ssl_jax.mesh import REPLICATED
+from ssl_jax.seal import damage, is_sealed, seal
 from ssl_jax.state import TrainState
 
-__all__ = ["Bundles", "load_card", "load_state", "load_variables", "newest"]
+__all__ = [
+    "Bundles",
+    "load_card",
+    "load_position",
+    "load_state",
+    "load_variables",
+    "newest",
+]
 
 
 def _context() -> ocp.Context:
@@ -33,18 +50,29 @@ def _context() -> ocp.Context:
 class Bundles:
     """The bundles of a run, written in the background while training goes on.
 
-    Use as a context manager: leaving it waits for the save under way.
+    Use as a context manager: leaving it waits for the save under way. In a job of several processes
+    all must save at the same steps; the first one seals and deletes.
+
+    Args:
+        directory: of the bundles, `checkpoints` in a workdir.
+        keep: how many sound ones are kept, the newest.
+
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
-        self._checkpointer = ocp.training.Checkpointer(
-            directory.resolve(),
-            context=_context(),
-            preservation_policy=ocp.training.preservation_policies.LatestN(max(keep, 1)),
-            cleanup_tmp_directories=True,
-        )
+        self._directory = directory.resolve()
+        self._keep = max(keep, 1)
+        self._leads = jax.process_index() == 0
+        self._saved: int | None = None  # the newest step saved by this process
+        self._sealing: threading.Thread | None = None
+        self._failure: BaseException | None = None
 
     def __enter__(self) -> "Bundles":
+        if self._leads:
+            with _told(self._directory):
+                self._directory.mkdir(parents=True, exist_ok=True)
+                for leftover in self._directory.glob("*.orbax-checkpoint-tmp*"):
+                    shutil.rmtree(leftover)
         return self
 
     def __exit__(
@@ -53,21 +81,100 @@ class Bundles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._checkpointer.close()
+        self.wait()
 
     @property
-    def latest(self) -> int | None:
-        """The step of the newest bundle, None when there is none."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
+    def newest(self) -> Path | None:
+        """The newest sound bundle; None when there is none. The same one on all processes."""
+        found = next(_sound_bundles(self._directory), None) if self._leads else None
+        step = -1 if found is None else int(found.name)
+        if jax.process_count() > 1:
+            step = int(multihost_utils.broadcast_one_to_all(np.int64(step)))
+        return None if step < 0 else self._directory / str(step)
 
     def save(self, state: TrainState, position: dict[str, Any], card: dict[str, Any]) -> None:
-        """Start saving; returns once the state has been copied from the devices."""
+        """Start saving; returns once the state has been copied from the devices.
+
+        Raises:
+            UserError: this bundle or the one before can't be written.
+        """
         step = int(state.step)
-        if step != self.latest:
-            self._checkpointer.save_checkpointables_async(
-                step, {"state": _as_dict(state), "data": position, "card": card}, force=True
+        if step == self._saved:
+            return
+        self.wait()
+        bundle = self._directory / str(step)
+        if is_sealed(bundle) and not damage(bundle):  # restored from it, and no step further
+            self._saved = step
+            return
+        with _told(bundle), _context():
+            response = ocp.save_checkpointables_async(
+                bundle,
+                {"state": _as_dict(state), "data": position, "card": card},
+                overwrite=True,  # of a damaged bundle of that step
             )
+        self._saved = step
+        self._sealing = threading.Thread(target=self._seal, args=(response, bundle))
+        self._sealing.start()
+
+    def wait(self) -> None:
+        """Wait for the save under way.
+
+        Raises:
+            UserError: it can't be written.
+        """
+        if self._sealing is not None:
+            self._sealing.join()
+            self._sealing = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            with _told(self._directory / str(self._saved)):
+                raise failure
+
+    def _seal(self, response: Any, bundle: Path) -> None:
+        try:
+            response.result()
+            if self._leads:
+                seal(bundle)
+                self._delete_old()
+        except BaseException as failure:
+            self._failure = failure
+
+    def _delete_old(self) -> None:
+        sealed = [bundle for bundle in _bundles(self._directory) if is_sealed(bundle)]
+        if len(sealed) > self._keep:
+            oldest_kept = int(sealed[self._keep - 1].name)
+            for bundle in _bundles(self._directory):
+                if int(bundle.name) < oldest_kept:
+                    shutil.rmtree(bundle)
+
+
+@contextlib.contextmanager
+def _told(bundle: Path) -> Iterator[None]:
+    """A disk that is full or can't be written, told in one line.
+
+    Raises:
+        UserError: it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = _reason(error)
+        if not reason:
+            raise
+        sound = next(_sound_bundles(bundle.parent), None)
+        left = f"the newest sound one is {sound}" if sound else "there is none yet"
+        raise UserError(
+            f"bundle {bundle}: can't be written ({reason}); {left}: make room or choose another "
+            "--workdir, then the same command goes on"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, if an error is about a file; Orbax's writers only pass on its text."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    known = ("No space left on device", "Disk quota exceeded", "Read-only file system")
+    return next((reason for reason in known if reason in str(error)), "")
 
 
 def _as_dict(state: TrainState) -> dict[str, Any]:
@@ -80,22 +187,65 @@ def _as_dict(state: TrainState) -> dict[str, Any]:
 
 
 def newest(path: Path) -> Path:
-    """The newest bundle of a workdir, of its `checkpoints`, or the bundle itself.
+    """The newest sound bundle of a workdir, of its `checkpoints`, or the bundle itself.
+
+    Damaged ones are named on stderr.
 
     Raises:
-        UserError: there is no bundle at `path`.
+        UserError: there is no bundle at `path`, or none that is sound.
     """
     for folder in (path / "checkpoints", path):
-        steps = [p for p in folder.glob("*") if p.name.isdigit() and _is_bundle(p)]
-        if steps:
-            return max(steps, key=lambda p: int(p.name))
+        if bundle := next(_sound_bundles(folder), None):
+            return bundle
     if _is_bundle(path):
+        if problem := is_sealed(path) and damage(path):
+            raise UserError(
+                f"bundle {path}: is damaged ({problem}); expected it as it was written: copy it "
+                "again, or take another"
+            )
         return path
-    found = "no such folder" if not path.exists() else "no checkpoints/<step> with a card in it"
+    damaged = any(_bundles(folder) for folder in (path / "checkpoints", path))
+    found = (
+        "no such folder"
+        if not path.exists()
+        else "all of its bundles are damaged"
+        if damaged
+        else "no checkpoints/<step> with a card in it"
+    )
     raise UserError(
         f"{path} holds no checkpoint: {found}; expected the workdir of a run of "
         "`python -m ssl_jax.train`, or one of its checkpoints/<step> folders"
     )
+
+
+def _sound_bundles(directory: Path) -> Iterator[Path]:
+    """Sound bundles of a directory, the newest first; what is damaged is named on stderr.
+
+    One that was never sealed counts only where none is: a process was killed in the moment between,
+    or somebody broke off copying it.
+    """
+    bundles = _bundles(directory)
+    for bundle in bundles:
+        if not is_sealed(bundle):
+            continue
+        problem = damage(bundle)
+        if not problem:
+            yield bundle
+        else:
+            _warn(f"bundle {bundle} is damaged: {problem}; not used")
+    if not any(is_sealed(bundle) for bundle in bundles):
+        yield from bundles
+
+
+@functools.cache  # once in a process
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _bundles(directory: Path) -> list[Path]:
+    """Whatever looks like a bundle, the newest first."""
+    steps = [path for path in directory.glob("*") if path.name.isdigit() and _is_bundle(path)]
+    return sorted(steps, key=lambda path: int(path.name), reverse=True)
 
 
 def _is_bundle(path: Path) -> bool:
@@ -104,9 +254,18 @@ def _is_bundle(path: Path) -> bool:
 
 def load_card(path: Path) -> dict[str, Any]:
     """The model card of the bundle at `path` (see `newest`), as written."""
+    return _load_json(path, "card")
+
+
+def load_position(path: Path) -> dict[str, Any]:
+    """Where in the data and in its log the run stood when the bundle at `path` was written."""
+    return _load_json(path, "data")
+
+
+def _load_json(path: Path, name: str) -> dict[str, Any]:
     bundle = newest(path).resolve()
     with _context():
-        return ocp.load_checkpointables(bundle, {"card": None})["card"]
+        return ocp.load_checkpointables(bundle, {name: None})[name]
 
 
 def load_state(path: Path, abstract: TrainState, mesh: Mesh) -> TrainState:
@@ -143,7 +302,5 @@ def _replicated(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
-def _host_array(leaf: Any) -> Any:
-    import numpy as np
-
+def _host_array(leaf: Any) -> np.ndarray:
     return np.empty(leaf.shape, leaf.dtype)

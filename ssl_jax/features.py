@@ -33,17 +33,20 @@ class FeatureSource:
         return {name: values[position] for name, values in self.records.items()}
 
 
-def computed_once(run: Run, variables: Any) -> Run:
+def computed_once(run: Run, variables: Any, stop: StopRequest | None = None) -> Run:
     """`run` with features in place of images where a frozen backbone always sees the same ones.
 
     Any other run is returned as it is.
+
+    Raises:
+        Stopped: asked to stop while at it.
     """
     objective = run.objective
     if not (isinstance(objective, Classification) and objective.precomputable):
         return run
     step = extraction_step(objective.features, run.mesh)
     source, evaluation = (
-        source and extract(step, variables, source, run.mesh, run.config.batch_size)
+        source and extract(step, variables, source, run.mesh, run.config.batch_size, stop)
         for source in (run.source, run.evaluation_source)
     )
     return replace(run, source=source, evaluation_source=evaluation)
@@ -90,7 +93,7 @@ def extract(
     parts = []
     for batch in ahead(batches, mesh):
         parts.append(jax.device_get(step(variables, batch)["rows"]))
-        if stop is not None and stop.requested:
+        if stop is not None and stop.poll():
             raise Stopped
     rows = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
     valid = rows.pop("valid")

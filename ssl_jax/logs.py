@@ -75,6 +75,11 @@ class Log:
         """Whether the process that got the run to where this one starts wrote that record."""
         return step == self._start and phase in self._at_start
 
+    def sync(self) -> None:
+        """Bring what was written to the disk, as the bundle that follows on it will be."""
+        if self._writes:
+            os.fsync(self._file.fileno())
+
     def advance(self, step: int, loss: float) -> None:
         """Move the progress bar to `step`."""
         rate = (step - self._start) * self._batch_size / (time.monotonic() - self._began)

@@ -7,16 +7,16 @@ busy with this one.
 
 import contextlib
 import math
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import optax
 from jax.sharding import Mesh
 
+from ssl_jax.divergence import Diverged
 from ssl_jax.logs import Log
 from ssl_jax.mesh import REPLICATED, SHARDED, pmapped, shard
 from ssl_jax.metrics import Mean, Sums, merge, reduce_sums, to_host
@@ -24,13 +24,18 @@ from ssl_jax.objectives import Objective
 from ssl_jax.state import TrainState
 from ssl_jax.stopping import Stopped, StopRequest
 
-__all__ = ["Diverged", "Every", "Watch", "evaluate", "evaluation_step", "train", "train_step"]
+__all__ = [
+    "Diverged",
+    "Every",
+    "Running",
+    "Watch",
+    "evaluate",
+    "evaluation_step",
+    "train",
+    "train_step",
+]
 
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, Mean]]]
-
-
-class Diverged(Exception):
-    """The loss is no longer a number."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def evaluate(
     total: Sums = {}
     for batch in ahead(batches, mesh):
         total = merge(total, to_host(step(variables, batch)))
-        if stop is not None and stop.requested:
+        if stop is not None and stop.poll():
             raise Stopped
     return total
 
@@ -142,10 +147,12 @@ def train(
     batches: Iterator[Mapping[str, Any]],
     mesh: Mesh,
     every: Every,
+    running: "Running",
     watches: Sequence[Watch],
     save: Callable[[TrainState], None],
     log: Log,
     stop: StopRequest,
+    skipped: Collection[int] = (),
 ) -> TrainState:
     """Train from `state.step` up to `steps`.
 
@@ -156,19 +163,21 @@ def train(
         batches: host batches, from the state's step on.
         mesh: the devices.
         every: when to log and save.
+        running: the sums since the last record.
         watches: what is measured of the state beside training.
         save: starts saving a bundle.
         log: where records go.
         stop: raised by a signal.
+        skipped: steps whose batch is left out; the state goes on as it was.
 
     Raises:
         Stopped: asked to stop; a bundle has been saved.
-        Diverged: the loss became NaN or infinite.
+        Diverged: the loss became NaN or infinite, or exploded.
     """
     start = int(state.step)
-    running = Running(log, every.log, steps)
     sharded = ahead(batches, mesh)
     for step in range(start, steps):
+        stop.poll()
         for watch in watches:
             if watch.due(step) and not log.has(step, watch.phase) and not stop.requested:
                 running.read_all()
@@ -176,11 +185,18 @@ def train(
                     log.write(step, watch.phase, watch.measure(state))
         if stop.requested or (step > start and _due(step, every.save)):
             running.read_all()
+            log.sync()
             save(state)
         if stop.requested:
             raise Stopped
-        state, sums = step_function(state, next(sharded))
-        running.append(step + 1, sums)
+        batch = next(sharded)
+        if step + 1 in skipped:
+            state = state.replace(step=state.step + 1)
+            running.read_all()
+            log.write(step + 1, "skipped", {})
+        else:
+            state, sums = step_function(state, batch)
+            running.append(step + 1, sums)
     running.read_all()
     try:
         for watch in watches:
@@ -188,6 +204,7 @@ def train(
             if not log.has(steps, watch.phase):
                 log.write(steps, watch.phase, figures)
     finally:
+        log.sync()
         save(state)
     return state
 
@@ -206,16 +223,40 @@ def _due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
 
 
-@dataclass
 class Running:
-    """Metric sums on their way from the devices to the log, one step behind the dispatch."""
+    """Metric sums on their way from the devices to the log, one step behind the dispatch.
 
-    log: Log
-    interval: int
-    steps: int
-    _pending: deque[tuple[int, dict[str, Mean]]] = field(default_factory=deque)
-    _since_last: Sums = field(default_factory=dict)
-    _seconds: float = field(default_factory=time.monotonic)
+    Args:
+        log: where records go.
+        interval: steps between two records.
+        steps: the length of the run.
+        explosion: a loss this many times the run's first one has exploded; 0 for never.
+        carried: what an earlier process had, see `carried`.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        interval: int,
+        steps: int,
+        explosion: float = 0.0,
+        carried: Mapping[str, Any] | None = None,
+    ) -> None:
+        carried = carried or {}
+        self._log = log
+        self._interval = interval
+        self._steps = steps
+        self._explosion = explosion
+        self._pending: deque[tuple[int, dict[str, Mean]]] = deque()
+        self._first_loss: float | None = carried.get("first_loss")
+        sums = carried.get("sums", {})
+        self._since_last: Sums = to_host({name: Mean(*sums[name]) for name in sums})
+
+    @property
+    def carried(self) -> dict[str, Any]:
+        """What a run that goes on from here needs to write the same log, as JSON can hold it."""
+        sums = {k: [m.total.item(), m.count.item()] for k, m in self._since_last.items()}
+        return {"first_loss": self._first_loss, "sums": sums}
 
     def append(self, step: int, sums: dict[str, Mean]) -> None:
         """Take the sums of a step just dispatched, and read those of the one before."""
@@ -231,14 +272,14 @@ class Running:
     def _read(self, step: int, sums: dict[str, Mean]) -> None:
         host = to_host(sums)
         loss = float(host["loss"].value)
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"the loss of step {step} is {loss}; the newest bundle holds the state before. "
-                "Lower config.optimizer.learning_rate, lengthen the warm-up, or look for bad pixels"
-            )
+        if self._first_loss is None:
+            self._first_loss = loss
+        limit = self._explosion * abs(self._first_loss) or math.inf
+        if not abs(loss) < limit:  # so written, NaN is refused too
+            raise Diverged(step, loss)
         self._since_last = merge(self._since_last, host)
-        self.log.advance(step, loss)
-        if step == 1 or _due(step, self.interval) or step == self.steps:
+        self._log.advance(step, loss)
+        if step == 1 or _due(step, self._interval) or step == self._steps:
             values = {name: float(mean.value) for name, mean in self._since_last.items()}
-            self.log.write(step, "train", values)
+            self._log.write(step, "train", values)
             self._since_last = {}

@@ -18,11 +18,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
+from data_pipelines.loader import Loader
 from data_pipelines.source import Source, Windows, open_dataset
 from ssl_jax import models, objectives, optimizers
 from ssl_jax.augment import Augmentation, Normalisation, SegmentationAugmentation
 from ssl_jax.card import ModelCard
 from ssl_jax.checkpoint import load_card
+from ssl_jax.divergence import BadLoss
 from ssl_jax.loop import Every
 from ssl_jax.mesh import data_mesh
 
@@ -87,6 +89,7 @@ class Run:
         optimizer: from gradients to updates.
         schedule: the learning rate by step.
         every: when to log, save, evaluate and probe.
+        bad_loss: what to do about a loss that is no number or explodes.
     """
 
     config: ConfigDict
@@ -102,6 +105,18 @@ class Run:
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     every: Every
+    bad_loss: BadLoss
+
+    def loader(self) -> Loader:
+        """This process's batches of the examples to train on."""
+        return Loader(
+            self.source,
+            self.config.batch_size,
+            self.config.seed,
+            jax.process_index(),
+            jax.process_count(),
+            self.config.data.threads,
+        )
 
 
 def assemble(config: ConfigDict) -> Run:
@@ -145,6 +160,7 @@ def assemble(config: ConfigDict) -> Run:
         optimizer=chain,
         schedule=schedule,
         every=construct(Every, config.every, "every"),
+        bad_loss=construct(BadLoss, config.get("bad_loss", {}), "bad_loss"),
     )
 
 

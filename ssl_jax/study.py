@@ -1,6 +1,7 @@
 """Run a study, or what is left of it: `python -m ssl_jax.study --config FILE --workdir FOLDER`."""
 
 import argparse
+import functools
 import sys
 import time
 import traceback
@@ -22,7 +23,7 @@ from ssl_jax.logs import write_json, write_text
 from ssl_jax.loop import Diverged
 from ssl_jax.mesh import join_cluster
 from ssl_jax.plan import Run, State, Study, select, states
-from ssl_jax.stopping import STOPPED, Stopped
+from ssl_jax.stopping import STOPPED, Stopped, StopRequest
 from ssl_jax.train import train
 
 __all__ = ["execute", "main"]
@@ -212,7 +213,8 @@ def main(arguments: Sequence[str]) -> int:
     refuse_what_cannot_start(runs, before)
     join_cluster()
     try:
-        after = execute(study, folder, runs)
+        with StopRequest() as stop:
+            after = execute(study, folder, runs, functools.partial(train, stop=stop))
     except Stopped:
         print(f"stopped as asked; the same command goes on in {folder}", file=sys.stderr)
         return STOPPED

@@ -13,8 +13,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
-from data_pipelines.loader import Loader, evaluation_batches
-from ssl_jax import checkpoint, features, loop, parts, probe, terminal, workdir
+from data_pipelines.loader import evaluation_batches
+from ssl_jax import checkpoint, divergence, features, loop, parts, probe, terminal, workdir
 from ssl_jax.card import versions
 from ssl_jax.logs import Log, read_records, write_json
 from ssl_jax.mesh import compiled_for_one_run, join_cluster, replicate
@@ -26,81 +26,141 @@ from ssl_jax.stopping import STOPPED, Stopped, StopRequest
 __all__ = ["main", "train"]
 
 
-def train(config: ConfigDict, folder: str | Path) -> dict[str, Any]:
+def train(
+    config: ConfigDict, folder: str | Path, stop: StopRequest | None = None
+) -> dict[str, Any]:
     """Train `config` in `folder` and return what its `results.json` then holds.
 
-    A run that was interrupted goes on from its newest bundle, with the examples and the randomness
-    the undisturbed run would have had; a run that is done is left as it is.
+    A run that was interrupted goes on from its newest sound bundle, with the examples and the
+    randomness the undisturbed run would have had; a run that is done is left as it is.
+
+    Args:
+        config: as in `configs`.
+        folder: the workdir.
+        stop: raised by a signal; without it signals do what they always do.
 
     Raises:
         UserError: the config, the dataset or the workdir doesn't fit.
-        loop.Diverged: the loss became NaN or infinite.
+        loop.Diverged: the loss became NaN or infinite, or exploded.
         Stopped: a signal asked to stop; a bundle has been saved.
     """
     began = time.monotonic()
     folder = Path(folder)
+    stop = stop or StopRequest()
     run = parts.assemble(config)
-    workdir.claim(config, folder)
-    if (done := workdir.results(folder)) is not None:
-        return done
-
-    bundles = checkpoint.Bundles(folder / "checkpoints", config.keep)
-    with bundles, StopRequest() as stop:
-        state = restore_or_start(run, folder, bundles)
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        start = int(state.step)
-        run = features.computed_once(run, state.variables)
-        loader = Loader(
-            run.source,
-            config.batch_size,
-            config.seed,
-            jax.process_index(),
-            jax.process_count(),
-            config.data.threads,
-        )
+    with workdir.held(config, folder):
+        if (done := workdir.results(folder)) is not None:
+            return done
         evaluation = Evaluation(run, stop)
-
-        def save(state: TrainState) -> None:
-            step = int(state.step)
-            position = {"step": step, "examples": step * config.batch_size, "seed": config.seed}
-            bundles.save(state, position, run.card.after(step, evaluation.metrics).to_dict())
-
-        with Log(folder, start, run.steps, config.batch_size) as log:
-            loop_began = time.monotonic()
-            state = loop.train(
-                state,
-                steps=run.steps,
-                step_function=loop.train_step(
-                    run.objective, run.optimizer, run.schedule, run.mesh, config.seed
-                ),
-                batches=loader.batches(start),
-                mesh=run.mesh,
-                every=run.every,
-                watches=watches(run, evaluation, stop),
-                save=save,
-                log=log,
-                stop=stop,
-            )
-            loop_seconds = max(time.monotonic() - loop_began, 1e-9)
+        with checkpoint.Bundles(folder / "checkpoints", config.keep) as bundles:
+            run, state, cost = train_to_the_end(run, folder, bundles, evaluation, stop)
         write_samples(run, state, folder)
+        cost["seconds"] = time.monotonic() - began
+        summary = summarise(run, folder, evaluation, cost)
+        if jax.process_index() == 0:
+            write_json(folder / "results.json", summary)
+        return summary
 
-    cost = {
-        "seconds": time.monotonic() - began,
-        "examples_per_second": (run.steps - start) * config.batch_size / loop_seconds,
-        "waiting_fraction": loader.wait_seconds / loop_seconds,
+
+def train_to_the_end(
+    run: Run,
+    folder: Path,
+    bundles: checkpoint.Bundles,
+    evaluation: "Evaluation",
+    stop: StopRequest,
+) -> tuple[Run, TrainState, dict[str, Any]]:
+    """Restore or start, train, and, where the run is told to, leave out batches that ruin it.
+
+    Returns:
+        The run with its features if they were computed, the last state, and what it cost.
+    """
+    ready = run
+    while True:
+        state, position = restore_or_start(run, bundles)
+        if ready is run:
+            try:
+                ready = features.computed_once(run, state.variables, stop)
+            except Stopped:
+                save(bundles, ready, state, position["carried"], evaluation)
+                raise
+        evaluation.examples = ready.evaluation_source
+        try:
+            return ready, *train_from(ready, state, position, folder, bundles, evaluation, stop)
+        except loop.Diverged as error:
+            bundles.wait()
+            positions = run.loader().rows(error.step - 1)
+            examples = run.source.identities()[positions]
+            divergence.record(error, run.config.objective.name, examples, run.bad_loss, folder)
+
+
+def train_from(
+    run: Run,
+    state: TrainState,
+    position: dict[str, Any],
+    folder: Path,
+    bundles: checkpoint.Bundles,
+    evaluation: "Evaluation",
+    stop: StopRequest,
+) -> tuple[TrainState, dict[str, Any]]:
+    """From a state to the last one, and what that cost."""
+    config, start = run.config, int(state.step)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    loader = run.loader()
+    with Log(folder, start, run.steps, config.batch_size) as log:
+        running = loop.Running(
+            log, run.every.log, run.steps, run.bad_loss.explosion, position["carried"]
+        )
+        began = time.monotonic()
+        state = loop.train(
+            state,
+            steps=run.steps,
+            step_function=loop.train_step(
+                run.objective, run.optimizer, run.schedule, run.mesh, config.seed
+            ),
+            batches=loader.batches(start),
+            mesh=run.mesh,
+            every=run.every,
+            running=running,
+            watches=watches(run, evaluation, stop),
+            save=lambda state: save(bundles, run, state, running.carried, evaluation),
+            log=log,
+            stop=stop,
+            skipped=divergence.skipped(folder),
+        )
+        seconds = max(time.monotonic() - began, 1e-9)
+    return state, {
+        "examples_per_second": (run.steps - start) * config.batch_size / seconds,
+        "waiting_fraction": loader.wait_seconds / seconds,
         "devices": jax.device_count(),
         "device_kind": jax.devices()[0].device_kind,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "parameters": parameters,
     }
-    summary = summarise(run, folder, evaluation, cost)
-    if jax.process_index() == 0:
-        write_json(folder / "results.json", summary)
-    return summary
 
 
-def restore_or_start(run: Run, folder: Path, bundles: checkpoint.Bundles) -> TrainState:
-    """The newest bundle's state, or the initial one with the pretrained backbone put in."""
+def save(
+    bundles: checkpoint.Bundles,
+    run: Run,
+    state: TrainState,
+    carried: dict[str, Any],
+    evaluation: "Evaluation",
+) -> None:
+    """Start saving a bundle: the state, where it stands in the data and the log, and the card."""
+    step = int(state.step)
+    position = {
+        "step": step,
+        "examples": step * run.config.batch_size,
+        "seed": run.config.seed,
+        "carried": carried,
+    }
+    bundles.save(state, position, run.card.after(step, evaluation.metrics).to_dict())
+
+
+def restore_or_start(run: Run, bundles: checkpoint.Bundles) -> tuple[TrainState, dict[str, Any]]:
+    """State and position of the newest sound bundle, or the initial ones.
+
+    At first the backbone is that of `config.pretrained`, if there is one.
+    """
 
     def initial_state() -> TrainState:
         example = {name: np.asarray(value)[None] for name, value in run.source[0].items()}
@@ -112,12 +172,13 @@ def restore_or_start(run: Run, folder: Path, bundles: checkpoint.Bundles) -> Tra
             opt_state=run.optimizer.init(variables["params"]),
         )
 
-    if bundles.latest is not None:
-        return checkpoint.load_state(folder, jax.eval_shape(initial_state), run.mesh)
+    if (bundle := bundles.newest) is not None:
+        state = checkpoint.load_state(bundle, jax.eval_shape(initial_state), run.mesh)
+        return state, checkpoint.load_position(bundle)
     state = compiled_for_one_run(initial_state)()
     if run.config.pretrained:
         state = with_pretrained_backbone(state, run)
-    return replicate(state, run.mesh)
+    return replicate(state, run.mesh), {"carried": {}}
 
 
 def with_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
@@ -163,13 +224,14 @@ class Evaluation:
     def __init__(self, run: Run, stop: StopRequest) -> None:
         self.metrics: dict[str, float] = {}
         self.sums: Sums = {}
+        self.examples = run.evaluation_source
         self._run = run
         self._stop = stop
         self._step = loop.evaluation_step(run.objective, run.mesh)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         batches = evaluation_batches(
-            self._run.evaluation_source,
+            self.examples,
             self._run.config.batch_size,
             jax.process_index(),
             jax.process_count(),
@@ -247,7 +309,8 @@ def main(arguments: Sequence[str]) -> int:
     known, config = terminal.parse(parser, arguments)
     join_cluster()
     try:
-        results = train(config, known.workdir)
+        with StopRequest() as stop:
+            results = train(config, known.workdir, stop)
     except Stopped:
         print(f"stopped as asked; the same command goes on in {known.workdir}", file=sys.stderr)
         return STOPPED

@@ -1,19 +1,62 @@
 """The folder of a run is its whole truth: whose it is, whether it is done, what came out."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
+from data_pipelines.lock import locked
 from ssl_jax.logs import write_json
 
-__all__ = ["claim", "results"]
+__all__ = ["claim", "held", "results"]
 
 # What may differ when a run goes on: none of it changes the numbers.
-_FREE_TO_CHANGE = ("data.data_dir", "data.threads", "every.", "keep", "pretrained", "probe.")
+_FREE_TO_CHANGE = (
+    "bad_loss.skip",
+    "data.data_dir",
+    "data.threads",
+    "every.",
+    "keep",
+    "pretrained",
+    "probe.",
+)
+
+
+@contextlib.contextmanager
+def held(config: ConfigDict, workdir: Path) -> Iterator[None]:
+    """Be the only job that trains this config in `workdir`, which no other config was trained in.
+
+    Of a job of several processes the first one sees to it.
+
+    Raises:
+        UserError: another job is at it, another config was trained there, or the folder can't be
+            written.
+    """
+    lock = contextlib.ExitStack()
+    refusal: UserError | None = None
+    if jax.process_index() == 0:
+        try:
+            claim(config, workdir)
+            busy = f"workdir {workdir}: another process is training in it; wait for it, or stop it"
+            lock.enter_context(locked(workdir / ".lock", busy))
+        except OSError as error:
+            refusal = UserError(_unwritable(workdir, error))
+        except UserError as error:
+            refusal = error
+    if jax.process_count() > 1 and not multihost_utils.broadcast_one_to_all(refusal is None):
+        refusal = refusal or UserError(
+            f"workdir {workdir}: refused by the first process of the job"
+        )
+    if refusal is not None:
+        raise refusal
+    with lock:
+        yield
 
 
 def claim(config: ConfigDict, workdir: Path) -> None:
@@ -37,9 +80,11 @@ def claim(config: ConfigDict, workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(record, wanted)
     except OSError as error:
-        raise UserError(
-            f"workdir {workdir}: {error.strerror}; expected a folder that can be written"
-        ) from error
+        raise UserError(_unwritable(workdir, error)) from error
+
+
+def _unwritable(workdir: Path, error: OSError) -> str:
+    return f"workdir {workdir}: {error.strerror}; expected a folder that can be written"
 
 
 def results(workdir: Path) -> dict[str, Any] | None:

@@ -10,8 +10,9 @@ from ssl_jax.stopping import StopRequest
 def test_a_signal_is_a_request_and_no_end(number):
     before = signal.getsignal(number)
     with StopRequest() as stop:
-        assert not stop.requested
+        assert not stop.poll()
         os.kill(os.getpid(), number)
+        assert stop.poll()
         assert stop.requested
     assert signal.getsignal(number) == before
 

@@ -73,7 +73,7 @@ def test_a_frozen_backbone_is_the_pretrained_one_to_the_bit(backbone, data_dir, 
 def test_features_computed_once_train_the_same_head(data_dir, tmp_path, monkeypatch):
     config = small("classification", data_dir)
     train(config, tmp_path / "once")
-    monkeypatch.setattr("ssl_jax.train.features.computed_once", lambda run, variables: run)
+    monkeypatch.setattr("ssl_jax.train.features.computed_once", lambda run, variables, stop: run)
     train(config, tmp_path / "each_step")
     assert_same_run(tmp_path / "once", tmp_path / "each_step")
 
@@ -90,7 +90,7 @@ def test_a_loss_that_is_no_number_stops_the_run(data_dir, tmp_path):
     config = small("mae", data_dir)
     config.optimizer.learning_rate = 1e30
     config.steps = 40
-    with pytest.raises(Diverged, match=r"the loss of step \d+ is nan"):
+    with pytest.raises(Diverged, match=r"the loss of step \d+ of objective mae is nan"):
         train(config, tmp_path)
     assert not (tmp_path / "results.json").exists()
 

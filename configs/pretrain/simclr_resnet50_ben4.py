@@ -58,5 +58,8 @@ def get_config() -> ConfigDict:
     config.probe.evaluation = "validation[2%]"
 
     config.every = ConfigDict({"log": 50, "save": 1000, "evaluate": 0, "probe": 1000})
+    # A loss 20 times the first one, or none at all, stops the run; with skip, so many batches may
+    # be left out before it does.
+    config.bad_loss = ConfigDict({"explosion": 20.0, "skip": 0})
     config.keep = 2  # newest bundles kept
     return config

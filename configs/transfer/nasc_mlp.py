@@ -59,5 +59,8 @@ def get_config() -> ConfigDict:
     config.precision = "auto"
 
     config.every = ConfigDict({"log": 50, "save": 0, "evaluate": 0})
+    # A loss 20 times the first one, or none at all, stops the run; with skip, so many batches may
+    # be left out before it does.
+    config.bad_loss = ConfigDict({"explosion": 20.0, "skip": 0})
     config.keep = 1
     return config
