@@ -67,12 +67,6 @@ def test_figures_are_those_of_averaged_logits(flips, trained):
     assert figures["loss"] == pytest.approx(loss, rel=1e-5)
     assert figures["OA"] == pytest.approx(np.trace(confusion) / confusion.sum(), abs=1e-4)
     if not flips:
-        print(
-            "DEV",
-            np.abs(confusion - results["confusion"]).sum(),
-            figures["loss"] / loss - 1,
-            figures["OA"] - np.trace(confusion) / confusion.sum(),
-        )
         np.testing.assert_array_equal(results["confusion"], confusion)
 
 
