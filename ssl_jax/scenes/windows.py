@@ -18,8 +18,9 @@ class Window(NamedTuple):
 def windows(height: int, width: int, side: int, stride: int) -> list[Window]:
     """Square windows that see every pixel of a picture, row by row from the upper left.
 
-    As mmsegmentation's `slide_inference` lays them: every `stride` pixels, the last ones shifted
-    back to the border; along an axis shorter than `side` there is one, as long as the picture.
+    As mmsegmentation's `slide_inference` (mmseg/models/segmentors/encoder_decoder.py) lays them:
+    every `stride` pixels, the last ones shifted back to the border; along an axis shorter than
+    `side` there is one, as long as the picture.
     """
     down, across = min(side, height), min(side, width)
     places = product(_starts(height, down, stride), _starts(width, across, stride))
