@@ -4,6 +4,7 @@ Parts of splits are written as `data_pipelines.cuts` describes: `train`, `all[2:
 `train[not snow][16 per class]`.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +21,13 @@ from data_pipelines.cuts import Part, cut
 from data_pipelines.errors import UserError
 from data_pipelines.records import Decoder, Record, Source, decode, digest
 from data_pipelines.registry import BuilderName, find_builder
-from data_pipelines.windows import Grid, Windows
+from data_pipelines.windows import Grid, StoredPicture, Windows, places_of_cells
 
 __all__ = [
     "Dataset",
     "Record",
     "Source",
+    "StoredPicture",
     "Target",
     "Windows",
     "check_usable",
@@ -178,6 +180,53 @@ class Dataset:
             return Windows(whole.cells, whole.cell_rows, rows, whole.keys)
         return Source(whole.files, whole.decoders, whole.order, rows, whole.keys)
 
+    def pictures(self, split: str, seed: int = 0) -> list[StoredPicture]:
+        """The whole pictures of a part of a split, where every pixel is once.
+
+        Where records are cells, windows of a picture may be on either side of a cut: the labels are
+        then those that the windows of this part see. Elsewhere each record is a picture.
+
+        Raises:
+            UserError: as of `source`; also where the records have no masks.
+        """
+        if self.target != "mask":
+            raise UserError(
+                f"dataset {self.name}: its records have target {self.target!r}; expected 'mask' of "
+                "pictures"
+            )
+        source = self.source(split, seed)
+        if not isinstance(source, Windows):
+            height, width, _ = self.image_shape
+            all_of_it = np.ones((1, 1), bool)
+            return [
+                StoredPicture(
+                    source,
+                    np.array([[position]]),
+                    all_of_it,
+                    (height, width),
+                    height,
+                    width,
+                    self.ignore_label,
+                )
+                for position in range(len(source))
+            ]
+        assert self.grid is not None
+        seen = np.zeros(len(source.cells), bool)
+        seen[source.cell_rows[source.rows]] = True
+        side = (self.grid.cell, self.grid.cell)
+        return [
+            StoredPicture(
+                source.cells,
+                places,
+                seen[places],
+                side,
+                *self._size(source.cells, places),
+                self.ignore_label,
+            )
+            for places in places_of_cells(source.cells).values()
+            if seen[places].any()
+        ]
+
     def about(self, split: str, seed: int, source: Source | Windows) -> dict[str, Any]:
         """Which examples a part of a split turned out to hold, as JSON can hold it.
 
@@ -192,6 +241,14 @@ class Dataset:
                 labels = labels[:, None] == np.arange(len(self.classes))
             about["classes"] = dict(zip(self.classes, labels.sum(axis=0).tolist(), strict=True))
         return {**about, "digest": digest(source.identities())}
+
+    def _size(self, cells: Source, places: np.ndarray) -> tuple[int, int]:
+        """Height and width of a picture in pixels, from what its cells say of where it ends."""
+        decoder = Decoder.of("inside", self.info.features["inside"])
+        inside = dataclasses.replace(cells, decoders=(decoder,))
+        height = sum(int(inside[place]["inside"][0]) for place in places[:, 0])
+        width = sum(int(inside[place]["inside"][1]) for place in places[0])
+        return height, width
 
     def _chosen(self, part: Part, whole: Source | Windows, seed: int, where: str) -> np.ndarray:
         """Positions in the whole split of those that a part names."""

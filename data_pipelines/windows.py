@@ -1,4 +1,4 @@
-"""Overlapping windows put together from cells that are stored once.
+"""Overlapping windows, and whole pictures, put together from cells that are stored once.
 
 A picture of thousands of pixels is stored as a grid of square cells, each a record whose key ends
 in its place: `PICTURE/ROW/COLUMN`. Windows of 600 pixels with a stride of 300 share their cells of
@@ -15,7 +15,7 @@ import numpy as np
 from data_pipelines.errors import UserError
 from data_pipelines.records import Record, Source
 
-__all__ = ["Grid", "Windows"]
+__all__ = ["Grid", "StoredPicture", "Windows", "places_of_cells"]
 
 _KEY = re.compile(rb"(.+)/(\d+)/(\d+)")
 
@@ -81,26 +81,11 @@ class Windows:
         Raises:
             UserError: a picture lacks a cell, or a record is none.
         """
-        places: dict[bytes, dict[tuple[int, int], int]] = {}
-        for row, key in enumerate(cells.keys):
-            match = _KEY.fullmatch(key) if isinstance(key, bytes) else None
-            if match is None:
-                raise UserError(
-                    f"record {key!r}: is no cell of a picture; expected a key PICTURE/ROW/COLUMN"
-                )
-            places.setdefault(match[1], {})[int(match[2]), int(match[3])] = row
         found, keys = [], []
-        for picture, place in places.items():
-            height, width = (max(axis) + 1 for axis in zip(*place, strict=True))
-            if len(place) != height * width:
-                raise UserError(
-                    f"picture {picture.decode()}: has {len(place)} cells; expected "
-                    f"{height} × {width}: prepare the dataset again"
-                )
-            rows = np.array([place[divmod(n, width)] for n in range(height * width)])
-            views = np.lib.stride_tricks.sliding_window_view(
-                rows.reshape(height, width), (grid.window, grid.window)
-            )[:: grid.stride, :: grid.stride]
+        for picture, places in places_of_cells(cells).items():
+            views = np.lib.stride_tricks.sliding_window_view(places, (grid.window, grid.window))[
+                :: grid.stride, :: grid.stride
+            ]
             found.append(views.reshape(-1, grid.window, grid.window))
             keys += [
                 b"%s/%04d/%04d" % (picture, row * grid.stride, column * grid.stride)
@@ -115,14 +100,7 @@ class Windows:
 
     def __getitem__(self, position: int) -> Record:
         row = self.rows[position]
-        cells = [[self.cells[cell] for cell in line] for line in self.cell_rows[row]]
-        record = {
-            name: np.concatenate(
-                [np.concatenate([cell[name] for cell in line], axis=1) for line in cells]
-            )
-            for name in cells[0][0]
-            if name != "index"
-        }
+        record = _together(self.cells, self.cell_rows[row])
         return {**record, "index": np.array(row, np.int32)}
 
     def identities(self) -> np.ndarray:
@@ -134,3 +112,88 @@ class Windows:
         seen = np.zeros(len(self.cells), bool)
         seen[self.cell_rows[inside]] = True
         return ~seen[self.cell_rows].any(axis=(1, 2))
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPicture:
+    """A whole picture of a split, of which any window can be read.
+
+    Attributes:
+        cells: the source that it is stored in.
+        places: (rows, columns) int, where its cells stand in `cells`.
+        counted: (rows, columns) bool, the cells whose labels are asked for.
+        cell: height and width of a cell, in pixels.
+        height: of the picture, in pixels; its last cells may reach beyond.
+        width: of the picture, in pixels.
+        ignore_label: what masks say where no label is asked for.
+    """
+
+    cells: Source
+    places: np.ndarray
+    counted: np.ndarray
+    cell: tuple[int, int]
+    height: int
+    width: int
+    ignore_label: int
+
+    def read(self, top: int, left: int, height: int, width: int) -> Record:
+        """`image` (height, width, bands) and, where it has one, `mask` (height, width)."""
+        here = self._cells(top, left, height, width)
+        record = _together(self.cells, self.places[here])
+        counted = self.counted[here]
+        if "mask" in record and not counted.all():
+            pixels = counted.repeat(self.cell[0], 0).repeat(self.cell[1], 1)
+            record["mask"][~pixels] = self.ignore_label
+        y, x = top - here[0].start * self.cell[0], left - here[1].start * self.cell[1]
+        return {name: record[name][y : y + height, x : x + width] for name in record}
+
+    def wanted(self, top: int, left: int, height: int, width: int) -> bool:
+        """Whether the labels of any pixel of a window are asked for."""
+        return bool(self.counted[self._cells(top, left, height, width)].any())
+
+    def _cells(self, top: int, left: int, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of cells that hold a window."""
+        rows, columns = self.cell
+        return (
+            slice(top // rows, -(-(top + height) // rows)),
+            slice(left // columns, -(-(left + width) // columns)),
+        )
+
+
+def places_of_cells(cells: Source) -> dict[bytes, np.ndarray]:
+    """{picture: (rows, columns) int}, where its cells stand in a source of cells.
+
+    Raises:
+        UserError: a picture lacks a cell, or a record is none.
+    """
+    found: dict[bytes, dict[tuple[int, int], int]] = {}
+    for row, key in enumerate(cells.keys):
+        match = _KEY.fullmatch(key) if isinstance(key, bytes) else None
+        if match is None:
+            raise UserError(
+                f"record {key!r}: is no cell of a picture; expected a key PICTURE/ROW/COLUMN"
+            )
+        found.setdefault(match[1], {})[int(match[2]), int(match[3])] = row
+    places = {}
+    for picture, place in found.items():
+        height, width = (max(axis) + 1 for axis in zip(*place, strict=True))
+        if len(place) != height * width:
+            raise UserError(
+                f"picture {picture.decode()}: has {len(place)} cells; expected "
+                f"{height} × {width}: prepare the dataset again"
+            )
+        rows = np.array([place[divmod(n, width)] for n in range(height * width)])
+        places[picture] = rows.reshape(height, width)
+    return places
+
+
+def _together(cells: Source, places: np.ndarray) -> Record:
+    """What the cells at (rows, columns) places show side by side."""
+    records = [[cells[int(place)] for place in line] for line in places]
+    return {
+        name: np.concatenate(
+            [np.concatenate([cell[name] for cell in line], axis=1) for line in records]
+        )
+        for name in records[0][0]
+        if name != "index"
+    }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
@@ -21,9 +22,15 @@ __all__ = ["evaluate", "main"]
 
 
 def evaluate(
-    path: str | Path, dataset: str = "", data_dir: str = "", split: str = "", batch_size: int = 0
+    path: str | Path,
+    dataset: str = "",
+    data_dir: str = "",
+    split: str = "",
+    batch_size: int = 0,
+    stride: int = 0,
+    flips: bool | None = None,
 ) -> dict[str, float]:
-    """Figures of the newest bundle at `path`; every example counts exactly once.
+    """Figures of the newest bundle at `path`; every example or pixel counts exactly once.
 
     Args:
         path: a run's workdir or one of its bundles.
@@ -31,6 +38,8 @@ def evaluate(
         data_dir: where it was prepared, if not where the card says.
         split: such as `test` or `all[2:8].rest`; the config's evaluation split by default.
         batch_size: over all devices; the config's by default.
+        stride: of the window that slides over pictures, in pixels; the config's by default.
+        flips: whether that window is also seen flipped; as the config has it by default.
 
     Raises:
         UserError: no checkpoint, no such data, or data of other bands or classes.
@@ -58,15 +67,29 @@ def evaluate(
     objective = parts.objective(card)
     variables = replicate(checkpoint.load_variables(Path(path)), mesh)
     rows = batch_size or config.batch_size
+    rows = -(-rows // mesh.size) * mesh.size
+    config = _sliding_otherwise(config, card, stride, flips)
+    if over_pictures := parts.over_pictures(config, objective, data, split, mesh, rows):
+        return objective.metrics(over_pictures(variables, None))
     batches = evaluation_batches(
-        data.source(split, config.data.split_seed),
-        -(-rows // mesh.size) * mesh.size,
-        jax.process_index(),
-        jax.process_count(),
+        data.source(split, config.data.split_seed), rows, jax.process_index(), jax.process_count()
     )
     return objective.metrics(
         loop.evaluate(loop.evaluation_step(objective, mesh), variables, batches, mesh)
     )
+
+
+def _sliding_otherwise(
+    config: ConfigDict, card: ModelCard, stride: int, flips: bool | None
+) -> ConfigDict:
+    """The config with its window sliding as asked; if it has none, one as large as its images."""
+    asked: dict[str, Any] = {"stride": stride} if stride else {}
+    if flips is not None:
+        asked["flips"] = flips
+    if not asked:
+        return config
+    section = {"window": card.image_shape[0], **config.get("evaluation", {}), **asked}
+    return ConfigDict({**config, "evaluation": section})
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -83,11 +106,26 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data_dir", default="", help="where the dataset was prepared")
     parser.add_argument("--split", default="", help="such as test, or all[2:8].rest")
     parser.add_argument("--batch_size", type=int, default=0, help="over all devices")
+    parser.add_argument(
+        "--stride", type=int, default=0, help="of the window over whole pictures, in pixels"
+    )
+    parser.add_argument(
+        "--flips",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether to average over that window's flips too; otherwise as it was trained",
+    )
     parser.add_argument("--json", default="", help="also write the figures to this file")
     known = parser.parse_args(arguments)
     join_cluster()
     figures = evaluate(
-        known.checkpoint, known.dataset, known.data_dir, known.split, known.batch_size
+        known.checkpoint,
+        known.dataset,
+        known.data_dir,
+        known.split,
+        known.batch_size,
+        known.stride,
+        known.flips,
     )
     show(figures, known.checkpoint)
     if known.json:

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.loader import Loader
-from data_pipelines.source import Source, Windows, open_dataset
+from data_pipelines.source import Dataset, Source, Windows, open_dataset
 from ssl_jax import models, objectives, optimizers
 from ssl_jax.augment import Augmentation, Normalisation, SegmentationAugmentation
 from ssl_jax.card import ModelCard
@@ -27,8 +27,9 @@ from ssl_jax.checkpoint import load_card
 from ssl_jax.divergence import BadLoss
 from ssl_jax.loop import Every
 from ssl_jax.mesh import data_mesh
+from ssl_jax.scenes import PictureEvaluation, SlidingWindow, picture_evaluation
 
-__all__ = ["ProbeSet", "Run", "assemble", "objective"]
+__all__ = ["ProbeSet", "Run", "assemble", "objective", "over_pictures"]
 
 _BACKBONES: dict[str, Callable[..., Any]] = {
     "resnet50": models.resnet50,
@@ -82,6 +83,8 @@ class Run:
         mesh: the devices.
         source: the examples to train on.
         evaluation_source: those to evaluate on; None where the config names none.
+        over_pictures: evaluates on whole pictures, where each pixel counts once; None where the
+            examples are evaluated one by one.
         samples_source: those the report's pictures are drawn from.
         probe: what the backbone is probed with; None where the config has no probe.
         examples: which ones `train` and `evaluation` turned out to be.
@@ -98,6 +101,7 @@ class Run:
     mesh: Mesh
     source: Any
     evaluation_source: Any
+    over_pictures: PictureEvaluation | None
     samples_source: Source | Windows
     probe: ProbeSet | None
     examples: Mapping[str, Mapping[str, Any]]
@@ -140,10 +144,11 @@ def assemble(config: ConfigDict) -> Run:
     if config.pretrained:
         _check_pretrained(config, card)
     examples = {"train": data.about(config.data.train, seed, source)}
-    evaluation = None
+    evaluation, whole = None, None
     if config.data.evaluation:
         evaluation = data.source(config.data.evaluation, seed)
         examples["evaluation"] = data.about(config.data.evaluation, seed, evaluation)
+        whole = over_pictures(config, goal, data, config.data.evaluation, mesh, config.batch_size)
     total = steps(config, len(source))
     chain, schedule = optimizer(config, total, len(source), goal)
     return Run(
@@ -153,6 +158,7 @@ def assemble(config: ConfigDict) -> Run:
         mesh=mesh,
         source=source,
         evaluation_source=evaluation,
+        over_pictures=whole,
         samples_source=source if evaluation is None else evaluation,
         probe=_probe(config),
         examples=examples,
@@ -317,6 +323,27 @@ def _schedule(config: ConfigDict, peak: float, total_steps: int, examples: int) 
 def objective(card: ModelCard) -> objectives.Objective:
     """The objective, with its networks and views, that a card's config describes."""
     return choose(_OBJECTIVES, card.config.objective, "objective")(card)
+
+
+def over_pictures(
+    config: ConfigDict,
+    goal: objectives.Objective,
+    data: Dataset,
+    split: str,
+    mesh: Mesh,
+    batch_size: int,
+) -> PictureEvaluation | None:
+    """The evaluation on the whole pictures of a split; None if a config has no `evaluation`."""
+    if "evaluation" not in config:
+        return None
+    if not isinstance(goal, objectives.Segmentation):
+        raise UserError(
+            "config.evaluation: found a window that slides over pictures, with objective "
+            f"{config.objective.name}; expected objective segmentation, or no such section"
+        )
+    sliding = construct(SlidingWindow, config.evaluation, "evaluation")
+    pictures = data.pictures(split, config.data.split_seed)
+    return picture_evaluation(goal, pictures, sliding, mesh, batch_size)
 
 
 def _simclr(card: ModelCard) -> objectives.SimCLR:

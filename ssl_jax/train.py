@@ -230,15 +230,20 @@ class Evaluation:
         self._step = loop.evaluation_step(run.objective, run.mesh)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
+        self.sums = self._over_all(state)
+        self.metrics = self._run.objective.metrics(self.sums)
+        return self.metrics
+
+    def _over_all(self, state: TrainState) -> Sums:
+        if self._run.over_pictures is not None:
+            return self._run.over_pictures(state.variables, self._stop)
         batches = evaluation_batches(
             self.examples,
             self._run.config.batch_size,
             jax.process_index(),
             jax.process_count(),
         )
-        self.sums = loop.evaluate(self._step, state.variables, batches, self._run.mesh, self._stop)
-        self.metrics = self._run.objective.metrics(self.sums)
-        return self.metrics
+        return loop.evaluate(self._step, state.variables, batches, self._run.mesh, self._stop)
 
 
 def write_samples(run: Run, state: TrainState, folder: Path, examples: int = 8) -> None:

@@ -35,6 +35,10 @@ def get_config(backbone: str = "resnet50") -> ConfigDict:
     config.augment = ConfigDict()
     config.augment.train = ConfigDict({"name": "segmentation", "size": 600})
 
+    # Over whole tiles, as mmsegmentation's `slide_inference`: every pixel counts once. The window
+    # and its stride are those of the training, so that four see an inner pixel.
+    config.evaluation = ConfigDict({"window": 600, "stride": 300, "flips": False})
+
     config.optimizer = ConfigDict()
     config.schedule = ConfigDict()
     config.schedule.name = "polynomial"

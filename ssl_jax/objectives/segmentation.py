@@ -95,13 +95,23 @@ class Segmentation:
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
         """`loss` and the `confusion` of the kept classes, pixel by pixel."""
-        logits = self._logits(variables, batch["image"])
-        target, counted = self._targets(batch["mask"])
-        counted &= batch["valid"][:, None, None]
-        loss = _cross_entropy(logits, target, counted).sum()
+        logits = self.logits(variables, batch["image"])
+        return self.pixel_sums(logits, batch["mask"], batch["valid"][:, None, None])
+
+    def logits(self, variables: dict[str, Any], image: Array) -> Array:
+        """Logits (B, H, W, K) float32 of images in digital numbers, one for each `kept` class."""
+        return self.model.apply(variables, self.normalise(image)).astype(jnp.float32)
+
+    def pixel_sums(self, logits: Array, mask: Array, valid: Array) -> dict[str, Any]:
+        """The sums of `evaluate` over pixels whose logits (..., K) are known.
+
+        `mask` (...) holds their labels, of which those that are not `valid` (...) don't count.
+        """
+        target, counted = self._targets(mask)
+        counted &= valid
         predicted = jnp.argmax(logits, axis=-1)
         return {
-            "loss": Mean(loss, counted.sum()),
+            "loss": Mean(_cross_entropies(logits, target, counted).sum(), counted.sum()),
             "confusion": metrics.confusion_matrix(target, predicted, len(self.kept), counted),
         }
 
@@ -120,7 +130,7 @@ class Segmentation:
 
     def predict(self, variables: dict[str, Any], image: Array) -> Array:
         """Labels (B, H, W) uint8, never an excluded one, of images in digital numbers."""
-        output = jnp.argmax(self._logits(variables, image), axis=-1)
+        output = jnp.argmax(self.logits(variables, image), axis=-1)
         return jnp.asarray(self.kept, jnp.uint8)[output]
 
     def samples(
@@ -132,9 +142,6 @@ class Segmentation:
             "mask": batch["mask"],
             "prediction": self.predict(variables, batch["image"]),
         }
-
-    def _logits(self, variables: dict[str, Any], image: Array) -> Array:
-        return self.model.apply(variables, self.normalise(image))
 
     def _views(self, batch: dict[str, Array], key: Array) -> tuple[Array, Array]:
         keys = example_keys(key, batch["index"])
@@ -153,5 +160,10 @@ class Segmentation:
 
 def _cross_entropy(logits: Array, target: Array, counted: Array) -> Array:
     """Sum over the counted pixels of each example, (B,)."""
+    return _cross_entropies(logits, target, counted).sum(axis=(1, 2))
+
+
+def _cross_entropies(logits: Array, target: Array, counted: Array) -> Array:
+    """Of every pixel (...), 0 where it isn't counted."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), target)
-    return jnp.where(counted, losses, 0.0).sum(axis=(1, 2))
+    return jnp.where(counted, losses, 0.0)

@@ -1,4 +1,5 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,3 +159,97 @@ def test_windows_survive_the_way_to_another_process(dataset):
 def test_windows_have_no_flags(dataset):
     with pytest.raises(UserError, match="has no yes/no feature 'snow'"):
         dataset.source("train[not snow]")
+
+
+@pytest.fixture(scope="module")
+def odd_sizes(tmp_path_factory):
+    """Pictures whose sides are no multiples of cells of 6 pixels, one smaller than a window."""
+    folder = tmp_path_factory.mktemp("odd_sizes")
+    for name, size in SIZES.items():
+        write(folder / "images" / f"{name}.tif", random_pixels(ord(name), 3, *size))
+        classes = random_classes(ord(name), 2, *size, block=3)
+        write(folder / "masks" / f"{name}.tif", classes[None].astype("uint8"))
+    fields = ("classes=land,water", "window=12", "stride=6", "validation=0")
+    build("geotiff_masks/odd", folder / "data", manual_dir=folder, fields=fields)
+    return open_dataset("geotiff_masks/odd", folder / "data")
+
+
+SIZES = {"a": (50, 31), "b": (5, 40), "c": (24, 24), "d": (13, 7)}
+
+
+def original(name):
+    pixels = np.moveaxis(random_pixels(ord(name), 3, *SIZES[name]), 0, -1)
+    return pixels, random_classes(ord(name), 2, *SIZES[name], block=3)
+
+
+def test_pictures_are_whole_and_end_where_they_did(odd_sizes):
+    pictures = odd_sizes.pictures("train")
+    assert [(p.height, p.width) for p in pictures] == list(SIZES.values())
+    for picture, name in zip(pictures, SIZES, strict=True):
+        record = picture.read(0, 0, picture.height, picture.width)
+        image, mask = original(name)
+        np.testing.assert_array_equal(record["image"], image)
+        np.testing.assert_array_equal(record["mask"], mask)
+
+
+@given(st.integers(0, 49), st.integers(0, 30), st.data())
+@settings(max_examples=40)
+def test_any_window_of_a_picture_can_be_read(odd_sizes, top, left, data):
+    height, width = data.draw(st.integers(1, 50 - top)), data.draw(st.integers(1, 31 - left))
+    picture = odd_sizes.pictures("train")[0]
+    record = picture.read(top, left, height, width)
+    here = slice(top, top + height), slice(left, left + width)
+    for found, expected in zip((record["image"], record["mask"]), original("a"), strict=True):
+        np.testing.assert_array_equal(found, expected[here])
+    assert picture.wanted(top, left, height, width)
+
+
+def test_pictures_of_a_part_have_the_labels_that_its_windows_see(dataset):
+    labelled = []
+    for part in ("train[10%]", "train[10%].rest"):
+        seen = pixels_of(dataset.source(part))
+        masks = []
+        for picture in dataset.pictures(part):
+            record = picture.read(0, 0, picture.height, picture.width)
+            for y in range(0, picture.height, 6):
+                for x in range(0, picture.width, 6):
+                    cell = np.s_[y : y + 6, x : x + 6]
+                    inside = record["image"][cell].tobytes() in seen
+                    assert picture.wanted(y, x, 6, 6) == inside
+                    assert (record["mask"][cell] != 255).all() == inside
+                    assert (record["mask"][cell] != 255).any() == inside
+            masks.append(record["mask"] != 255)
+        labelled.append(np.stack(masks))
+    assert not (labelled[0] & labelled[1]).any()
+    assert labelled[0].any()
+
+
+def test_pictures_of_which_a_part_has_no_window_are_left_out(dataset):
+    one = dataset.source("train[0.2%]")
+    assert len(one) == 1
+    (picture,) = dataset.pictures("train[0.2%]")
+    mask = picture.read(0, 0, picture.height, picture.width)["mask"]
+    assert (mask != 255).sum() == 12 * 12
+    np.testing.assert_array_equal(mask[mask != 255].reshape(12, 12), one[0]["mask"])
+
+
+def test_bands_asked_for_are_those_of_pictures(odd_sizes):
+    two = open_dataset(odd_sizes.name, Path(odd_sizes.info.data_dir).parents[2], ("blue", "red"))
+    image = two.pictures("train")[0].read(1, 2, 9, 20)["image"]
+    np.testing.assert_array_equal(image, original("a")[0][1:10, 2:22, [2, 0]])
+
+
+def test_where_records_are_no_cells_each_is_a_picture(data_dir):
+    aerial = open_dataset("demo_aerial/tiny", data_dir)
+    source, pictures = aerial.source("test[50%]"), aerial.pictures("test[50%]")
+    assert len(source) == len(pictures) == 4
+    for record, picture in zip((source[i] for i in range(4)), pictures, strict=True):
+        assert (picture.height, picture.width) == (64, 64)
+        part = picture.read(7, 30, 20, 34)
+        np.testing.assert_array_equal(part["image"], record["image"][7:27, 30:])
+        np.testing.assert_array_equal(part["mask"], record["mask"][7:27, 30:])
+
+
+def test_examples_without_masks_are_no_pictures(data_dir):
+    with pytest.raises(UserError, match="have target 'label'; expected 'mask' of pictures"):
+        open_dataset("demo_scenes/tiny", data_dir).pictures("all")

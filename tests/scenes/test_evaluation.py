@@ -1,0 +1,151 @@
+"""Segmentation is evaluated over whole pictures, from the config to the figures."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from small import small
+
+from data_pipelines.errors import UserError
+from data_pipelines.source import open_dataset
+from ssl_jax import checkpoint, parts
+from ssl_jax.card import ModelCard
+from ssl_jax.evaluate import evaluate, main
+from ssl_jax.mesh import data_mesh, replicate
+from ssl_jax.stopping import Stopped, StopRequest
+from ssl_jax.train import train
+
+
+def sliding(data_dir, **evaluation):
+    config = small("segmentation", data_dir)
+    config.evaluation = {"window": 32, "stride": 24, "flips": False, **evaluation}
+    config.steps = 2
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir, tmp_path_factory):
+    """A run on pictures of 64 × 64 pixels, its config and results."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = sliding(data_dir)
+    return folder, config, train(config, folder)
+
+
+def by_hand(workdir, config, flips):
+    """Confusion and loss in float64, from averages over nine windows and their flips."""
+    objective = parts.objective(ModelCard.from_dict(checkpoint.load_card(workdir)))
+    variables = checkpoint.load_variables(workdir)
+    logits_of = jax.jit(objective.logits)
+    group = [(), (1,), (2,), (1, 2)] if flips else [()]
+    confusion, loss = np.zeros((5, 5), int), 0.0
+    source = open_dataset(config.data.name, config.data.data_dir).source("test")
+    images, masks = (np.stack([source[i][n] for i in range(8)]) for n in ("image", "mask"))
+    total = np.zeros((8, 64, 64, 5))
+    seen = np.zeros((64, 64, 1))
+    for y in (0, 24, 32):
+        for x in (0, 24, 32):
+            seen[y : y + 32, x : x + 32] += len(group)
+            for axes in group:
+                view = np.flip(images[:, y : y + 32, x : x + 32], axes)
+                answer = np.asarray(logits_of(variables, view))
+                total[:, y : y + 32, x : x + 32] += np.flip(answer, axes)
+    logits = total / seen
+    chances = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    for output, label in enumerate(objective.kept):
+        pixels = masks == label
+        loss -= chances[pixels, output].sum()
+        confusion[output] = np.bincount(logits[pixels].argmax(-1), minlength=5)
+    return confusion, loss / confusion.sum()
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_figures_are_those_of_averaged_logits(flips, trained):
+    workdir, config, results = trained
+    confusion, loss = by_hand(workdir, config, flips)
+    figures = evaluate(workdir, flips=flips)
+    assert figures["loss"] == pytest.approx(loss, rel=1e-5)
+    assert figures["OA"] == pytest.approx(np.trace(confusion) / confusion.sum(), abs=1e-4)
+    if not flips:
+        np.testing.assert_array_equal(results["confusion"], confusion)
+
+
+def test_every_labelled_pixel_counts_once(trained, data_dir):
+    _, config, results = trained
+    source = open_dataset(config.data.name, data_dir).source("test")
+    labels = np.concatenate([source[i]["mask"].reshape(-1) for i in range(len(source))])
+    kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
+    expected = [(labels == label).sum() for label in kept]
+    np.testing.assert_array_equal(np.sum(results["confusion"], axis=1), expected)
+
+
+def test_the_door_repeats_the_figures_of_the_run(trained, tmp_path):
+    workdir, _, results = trained
+    file = tmp_path / "figures.json"
+    assert main(["--checkpoint", str(workdir), "--json", str(file)]) == 0
+    assert json.loads(file.read_text()) == results["metrics"]
+
+
+def test_stride_and_flips_can_be_asked_for(trained):
+    workdir, _, results = trained
+    assert evaluate(workdir, stride=24, flips=False) == results["metrics"]
+    others = [evaluate(workdir, stride=16), evaluate(workdir, flips=True)]
+    assert len({figures["loss"] for figures in (results["metrics"], *others)}) == 3
+
+
+def test_one_device_and_eight_have_the_same_figures(trained, monkeypatch):
+    workdir, _, results = trained
+    expected = evaluate(workdir, flips=True)
+    monkeypatch.setattr("ssl_jax.evaluate.data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    assert evaluate(workdir) == results["metrics"]
+    assert evaluate(workdir, flips=True, batch_size=3) == expected
+
+
+def test_a_window_as_large_as_the_pictures_is_no_window(data_dir, tmp_path):
+    plain = sliding(data_dir)
+    del plain.evaluation
+    results = train(plain, tmp_path)
+    whole = evaluate(tmp_path, stride=64)
+    assert whole["loss"] == pytest.approx(results["metrics"]["loss"], rel=1e-5)
+    assert whole["OA"] == pytest.approx(results["metrics"]["OA"], abs=1e-4)
+
+
+def test_asked_to_stop_within_an_evaluation(data_dir):
+    run = parts.assemble(sliding(data_dir))
+    source = run.source
+    variables = run.objective.init(jax.random.key(0), {k: v[None] for k, v in source[0].items()})
+    with StopRequest() as stop, pytest.raises(Stopped):
+        os.kill(os.getpid(), signal.SIGTERM)
+        run.over_pictures(replicate(variables, run.mesh), stop)
+
+
+def test_it_is_evaluated_in_training_too(data_dir, tmp_path):
+    config = sliding(data_dir)
+    config.every.evaluate = 1
+    results = train(config, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    records = [line for line in lines if line["phase"] == "evaluation"]
+    assert [record["step"] for record in records] == [1, 2]
+    assert records[1]["mIoU"] == results["metrics"]["mIoU"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stride": 33}, "config.evaluation: stride is 33 with a window of 32; expected 1 to"),
+        ({"flip": True}, "config.evaluation.flip: no such field; did you mean flips?"),
+    ],
+)
+def test_a_mistake_is_named(change, message, data_dir):
+    with pytest.raises(UserError) as mistake:
+        parts.assemble(sliding(data_dir, **change))
+    assert message in str(mistake.value)
+
+
+def test_only_segmentation_slides(data_dir):
+    config = small("classification", data_dir)
+    config.evaluation = {"window": 32, "stride": 24}
+    with pytest.raises(UserError, match="with objective classification; expected objective segm"):
+        parts.assemble(config)
