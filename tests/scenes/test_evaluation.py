@@ -116,9 +116,11 @@ def test_asked_to_stop_within_an_evaluation(data_dir):
     run = parts.assemble(sliding(data_dir))
     source = run.source
     variables = run.objective.init(jax.random.key(0), {k: v[None] for k, v in source[0].items()})
-    with StopRequest() as stop, pytest.raises(Stopped):
+    variables = replicate(variables, run.mesh)
+    with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
-        run.over_pictures(replicate(variables, run.mesh), stop)
+        with pytest.raises(Stopped):
+            run.over_pictures(variables, stop)
 
 
 def test_it_is_evaluated_in_training_too(data_dir, tmp_path):
