@@ -19,4 +19,4 @@ if [[ "${1:-}" == "--bench" ]]; then
   shift
   exec python -m pytest tests/bench -s "$@"
 fi
-exec python -m pytest -n 2 --dist loadscope --ignore tests/realdata --ignore tests/bench "$@"
+exec python -m pytest -n 2 --dist loadscope --ignore tests/realdata --ignore tests/bench --ignore tests/faults "$@"

@@ -14,9 +14,9 @@ from rich.table import Table
 from data_pipelines.errors import UserError
 from data_pipelines.loader import evaluation_batches
 from data_pipelines.source import open_dataset
-from ssl_jax import checkpoint, loop, parts, terminal
+from ssl_jax import checkpoint, cluster, loop, parts, terminal
 from ssl_jax.card import ModelCard
-from ssl_jax.mesh import data_mesh, join_cluster, replicate
+from ssl_jax.mesh import data_mesh, replicate
 
 __all__ = ["evaluate", "main"]
 
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", default="", help="also write the figures to this file")
     known = parser.parse_args(arguments)
-    join_cluster()
+    cluster.join()
     figures = evaluate(
         known.checkpoint,
         known.dataset,

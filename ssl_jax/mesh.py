@@ -1,6 +1,5 @@
 """The `data` mesh: one axis over all devices of all processes, and how arrays are laid on it."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ __all__ = [
     "SHARDED",
     "compiled_for_one_run",
     "data_mesh",
-    "join_cluster",
     "pmapped",
     "replicate",
     "shard",
@@ -59,21 +57,3 @@ def shard(batch: Any, mesh: Mesh) -> Any:
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """A copy of every leaf on every device."""
     return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
-
-
-def join_cluster() -> None:
-    """Join the other processes of this job, if a scheduler started several.
-
-    Reads SLURM's variables or JAX_COORDINATOR_ADDRESS, JAX_PROCESS_COUNT and JAX_PROCESS_ID. One
-    process drives all the GPUs of its node, hence `local_device_ids`: JAX would otherwise assume
-    one process per GPU under SLURM.
-    """
-    if "JAX_COORDINATOR_ADDRESS" in os.environ:
-        jax.distributed.initialize(
-            coordinator_address=os.environ["JAX_COORDINATOR_ADDRESS"],
-            num_processes=int(os.environ["JAX_PROCESS_COUNT"]),
-            process_id=int(os.environ["JAX_PROCESS_ID"]),
-        )
-    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-        gpus = os.environ.get("SLURM_GPUS_ON_NODE", "1")
-        jax.distributed.initialize(local_device_ids=list(range(int(gpus))))

@@ -18,10 +18,9 @@ from rich.table import Table
 from data_pipelines.build import build
 from data_pipelines.errors import UserError
 from data_pipelines.registry import find_builder
-from ssl_jax import report, terminal, workdir
+from ssl_jax import cluster, report, terminal, workdir
 from ssl_jax.logs import write_json, write_text
 from ssl_jax.loop import Diverged
-from ssl_jax.mesh import join_cluster
 from ssl_jax.plan import Run, State, Study, select, states
 from ssl_jax.stopping import STOPPED, Stopped, StopRequest
 from ssl_jax.train import train
@@ -211,7 +210,7 @@ def main(arguments: Sequence[str]) -> int:
         show_states(study, before)
         return 0
     refuse_what_cannot_start(runs, before)
-    join_cluster()
+    cluster.join()
     try:
         with StopRequest() as stop:
             after = execute(study, folder, runs, functools.partial(train, stop=stop))

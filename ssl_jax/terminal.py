@@ -5,6 +5,7 @@ import difflib
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.fields import read_as
+from ssl_jax import cluster
 
 __all__ = ["OVERRIDES", "load_config", "parse", "run"]
 
@@ -33,6 +35,10 @@ def run(door: Callable[[Sequence[str]], int]) -> None:
         code = USER_MISTAKE
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    cluster.leave(code)
     sys.exit(code)
 
 

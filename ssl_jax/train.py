@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.loader import evaluation_batches
-from ssl_jax import checkpoint, divergence, features, loop, parts, probe, terminal, workdir
+from ssl_jax import checkpoint, cluster, divergence, features, loop, parts, probe, terminal, workdir
 from ssl_jax.card import versions
 from ssl_jax.logs import Log, read_records, write_json
-from ssl_jax.mesh import compiled_for_one_run, join_cluster, replicate
+from ssl_jax.mesh import compiled_for_one_run, replicate
 from ssl_jax.metrics import Sums
 from ssl_jax.parts import Run
 from ssl_jax.state import TrainState
@@ -312,7 +312,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--config", required=True, help="such as configs/pretrain/mae_vitb_ben4.py")
     parser.add_argument("--workdir", required=True, help="folder of the run, made if need be")
     known, config = terminal.parse(parser, arguments)
-    join_cluster()
+    cluster.join()
     try:
         with StopRequest() as stop:
             results = train(config, known.workdir, stop)
@@ -322,13 +322,19 @@ def main(arguments: Sequence[str]) -> int:
     except loop.Diverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if jax.process_index() == 0:
+        tell(results, known.workdir)
+    return 0
+
+
+def tell(results: dict[str, Any], folder: str) -> None:
+    """Print a line on what came out."""
     figures = ", ".join(f"{name} {value:.4f}" for name, value in results["metrics"].items())
     loss = results["train"]
     print(
-        f"{known.workdir}: {results['steps']} steps, loss {loss['first_loss']:.4f} -> "
+        f"{folder}: {results['steps']} steps, loss {loss['first_loss']:.4f} -> "
         f"{loss['last_loss']:.4f}{'; ' + figures if figures else ''}"
     )
-    return 0
 
 
 if __name__ == "__main__":
