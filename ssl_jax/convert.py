@@ -1,178 +1,130 @@
-"""Make a checkpoint of foreign weights: `python -m ssl_jax.convert import FILE --as resnet50`.
+"""Weights of PyTorch's libraries in, and ours out: `python -m ssl_jax.convert import | export`.
 
-From the torchvision (and timm) layout of a ResNet with its ImageNet classifier, as safetensors.
-Every tensor is accounted for: none is dropped, none left at random.
+Files are safetensors in the layout of torchvision, timm, facebookresearch/mae or transformers.
 """
 
 import argparse
-import re
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
-import safetensors
-from safetensors.numpy import load_file
+from data_pipelines.bands import Sensor
+from ssl_jax import terminal
+from ssl_jax.weights.bands import METHODS
+from ssl_jax.weights_in import NETWORKS, STATISTICS, import_weights
+from ssl_jax.weights_out import LAYOUTS, export_weights
 
-from configs.transfer import nasc_mlp
-from data_pipelines.bands import PICTURES, Band, Sensor
-from data_pipelines.errors import UserError
-from ssl_jax import checkpoint, parts, terminal, workdir
-from ssl_jax.card import ModelCard
-from ssl_jax.state import TrainState
-
-__all__ = ["import_weights", "main", "resnet_variables"]
-
-_RENAMED = {"weight": "kernel", "running_mean": "mean", "running_var": "var"}
-
-
-def import_weights(
-    file: str | Path, network: str, bands: Sequence[str], folder: str | Path
-) -> ModelCard:
-    """Write a bundle with the weights of `file` into the workdir `folder`.
-
-    Args:
-        file: safetensors in torchvision's layout.
-        network: resnet50 or resnet18.
-        bands: the inputs of the first layer. Red, green and blue keep their weights exactly; any
-            other band starts as a copy of red's.
-        folder: a workdir that `config.pretrained` can name.
-
-    Raises:
-        UserError: the file can't be read, isn't that network, or a band is unknown.
-    """
-    sensor = _sensor(bands)
-    tensors = _read(Path(file))
-    variables = resnet_variables(tensors, len(bands))
-    config = nasc_mlp.get_config()
-    config.model.backbone = {"name": network}
-    config.model.head.hidden = ()
-    config.data.update(name="imagenet2012", bands=tuple(bands), train="train", evaluation="")
-    config.data.evaluation = "validation"
-    config.augment.train = {"name": "evaluation", "size": 224, "centre": 0.875}
-    config.augment.evaluation = config.augment.train
-    card = ModelCard(
-        sensor=sensor,
-        image_shape=(256, 256, len(bands)),
-        image_dtype="uint8",
-        target="label",
-        classes=tuple(f"imagenet {i}" for i in range(len(tensors["fc.bias"]))),
-        colours=(),
-        ignore_label=255,
-        config=config,
-    )
-    _expect_same_tree(card, variables, network, Path(file))
-    workdir.claim(config, Path(folder))
-    state = TrainState(
-        step=jax.numpy.zeros((), jax.numpy.int32),
-        params=variables["params"],
-        batch_stats=variables["batch_stats"],
-        opt_state={},
-    )
-    with checkpoint.Bundles(Path(folder) / "checkpoints", keep=1) as bundles:
-        position = {"step": 0, "examples": 0, "seed": 0}
-        bundles.save(jax.device_put(state), position, card.to_dict())
-    return card
-
-
-def resnet_variables(tensors: Mapping[str, np.ndarray], bands: int) -> dict[str, Any]:
-    """`params` and `batch_stats` of a classifier from torchvision's `layer1.0.conv1.weight` …
-
-    Convolutions go from (out, in, h, w) to (h, w, in, out), the classifier from (out, in) to
-    (in, out); the first layer is widened from three to `bands` inputs.
-    """
-    variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
-    for name, tensor in tensors.items():
-        if name.endswith("num_batches_tracked"):  # of PyTorch's averaging, no part of the network
-            continue
-        *modules, leaf = re.sub(r"(layer\d|downsample)\.(\d+)", r"\1_\2", name).split(".")
-        collection = "batch_stats" if leaf.startswith("running_") else "params"
-        if leaf == "weight" and tensor.ndim == 1:
-            leaf = "scale"
-        path = ["head", "fc"] if modules == ["fc"] else ["backbone", *modules]
-        if tensor.ndim == 4:
-            tensor = tensor.transpose(2, 3, 1, 0)
-        elif tensor.ndim == 2:
-            tensor = tensor.T
-        if modules == ["conv1"]:
-            copies = np.repeat(tensor[:, :, :1], bands - 3, axis=2)
-            tensor = np.concatenate([tensor, copies], axis=2)
-        place = variables[collection]
-        for module in path:
-            place = place.setdefault(module, {})
-        place[_RENAMED.get(leaf, leaf)] = np.ascontiguousarray(tensor, np.float32)
-    return variables
-
-
-def _read(file: Path) -> dict[str, np.ndarray]:
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; expected weights as safetensors")
-    try:
-        tensors = load_file(file)
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{file}: is not a safetensors file ({error})") from error
-    if "fc.bias" not in tensors or "conv1.weight" not in tensors:
-        raise UserError(
-            f"{file}: has the tensors {', '.join(sorted(tensors)[:3])}, …; expected torchvision's "
-            "ResNet layout with conv1.weight and fc.bias"
-        )
-    return tensors
-
-
-def _sensor(bands: Sequence[str]) -> Sensor:
-    """ImageNet's statistics for red, green and blue, red's for what is a copy of red."""
-    if tuple(bands[:3]) != PICTURES.names:
-        raise UserError(
-            f"--bands: found {','.join(bands)}; expected red,green,blue and then any others"
-        )
-    red = PICTURES.bands[0]
-    others = tuple(
-        Band(name, (), 0.0, red.scale, red.offset, red.mean, red.std) for name in bands[3:]
-    )
-    return Sensor("imagenet", 0.0, PICTURES.bands + others)
-
-
-def _expect_same_tree(card: ModelCard, variables: dict[str, Any], network: str, file: Path) -> None:
-    """Compare names and shapes with those of the network."""
-    batch = {"image": np.zeros((1, 64, 64, len(card.sensor.bands)), np.uint8)}
-    objective = parts.objective(card)
-    expected = jax.eval_shape(lambda: objective.init(jax.random.key(0), batch))
-    found, wanted = (
-        {
-            jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-        for tree in (variables, expected)
-    )
-    for name in sorted(found.keys() | wanted.keys()):
-        if found.get(name) != wanted.get(name):
-            raise UserError(
-                f"{file}: {name} is {found.get(name, 'missing')}; {network} expects "
-                f"{wanted.get(name, 'no such tensor')}"
-            )
+__all__ = ["export_weights", "import_weights", "main"]
 
 
 def main(arguments: Sequence[str]) -> int:
     """The door."""
+    known = _parser().parse_args(arguments)
+    if known.direction == "import":
+        card, left_out = import_weights(
+            known.file,
+            known.network,
+            _names(known.bands),
+            known.workdir,
+            file_bands=_names(known.file_bands),
+            new_bands=known.new_bands,
+            seed=known.seed,
+            image_size=known.image_size,
+            heads=known.heads,
+            decoder_heads=known.decoder_heads,
+            classifier=known.classifier,
+            statistics=known.statistics,
+        )
+        print(f"{known.workdir}: {known.network} with bands {', '.join(card.sensor.names)}")
+        sensor = card.sensor
+    else:
+        metadata, left_out = export_weights(
+            known.checkpoint, known.file, known.layout, known.image_size
+        )
+        print(f"{known.file}: {_usage(known.file, metadata)}")
+        sensor = Sensor.from_dict(json.loads(metadata["sensor"]))
+    print("the network takes (x - mean) / std of these digital numbers x:")
+    for band in sensor.bands:
+        low, high = (-band.offset / band.scale, (1 - band.offset) / band.scale)
+        print(
+            f"  {band.name}: mean {band.mean:g}, std {band.std:g}, cut to {low:g} … {high:g} before"
+        )
+    for reason, count in Counter(left_out.values()).items():
+        names = [name for name, why in left_out.items() if why == reason]
+        few = ", ".join(names[:3]) + (f", … ({count} in all)" if count > 3 else "")
+        print(f"left out: {few}: {reason}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ssl_jax.convert",
-        description="Make a checkpoint of ImageNet weights, for config.pretrained and the studies.",
+        description="Weights of PyTorch's libraries in, and ours out, as safetensors.",
     )
-    parser.add_argument("direction", choices=["import"], help="into this package")
-    parser.add_argument("file", help="safetensors in torchvision's layout")
-    parser.add_argument(
-        "--as", dest="network", required=True, choices=["resnet50", "resnet18"], help="what it is"
+    doors = parser.add_subparsers(dest="direction", required=True)
+    into = doors.add_parser("import", help="make a checkpoint for config.pretrained")
+    into.add_argument("file", help="safetensors of torchvision, timm, MAE or transformers")
+    into.add_argument("--as", dest="network", required=True, choices=NETWORKS, help="what it is")
+    into.add_argument("--workdir", required=True, help="folder of the checkpoint")
+    into.add_argument(
+        "--bands", default="", help="of your images, comma-separated, in any order (the file's)"
     )
-    parser.add_argument(
-        "--bands", default="red,green,blue", help="inputs of the first layer, comma-separated"
+    into.add_argument(
+        "--file_bands", default="", help="of the file's first layer, in order (red,green,blue)"
     )
-    parser.add_argument("--workdir", required=True, help="folder of the checkpoint")
-    known = parser.parse_args(arguments)
-    bands = [band.strip() for band in known.bands.split(",")]
-    card = import_weights(known.file, known.network, bands, known.workdir)
-    print(f"{known.workdir}: {known.network} with bands {', '.join(card.sensor.names)}")
-    return 0
+    into.add_argument(
+        "--new_bands",
+        default="copy",
+        choices=METHODS,
+        help="a band the file lacks copies red; or the file's are repeated and scaled; or random",
+    )
+    into.add_argument("--seed", type=int, default=0, help="of random bands")
+    into.add_argument(
+        "--image_size", type=int, default=0, help="in pixels (the file's; 224 for a ResNet)"
+    )
+    into.add_argument("--heads", type=int, default=0, help="of a ViT (one in 64 channels)")
+    into.add_argument(
+        "--decoder_heads", type=int, default=0, help="of an MAE's decoder (one in 32 channels)"
+    )
+    into.add_argument(
+        "--classifier", action="store_true", help="keep a ViT's classifier (a ResNet's is kept)"
+    )
+    into.add_argument(
+        "--statistics",
+        default="imagenet",
+        choices=STATISTICS,
+        help="what the file's pictures were standardised by: half is mean 0.5 and std 0.5",
+    )
+    out = doors.add_parser("export", help="write a run's backbone for PyTorch")
+    out.add_argument("checkpoint", help="a workdir, or a checkpoints/<step>")
+    out.add_argument("file", help="safetensors to write")
+    out.add_argument("--layout", default="timm", choices=LAYOUTS, help="who is to load it")
+    out.add_argument(
+        "--image_size", type=int, default=0, help="of a ViT's positions (those of the run)"
+    )
+    return parser
+
+
+def _names(bands: str) -> list[str]:
+    return [band.strip() for band in bands.split(",")] if bands else []
+
+
+def _usage(file: str, metadata: Mapping[str, str]) -> str:
+    """How a user of PyTorch makes the network and loads the file into it."""
+    if metadata["layout"] == "timm":
+        return (
+            "in Python with timm:\n"
+            f"  model = {metadata['model']}\n"
+            f'  model.load_state_dict(safetensors.torch.load_file("{file}"))'
+        )
+    config = json.loads(metadata["model"])
+    architecture = config["architectures"][0]
+    pooler = ", add_pooling_layer=False" if architecture == "ViTModel" else ""
+    return (
+        f"as model.safetensors beside this config.json, in Python with transformers:\n"
+        f'  model = transformers.{architecture}.from_pretrained("FOLDER"{pooler})\n'
+        f"{json.dumps(config, indent=2)}"
+    )
 
 
 if __name__ == "__main__":

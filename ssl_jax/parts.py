@@ -444,11 +444,25 @@ def _segmentation(card: ModelCard) -> objectives.Segmentation:
     )
 
 
+def _representation(card: ModelCard) -> objectives.Representation:
+    config = card.config
+    _expect_sections(config, ("backbone",), ("evaluation",))
+    return construct(
+        objectives.Representation,
+        config.objective,
+        "objective",
+        backbone=_backbone_of(config),
+        normalise=Normalisation.of(card.sensor),
+        views=_views(card, "evaluation"),
+    )
+
+
 _OBJECTIVES = {
     "simclr": _simclr,
     "mae": _mae,
     "classification": _classification,
     "segmentation": _segmentation,
+    "representation": _representation,
 }
 
 

@@ -12,10 +12,19 @@ from jax import Array
 
 from ssl_jax.objectives.classification import Classification
 from ssl_jax.objectives.mae import MAE
+from ssl_jax.objectives.representation import Representation
 from ssl_jax.objectives.segmentation import Segmentation, kept_classes
 from ssl_jax.objectives.simclr import SimCLR
 
-__all__ = ["MAE", "Classification", "Objective", "Segmentation", "SimCLR", "kept_classes"]
+__all__ = [
+    "MAE",
+    "Classification",
+    "Objective",
+    "Representation",
+    "Segmentation",
+    "SimCLR",
+    "kept_classes",
+]
 
 
 class Objective(Protocol):
