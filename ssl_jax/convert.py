@@ -5,6 +5,7 @@ Files are safetensors in the layout of torchvision, timm, facebookresearch/mae o
 
 import argparse
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +13,7 @@ from data_pipelines.bands import Sensor
 from ssl_jax import terminal
 from ssl_jax.weights.bands import METHODS
 from ssl_jax.weights_in import NETWORKS, STATISTICS, import_weights
-from ssl_jax.weights_out import LAYOUTS, export_weights
+from ssl_jax.weights_out import LAYOUTS, export_weights, loading_code
 
 __all__ = ["export_weights", "import_weights", "main"]
 
@@ -41,16 +42,18 @@ def main(arguments: Sequence[str]) -> int:
         metadata, left_out = export_weights(
             known.checkpoint, known.file, known.layout, known.image_size
         )
-        print(f"{known.file}: {_usage(known.file, metadata)}")
+        print(f"{known.file}: {known.layout}'s {_described(metadata)}\nin Python:")
+        print(textwrap.indent(loading_code(known.file, metadata), "  "))
         sensor = Sensor.from_dict(json.loads(metadata["sensor"]))
     print("the network takes (x - mean) / std of these digital numbers x:")
     for band in sensor.bands:
-        low, high = (-band.offset / band.scale, (1 - band.offset) / band.scale)
+        low, high = ((limit - band.offset) / band.scale for limit in (0, 1))
         print(
-            f"  {band.name}: mean {band.mean:g}, std {band.std:g}, cut to {low:g} … {high:g} before"
+            f"  {band.name}: mean {band.mean:.8g}, std {band.std:.8g}, after a cut to "
+            f"{low:.8g} … {high:.8g}"
         )
     for reason, count in Counter(left_out.values()).items():
-        names = [name for name, why in left_out.items() if why == reason]
+        names = sorted(name for name, why in left_out.items() if why == reason)
         few = ", ".join(names[:3]) + (f", … ({count} in all)" if count > 3 else "")
         print(f"left out: {few}: {reason}")
     return 0
@@ -109,22 +112,12 @@ def _names(bands: str) -> list[str]:
     return [band.strip() for band in bands.split(",")] if bands else []
 
 
-def _usage(file: str, metadata: Mapping[str, str]) -> str:
-    """How a user of PyTorch makes the network and loads the file into it."""
+def _described(metadata: Mapping[str, str]) -> str:
+    """The network in a line, without the names of its classes."""
     if metadata["layout"] == "timm":
-        return (
-            "in Python with timm:\n"
-            f"  model = {metadata['model']}\n"
-            f'  model.load_state_dict(safetensors.torch.load_file("{file}"))'
-        )
+        return metadata["model"]
     config = json.loads(metadata["model"])
-    architecture = config["architectures"][0]
-    pooler = ", add_pooling_layer=False" if architecture == "ViTModel" else ""
-    return (
-        f"as model.safetensors beside this config.json, in Python with transformers:\n"
-        f'  model = transformers.{architecture}.from_pretrained("FOLDER"{pooler})\n'
-        f"{json.dumps(config, indent=2)}"
-    )
+    return json.dumps({k: v for k, v in config.items() if k not in ("id2label", "label2id")})
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def evaluate(
         card.sensor.names,
         "" if dataset else config.data.get("target", ""),
     )
-    if data.classes != card.classes:
+    if card.classes and data.classes != card.classes:
         raise UserError(
             f"dataset {data.name}: has the classes {', '.join(data.classes) or 'none'}; the "
             f"checkpoint knows {', '.join(card.classes) or 'none'}"

@@ -109,7 +109,14 @@ def import_weights(
     size = image_size or model["backbone"].get("image_size", 224)
     config = _config(network, model, size, "head" in variables["params"])
     config.data.bands = tuple(common_name(band) for band in bands)
-    config.imported = {"file": file.name, "sha256": _digest(file), "new_bands": new_bands}
+    config.imported = {
+        "file": file.name,
+        "sha256": _digest(file),
+        "file_bands": tuple(file_bands),
+        "new_bands": new_bands,
+        "seed": seed,
+        "statistics": statistics,
+    }
     card = _card(config, variables, metadata, _sensor(known, config.data.bands))
     _expect_same_tree(card, variables, network, file)
     _write(card, variables, Path(folder))
@@ -259,8 +266,6 @@ def _expect_same_tree(card: ModelCard, variables: dict[str, Any], network: str, 
 
 
 def _write(card: ModelCard, variables: dict[str, Any], folder: Path) -> None:
-    if (folder / "checkpoints").exists():
-        raise UserError(f"--workdir {folder}: holds checkpoints already; expected a new folder")
     workdir.claim(card.config, folder)
     state = TrainState(
         step=jax.numpy.zeros((), jax.numpy.int32),

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from ssl_jax import checkpoint, models, parts
 from ssl_jax.card import ModelCard
 from ssl_jax.weights import networks, positions, resnet, transformers, vit
 
-__all__ = ["LAYOUTS", "Exported", "export_weights"]
+__all__ = ["LAYOUTS", "Exported", "export_weights", "loading_code"]
 
 LAYOUTS = ("timm", "transformers")
 
@@ -48,7 +49,7 @@ def export_weights(
     variables, left_out = _exportable(variables)
     classes = card.classes if "head" in variables["params"] else ()
     size = image_size or _size(card.config, backbone)
-    shape = (backbone, len(card.sensor.bands), len(classes), size)
+    shape = (backbone, len(card.sensor.bands), classes, size)
     if layout == "timm":
         model = networks.timm_call(*shape)
     else:
@@ -75,6 +76,21 @@ def export_weights(
     }
     _save(tensors, Path(file), metadata)
     return Exported(metadata, left_out)
+
+
+def loading_code(file: str | Path, metadata: Mapping[str, str]) -> str:
+    """Python that makes the network `model` of an exported file and loads all of it, strictly."""
+    tensors = f'safetensors.torch.load_file("{file}")'
+    if metadata["layout"] == "timm":
+        return f"model = {metadata['model']}\nmodel.load_state_dict({tensors})"
+    architecture = json.loads(metadata["model"])["architectures"][0]
+    pooler = ", add_pooling_layer=False" if architecture == "ViTModel" else ""
+    return (
+        f'config = json.loads(safetensors.safe_open("{file}", "pt").metadata()["model"])\n'
+        f"model = transformers.{architecture}.from_pretrained(\n"
+        f"    None, config=transformers.AutoConfig.for_model(**config),\n"
+        f"    state_dict={tensors}{pooler})"
+    )
 
 
 def _exportable(variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,13 +67,13 @@ def decoder_section(tensors: Mapping[str, np.ndarray], heads: int = 0) -> dict[s
     }
 
 
-def timm_call(backbone: ResNet | ViT, bands: int, classes: int, image_size: int) -> str:
+def timm_call(backbone: ResNet | ViT, bands: int, classes: Sequence[str], image_size: int) -> str:
     """The Python expression that makes the same network with timm.
 
     Raises:
         UserError: timm has no such network.
     """
-    outputs = f"in_chans={bands}, num_classes={classes}"
+    outputs = f"in_chans={bands}, num_classes={len(classes)}"
     if isinstance(backbone, ViT):
         pool = "avg" if backbone.pool == "mean" else "token"
         return (
@@ -93,7 +93,7 @@ def timm_call(backbone: ResNet | ViT, bands: int, classes: int, image_size: int)
 
 
 def transformers_config(
-    backbone: ResNet | ViT, bands: int, classes: int, image_size: int
+    backbone: ResNet | ViT, bands: int, classes: Sequence[str], image_size: int
 ) -> dict[str, Any]:
     """`config.json` of the same network for transformers.
 
@@ -103,8 +103,8 @@ def transformers_config(
     task = "ForImageClassification" if classes else "Model"
     shared: dict[str, Any] = {"num_channels": bands}
     if classes:
-        shared["id2label"] = {str(i): f"LABEL_{i}" for i in range(classes)}
-        shared["label2id"] = {f"LABEL_{i}": i for i in range(classes)}
+        shared["id2label"] = {str(i): name for i, name in enumerate(classes)}
+        shared["label2id"] = {name: i for i, name in enumerate(classes)}
     if isinstance(backbone, ViT):
         if backbone.pool != "cls":
             raise UserError(
