@@ -1,12 +1,13 @@
 """Optax chains: LARS, AdamW and SGD over parameter groups chosen by regex, with schedules.
 
-Which parameters decay, adapt, or learn more slowly is one table of `Group`s; `group_of` asserts
-that every parameter matches exactly one, and `describe` prints who went where.
+Which parameters decay, adapt, learn more slowly or stay as they are is one table of `Group`s, which
+every optimizer takes; `group_of` asserts that every parameter matches exactly one, and `describe`
+prints who went where.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -18,9 +19,11 @@ from data_pipelines.errors import UserError
 __all__ = [
     "Group",
     "adamw",
+    "all_alike",
     "cosine",
     "describe",
     "freeze",
+    "frozen",
     "group_of",
     "lars",
     "layer_decay_groups",
@@ -38,7 +41,7 @@ class Group:
         name: what the group is called when it is listed.
         pattern: regex that must match the whole path, such as `backbone/conv1/kernel`.
         decays: whether weight decay (and, for LARS, the trust ratio) applies.
-        scale: factor on the learning rate.
+        scale: factor on the learning rate; at 0 the parameters stay as they are.
     """
 
     name: str
@@ -47,15 +50,22 @@ class Group:
     scale: float = 1.0
 
 
-_ONE_DIMENSIONAL = r"bias|scale"
+_ONE_DIMENSIONAL = r"(.*/)?(bias|scale)"
+_EMBEDDING = r"backbone/(patch_embed/.*|cls_token|pos_embed)"
+
+
+def all_alike() -> tuple[Group, ...]:
+    """Everything decays, as where PyTorch's optimizers are given `model.parameters()`."""
+    return (Group("all", r".*", decays=True),)
 
 
 def weights_and_biases() -> tuple[Group, ...]:
-    """Biases and normalisation parameters (the 1-D ones) neither decay nor adapt; the rest do."""
-    return (
-        Group("biases and norms", rf"(.*/)?({_ONE_DIMENSIONAL})", decays=False),
-        Group("weights", rf"(.*/)?(?!({_ONE_DIMENSIONAL})$)[^/]+", decays=True),
-    )
+    """Biases and normalisation parameters (the 1-D ones) neither decay nor adapt; the rest do.
+
+    So it is in SimCLR, whose LARS leaves out `batch_normalization` and `bias`, and in MAE's
+    pretraining (`add_weight_decay` of timm), where the class and the mask token do decay.
+    """
+    return _weights_and("biases and norms", _ONE_DIMENSIONAL)
 
 
 def layer_decay_groups(decay: float, depth: int) -> tuple[Group, ...]:
@@ -63,22 +73,39 @@ def layer_decay_groups(decay: float, depth: int) -> tuple[Group, ...]:
 
     Layer 0 is the embedding, layer i + 1 block i, layer depth + 1 everything after the blocks; a
     parameter of layer l learns with `decay ** (depth + 1 - l)`: `param_groups_lrd` of
-    facebookresearch/mae, and BEiT (Bao et al. 2022).
+    facebookresearch/mae, and BEiT (Bao et al. 2022). As there, the class token and the positions
+    don't decay, unlike in pretraining. mmsegmentation means the same, but looks for `cls_token`
+    where the name is `backbone.cls_token`, and so lets both decay.
     """
-    embedding = r"backbone/(patch_embed/.*|cls_token|pos_embed)"
-    layers = [("embedding", embedding)]
+    layers = [("embedding", _EMBEDDING)]
     layers += [(f"block {i}", rf"backbone/blocks_{i}/.*") for i in range(depth)]
-    layers += [("head", rf"(?!{embedding}$)(?!backbone/blocks_).*")]
-    groups = []
-    for index, (name, pattern) in enumerate(layers):
-        scale = decay ** (depth + 1 - index)
-        for group in weights_and_biases():
-            groups.append(
-                Group(
-                    f"{name}, {group.name}", f"(?={group.pattern}$){pattern}", group.decays, scale
-                )
-            )
-    return tuple(groups)
+    layers += [("head", rf"(?!{_EMBEDDING}$)(?!backbone/blocks_).*")]
+    without_decay = rf"{_ONE_DIMENSIONAL}|backbone/(cls_token|pos_embed)"
+    kinds = _weights_and("biases, norms and positions", without_decay)
+    return tuple(
+        Group(
+            f"{name}, {kind.name}",
+            rf"(?=({kind.pattern})$){pattern}",
+            kind.decays,
+            decay ** (depth + 1 - index),
+        )
+        for index, (name, pattern) in enumerate(layers)
+        for kind in kinds
+    )
+
+
+def _weights_and(name: str, pattern: str) -> tuple[Group, ...]:
+    """What matches the pattern doesn't decay, the rest does."""
+    return (
+        Group(name, pattern, decays=False),
+        Group("weights", rf"(?!({pattern})$).*", decays=True),
+    )
+
+
+def frozen(groups: Sequence[Group], pattern: str) -> tuple[Group, ...]:
+    """`groups` without the parameters that match `pattern`, which are a group that stays."""
+    others = (replace(g, pattern=rf"(?!({pattern})$)({g.pattern})") for g in groups)
+    return (Group("frozen", pattern, decays=False, scale=0.0), *others)
 
 
 def path_of(path: tuple[Any, ...]) -> str:
@@ -105,16 +132,19 @@ def group_of(params: Any, groups: Sequence[Group]) -> Any:
 
 
 def describe(params: Any, groups: Sequence[Group]) -> str:
-    """A line per group: its name, decay, scale, and how many tensors and parameters it holds."""
+    """A line per group: its name, decay, scale, and how many tensors and parameters it holds.
+
+    `params` may be shapes alone, as `jax.eval_shape` gives them.
+    """
     found = jax.tree.leaves(group_of(params, groups), is_leaf=lambda x: isinstance(x, Group))
     sizes = [int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)]
     lines = []
     for group in groups:
         members = [n for g, n in zip(found, sizes, strict=True) if g == group]
         decay = "decays" if group.decays else "no decay"
+        treatment = f"{decay}, ×{group.scale:.4g}" if group.scale else "stays as it is"
         lines.append(
-            f"{group.name}: {decay}, ×{group.scale:.4g}, {len(members)} tensors, "
-            f"{sum(members):,} parameters"
+            f"{group.name}: {treatment}, {len(members)} tensors, {sum(members):,} parameters"
         )
     return "\n".join(lines)
 
@@ -140,23 +170,22 @@ def _scale_by_group(groups: Sequence[Group]) -> optax.GradientTransformation:
 
 def lars(
     schedule: optax.Schedule,
+    groups: Sequence[Group] = weights_and_biases(),
     weight_decay: float = 1e-6,
     momentum: float = 0.9,
     trust_coefficient: float = 0.001,
 ) -> optax.GradientTransformation:
     """LARS as google-research/simclr has it (You et al. 2017; SimCLR, section 2.2).
 
-    The learning rate is applied inside the momentum; batch-norm parameters and biases neither decay
-    nor adapt.
+    The learning rate is applied inside the momentum; what doesn't decay doesn't adapt either.
     """
-    mask = _decays(weights_and_biases())
-    return optax.lars(
-        schedule,
-        weight_decay=weight_decay,
-        weight_decay_mask=mask,
-        trust_coefficient=trust_coefficient,
-        trust_ratio_mask=mask,
-        momentum=momentum,
+    mask = _decays(groups)
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), mask),
+        _scale_by_group(groups),
+        optax.scale_by_learning_rate(schedule),
+        optax.trace(momentum),
     )
 
 
@@ -178,22 +207,35 @@ def adamw(
 
 
 def sgd(
-    schedule: optax.Schedule, weight_decay: float = 0.0, momentum: float = 0.9
+    schedule: optax.Schedule,
+    groups: Sequence[Group] = all_alike(),
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    """SGD as in PyTorch: decay joins the gradient, momentum before the learning rate."""
+    """SGD as in PyTorch: decay joins the gradient, momentum before the learning rate.
+
+    By default biases and norms decay too, as in mmsegmentation's recipes, which give PyTorch's
+    optimizer all parameters as one group.
+    """
     return optax.chain(
-        optax.add_decayed_weights(weight_decay, _decays(weights_and_biases())),
-        optax.trace(decay=momentum),
+        optax.add_decayed_weights(weight_decay, _decays(groups)),
+        optax.trace(momentum, nesterov),
+        _scale_by_group(groups),
         optax.scale_by_learning_rate(schedule),
     )
 
 
-def freeze(optimizer: optax.GradientTransformation, pattern: str) -> optax.GradientTransformation:
-    """Leave parameters whose path matches `pattern` as they are; they get no optimizer state."""
+def freeze(
+    optimizer: optax.GradientTransformation, groups: Sequence[Group]
+) -> optax.GradientTransformation:
+    """Leave parameters of groups of scale 0 as they are; they get no optimizer state."""
 
     def label(params: Any) -> Any:
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: "frozen" if re.fullmatch(pattern, path_of(path)) else "trained", params
+        return jax.tree.map(
+            lambda group: "trained" if group.scale else "frozen",
+            group_of(params, groups),
+            is_leaf=lambda x: isinstance(x, Group),
         )
 
     return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, label)

@@ -29,7 +29,14 @@ from ssl_jax.loop import Every
 from ssl_jax.mesh import data_mesh
 from ssl_jax.scenes import PictureEvaluation, SlidingWindow, picture_evaluation
 
-__all__ = ["ProbeSet", "Run", "assemble", "objective", "over_pictures"]
+__all__ = [
+    "ProbeSet",
+    "Run",
+    "assemble",
+    "objective",
+    "over_pictures",
+    "parameter_groups",
+]
 
 _BACKBONES: dict[str, Callable[..., Any]] = {
     "resnet50": models.resnet50,
@@ -289,9 +296,25 @@ def optimizer(
     reference_batch = section.pop("reference_batch", 0)
     if reference_batch:
         peak *= config.batch_size / reference_batch
+    section.pop("layer_decay", None)
     schedule = _schedule(config, peak, total_steps, examples)
-    given: dict[str, Any] = {"schedule": schedule}
-    layer_decay = section.pop("layer_decay", 1.0)
+    constructor = choose(_OPTIMIZERS, section, "optimizer")
+    groups = parameter_groups(config, goal)
+    chain = construct(constructor, section, "optimizer", schedule=schedule, groups=groups)
+    frozen = any(group.scale == 0 for group in groups)
+    return (optimizers.freeze(chain, groups) if frozen else chain), schedule
+
+
+def parameter_groups(
+    config: ConfigDict, goal: objectives.Objective
+) -> tuple[optimizers.Group, ...]:
+    """The groups that the parameters of a run fall into, as `optimizers.describe` prints them.
+
+    Those of its layer decay, or else its optimizer's own; what is frozen is a group by itself.
+    """
+    constructor = choose(_OPTIMIZERS, config.optimizer, "optimizer")
+    groups = inspect.signature(constructor).parameters["groups"].default
+    layer_decay = config.optimizer.get("layer_decay", 1.0)
     if layer_decay != 1.0:
         depth = getattr(_backbone_of(config), "depth", 0)
         if not depth:
@@ -299,10 +322,10 @@ def optimizer(
                 f"config.optimizer.layer_decay: found {layer_decay}, but the backbone has no "
                 "blocks; expected 1.0, or a ViT"
             )
-        given["groups"] = optimizers.layer_decay_groups(layer_decay, depth)
-    chain = construct(choose(_OPTIMIZERS, section, "optimizer"), section, "optimizer", **given)
-    frozen = isinstance(goal, objectives.Classification) and goal.frozen
-    return (optimizers.freeze(chain, r"backbone/.*") if frozen else chain), schedule
+        groups = optimizers.layer_decay_groups(layer_decay, depth)
+    if isinstance(goal, objectives.Classification) and goal.frozen:
+        groups = optimizers.frozen(groups, r"backbone/.*")
+    return groups
 
 
 def _schedule(config: ConfigDict, peak: float, total_steps: int, examples: int) -> optax.Schedule:

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ def test_every_parameter_of_a_vit_falls_in_exactly_one_group():
     assert found["head"]["kernel"].scale == 1.0
     assert found["head"]["kernel"].decays
     assert not found["head"]["bias"].decays
+    assert not found["backbone"]["cls_token"].decays
     assert not found["backbone"]["blocks_1"]["norm1"]["scale"].decays
 
 
@@ -72,7 +74,10 @@ def test_describe_counts_every_parameter_once():
 def test_lars_is_the_formula(small):
     """You et al. 2017 as in google-research/simclr: rate inside the momentum, biases plain."""
     decay, momentum, trust = 1e-2, 0.9, 0.001
-    ours, gradients = run(optimizers.lars(lambda step: 0.3, decay, momentum, trust), small, 10)
+    lars = optimizers.lars(
+        lambda step: 0.3, weight_decay=decay, momentum=momentum, trust_coefficient=trust
+    )
+    ours, gradients = run(lars, small, 10)
     w, bias = small["w"].astype(np.float64), small["bias"].astype(np.float64)
     velocity = {"w": 0.0, "bias": 0.0}
     for gradient in gradients:
@@ -104,7 +109,7 @@ def test_adamw_with_scaled_groups_is_the_formula(small):
 
 
 def test_sgd_is_pytorchs(small):
-    ours, gradients = run(optimizers.sgd(lambda s: 0.1, 5e-4, 0.9), small, 10)
+    ours, gradients = run(optimizers.sgd(lambda s: 0.1, weight_decay=5e-4), small, 10)
     w, velocity = small["w"].astype(np.float64), 0.0
     for gradient in gradients:
         velocity = 0.9 * velocity + gradient["w"] + 5e-4 * w
@@ -113,9 +118,12 @@ def test_sgd_is_pytorchs(small):
 
 
 def test_frozen_parameters_stay_and_carry_no_state(small):
-    optimizer = optimizers.freeze(optimizers.adamw(lambda s: 1e-2), "w")
+    groups = optimizers.frozen(optimizers.weights_and_biases(), "w")
+    optimizer = optimizers.freeze(optimizers.adamw(lambda s: 1e-2, groups), groups)
     ours, _ = run(optimizer, small, 3)
     np.testing.assert_array_equal(ours["w"], small["w"])
+    state = optimizer.init(jax.tree.map(jnp.asarray, small))
+    assert {leaf.shape for leaf in jax.tree.leaves(state)} == {(), small["bias"].shape}
     assert not np.allclose(ours["bias"], small["bias"])
 
 
