@@ -383,6 +383,15 @@ def test_areas_and_aspects_are_uniform_where_every_window_fits():
     expect_uniform("left", window.left / (4000 - window.width), 0, 1)
 
 
+def test_a_crop_reaches_every_place_with_equal_chances():
+    """19 of 20 pixels can lie in two places along each axis."""
+    draw = jax.vmap(lambda key: geometry.random_window(key, 20, 20, (0.9, 0.9), (1.0, 1.0)))
+    window = jax.jit(draw)(KEYS)
+    assert (np.asarray(window.height) == 19).all()
+    places = np.asarray(2 * window.top + window.left, int)
+    expect_counts("places", np.bincount(places, minlength=4), np.ones(4))
+
+
 def test_scaled_windows_have_uniform_factors_and_places():
     draw = jax.vmap(lambda key: geometry.random_scaled_window(key, 600, 700, 300, (0.5, 2.0)))
     window = jax.jit(draw)(KEYS)
@@ -471,11 +480,10 @@ def test_jitter_gray_and_blur_have_their_probabilities_and_are_independent(monke
 
 def test_the_blur_is_uniform_in_its_range(monkeypatch):
     monkeypatch.setattr(blur, "gaussian_blur", lambda x, sigma, radius: jnp.full_like(x, sigma))
-    views = dataclasses.replace(
-        Augmentation.simclr(1), brightness=0, contrast=0, saturation=0, hue=0, gray_probability=0
-    )
+    without = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "gray_probability"), 0)
+    views = dataclasses.replace(Augmentation.simclr(1), **without, blur_probability=1.0)
     drawn = np.asarray(jax.vmap(views, (0, None))(KEYS, jnp.zeros((1, 1, 4))))[:, 0, 0, 0]
-    expect_uniform("sigma", drawn[drawn > 0], 0.1, 2.0)
+    expect_uniform("sigma", drawn, 0.1, 2.0)
 
 
 # Devices.
