@@ -38,14 +38,14 @@ def of_simclr(step, warmup):
 @pytest.mark.parametrize("minimum", [0.0, 1e-3])
 def test_cosine_is_that_of_mae(warmup, minimum):
     ours = rates(optimizers.cosine(PEAK, STEPS, warmup, minimum / PEAK))
-    theirs = [of_mae(step, warmup, minimum) for step in range(STEPS)]
+    theirs = np.array([of_mae(step, warmup, minimum) for step in range(STEPS)])
     expect_agreement(f"cosine, MAE, {warmup=}", {"rate": ours}, {"rate": theirs}, 1e-6)
 
 
 @pytest.mark.parametrize("warmup", [0, WARMUP])
 def test_cosine_is_that_of_simclr(warmup):
     ours = rates(optimizers.cosine(PEAK, STEPS, warmup))
-    theirs = [of_simclr(step, warmup) for step in range(STEPS)]
+    theirs = np.array([of_simclr(step, warmup) for step in range(STEPS)])
     expect_agreement(f"cosine, SimCLR, {warmup=}", {"rate": ours}, {"rate": theirs}, 1e-6)
 
 
@@ -57,7 +57,7 @@ def through_torch(make):
         found.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    return found
+    return np.array(found)
 
 
 @pytest.mark.parametrize("power", [0.9, 1.0])
