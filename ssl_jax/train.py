@@ -16,7 +16,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.loader import evaluation_batches
 from ssl_jax import checkpoint, cluster, divergence, features, loop, parts, probe, terminal, workdir
 from ssl_jax.card import versions
-from ssl_jax.logs import Log, read_records, write_json
+from ssl_jax.logs import Log, read_records, write_arrays, write_json
 from ssl_jax.mesh import compiled_for_one_run, replicate
 from ssl_jax.metrics import Sums
 from ssl_jax.parts import Run
@@ -55,6 +55,7 @@ def train(
         with checkpoint.Bundles(folder / "checkpoints", config.keep) as bundles:
             run, state, cost = train_to_the_end(run, folder, bundles, evaluation, stop)
         write_samples(run, state, folder)
+        write_predictions(evaluation, folder)
         cost["seconds"] = time.monotonic() - began
         summary = summarise(run, folder, evaluation, cost)
         if jax.process_index() == 0:
@@ -257,9 +258,16 @@ def write_samples(run: Run, state: TrainState, folder: Path, examples: int = 8) 
     variables = jax.device_get(state.variables)
     draw = compiled_for_one_run(run.objective.samples)
     samples = draw(variables, batch, jax.random.key(run.config.seed))
-    beside = folder / ".samples.npz"
-    np.savez_compressed(beside, **jax.device_get(samples))
-    beside.replace(folder / "samples.npz")
+    write_arrays(folder / "samples.npz", jax.device_get(samples))
+
+
+def write_predictions(evaluation: Evaluation, folder: Path) -> None:
+    """What the final evaluation predicted for each example: `predictions.npz`."""
+    if jax.process_index() != 0 or "predictions" not in evaluation.sums:
+        return
+    rows = dict(evaluation.sums["predictions"].values)
+    valid = rows.pop("valid")
+    write_arrays(folder / "predictions.npz", {name: x[valid] for name, x in rows.items()})
 
 
 def summarise(
