@@ -4,6 +4,7 @@
     train[2:8]             the training side of a stratified 2:8 cut: two tenths of every class
     train[10%]             ten percent of every class
     train[16 per class]    sixteen of every class
+    train[8:2 of pictures] eight tenths of the pictures, where examples are windows of pictures
     train[not snow]        where the yes/no feature `snow` says no; `train[snow]` has the others
 
 With `.rest` behind it a cut gives its other side. Brackets apply from left to right, each to what
@@ -34,10 +35,14 @@ class Flag(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A bracket that leaves one side of a cut by a `share` such as `2:8`: the other, if `rest`."""
+    """A bracket that leaves one side of a cut by a `share` such as `2:8`: the other, if `rest`.
+
+    With `pictures` whole pictures are on either side; elsewhere their windows may be on both.
+    """
 
     share: str
     rest: bool
+    pictures: bool = False
 
 
 class Part(NamedTuple):
@@ -105,8 +110,9 @@ def cut(strata: np.ndarray, share: str, seed: int, where: str = "cut") -> np.nda
 
 def _step(bracket: str, rest: bool) -> Flag | Cut | None:
     """What a bracket does, with `.rest` behind it or without; None where that means nothing."""
-    if _share(bracket) is not None:
-        return Cut(bracket, rest)
+    share = bracket.removesuffix(" of pictures")
+    if _share(share) is not None:
+        return Cut(share, rest, pictures=share != bracket)
     flag = re.fullmatch(r"\s*(not\s+)?([A-Za-z_]\w*)\s*", bracket)
     return Flag(flag[2], not flag[1]) if flag and not rest else None
 

@@ -258,7 +258,11 @@ class Dataset:
                 answers = self._answers(step.name, part.split, whole, where)
                 chosen = chosen[answers[chosen] == step.wanted]
                 continue
-            inside = cut(self._strata(part.split, whole)[chosen], step.share, seed, where)
+            if isinstance(whole, Windows) and step.pictures:
+                names, picture = np.unique(whole.pictures()[chosen], return_inverse=True)
+                inside = cut(np.zeros(len(names), int), step.share, seed, where)[picture]
+            else:
+                inside = cut(self._strata(part.split, whole)[chosen], step.share, seed, where)
             if isinstance(whole, Windows) and step.rest:
                 # Windows overlap: what stands on one side must not be seen from the other.
                 chosen = chosen[whole.apart_from(chosen[inside])[chosen]]

@@ -187,6 +187,24 @@ def test_the_cost_of_every_run_is_told(whole):
     )  # fmt: skip
 
 
+def test_what_a_search_tried_and_chose_is_told(tmp_path):
+    fabricate(tmp_path, only="scenes/random_vitb/*")
+    assert tables.search_grid(read_study(tmp_path)) is None
+    path = tmp_path / "scenes/random_vitb/5-5/seed0/results.json"
+    results = json.loads(path.read_text())
+    tried = [
+        {"learning_rate": 0.0003, "metric": "top1", "figure": 0.625},
+        {"learning_rate": 0.01, "diverged": "the loss of step 3 is nan"},
+    ]
+    results["search"] = {"learning_rate": 0.0003, "metric": "top1", "candidates": tried}
+    write_json(path, results)
+    found = tables.search_grid(read_study(tmp_path))
+    assert found.header == ("run", "0.0003", "0.01", "judged by")
+    assert found.rows == (("scenes/random_vitb/5-5/seed0", "62.5", "diverged", "top1"),)
+    assert found.bold == {(0, 1)}
+    assert "62.5</td>" in report.write(tmp_path).read_text()
+
+
 def test_results_of_the_study_hold_the_tables_figures(whole):
     results = json.loads((whole[0] / "results.json").read_text())
     cell = results["tables"]["aerial"]["rows"]["ViT-B UperNet, without SSL"]["OA"]

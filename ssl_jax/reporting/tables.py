@@ -23,6 +23,7 @@ __all__ = [
     "figure",
     "is_other_data",
     "result_grid",
+    "search_grid",
     "to_dict",
 ]
 
@@ -319,6 +320,37 @@ def cost_grid(records: Records) -> Grid:
         "frozen backbone the examples are features that were computed once.",
     )
     return Grid("What it cost", header, tuple(rows), notes=notes)
+
+
+def search_grid(records: Records) -> Grid | None:
+    """Which learning rates runs tried and chose; None if none of them did."""
+    searches = {name: results.get("search") for name, results in records.results.items()}
+    found = {name: search for name, search in searches.items() if search}
+    if not found:
+        return None
+    tried = {c["learning_rate"] for search in found.values() for c in search["candidates"]}
+    rates = sorted(tried)
+    rows, bold = [], set()
+    for number, (name, search) in enumerate(found.items()):
+        figures = {
+            c["learning_rate"]: f"{100 * c['figure']:.1f}" if "figure" in c else "diverged"
+            for c in search["candidates"]
+        }
+        rows.append((name, *(figures.get(rate, MISSING) for rate in rates), search["metric"]))
+        bold.add((number, 1 + rates.index(search["learning_rate"])))
+    notes = (
+        "Bold is the rate the run was then trained with. It was chosen on a part of the run's own "
+        "training examples that was kept from the candidates; the examples of the tables above had "
+        "no say.",
+    )
+    header = ("run", *(f"{rate:g}" for rate in rates), "judged by")
+    return Grid(
+        "Learning rates that were tried, and their figures in percent",
+        header,
+        tuple(rows),
+        bold=frozenset(bold),
+        notes=notes,
+    )
 
 
 def to_dict(records: Records) -> dict[str, Any]:
