@@ -159,6 +159,13 @@ def test_cuts_within_a_side_share_no_pixel_either_and_stay_in_it(dataset):
             assert (set(source.identities()) <= side) is (whole == "train[10%]")
 
 
+def test_a_cut_of_pictures_leaves_each_picture_whole(dataset):
+    part, rest = (dataset.source(f"train[5:5 of pictures]{side}") for side in ("", ".rest"))
+    (one,), (other,) = ({name[:1] for name in s.identities()} for s in (part, rest))
+    assert {one, other} == {b"a", b"b"}
+    assert len(part) == len(rest) == len(dataset.source("train")) / 2
+
+
 def test_windows_survive_the_way_to_another_process(dataset):
     source = dataset.source("train[50%]", seed=3)
     again = pickle.loads(pickle.dumps(source))
