@@ -355,7 +355,7 @@ def main(arguments: Sequence[str]) -> int:
 def tell(results: dict[str, Any], folder: str) -> None:
     """Print a line on what came out."""
     figures = ", ".join(f"{name} {value:.4f}" for name, value in results["metrics"].items())
-    loss, found = results["train"], results["search"]
+    loss, found = results["train"], results.get("search")
     rate = f" at learning rate {found['learning_rate']:g}" if found else ""
     print(
         f"{folder}: {results['steps']} steps{rate}, loss {loss['first_loss']:.4f} -> "
