@@ -173,8 +173,8 @@ def result_grid(records: Records, table: Table) -> Grid:
     notes = [table.note, _where(records, table), _seeds(table)]
     if any(any(texts) for texts in below):
         notes.append(
-            "In small print the 95 % bootstrap interval over the test examples: what others would "
-            "have given, with the networks as they are."
+            "Below each figure stands the 95 % bootstrap interval over the test examples: where it "
+            "would lie with others, the networks as they are."
         )
     if other and given:
         notes.append("† The paper's figures, which are of other data than ours.")
@@ -242,8 +242,8 @@ def difference_grid(records: Records, table: Table) -> Grid:
         below.append(("", *(_range(value, "{:+.1f}") for value in values), ""))
         bold |= {(number, i + 1) for i, value in enumerate(values) if value and value.clear}
     notes = (
-        "Bold is more than chance: the 95 % bootstrap interval over the test examples (in small "
-        "print, where it is known; paired where both rows were tested on the same) leaves out "
+        "Bold is more than chance: the 95 % bootstrap interval over the test examples, which "
+        "stands below and is paired where both rows were tested on the same, leaves out "
         f"zero, and so does Student's over the seeds; of one seed, more than {_ONE_SEED:.0f} "
         "points are asked.",
     )
