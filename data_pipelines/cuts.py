@@ -4,11 +4,16 @@
     train[2:8]             the training side of a stratified 2:8 cut: two tenths of every class
     train[10%]             ten percent of every class
     train[16 per class]    sixteen of every class
+    train[8:2 of pictures] eight tenths of the pictures, where examples are windows of pictures
     train[not snow]        where the yes/no feature `snow` says no; `train[snow]` has the others
 
-With `.rest` behind it a cut gives its other side. Several brackets apply from left to right, the
-cut last: `all[not snow][not cloud][10%].rest`. Datasets without labels are cut at random;
-multi-label ones within each combination of labels.
+With `.rest` behind it a cut gives its other side. Brackets apply from left to right, each to what
+those before it have left: `all[not snow][2:8][10%]` is ten percent of the training side of a 2:8
+cut of what has no snow, and `all[not snow][2:8][10%].rest` the other ninety. Datasets without
+labels are cut at random; multi-label ones within each combination of labels.
+
+With the same seed a larger share holds the smaller ones that go into it a whole number of times,
+so that `[1%]` lies within `[10%]`; a larger number per class holds every smaller one.
 """
 
 import re
@@ -19,7 +24,25 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 
-__all__ = ["Part", "cut"]
+__all__ = ["Cut", "Flag", "Part", "cut"]
+
+
+class Flag(NamedTuple):
+    """A bracket that leaves the examples whose yes/no feature `name` gives the answer `wanted`."""
+
+    name: str
+    wanted: bool
+
+
+class Cut(NamedTuple):
+    """A bracket that leaves one side of a cut by a `share` such as `2:8`: the other, if `rest`.
+
+    With `pictures` whole pictures are on either side; elsewhere their windows may be on both.
+    """
+
+    share: str
+    rest: bool
+    pictures: bool = False
 
 
 class Part(NamedTuple):
@@ -27,15 +50,11 @@ class Part(NamedTuple):
 
     Attributes:
         split: its name.
-        filters: yes/no features with the answer wanted.
-        cut: such as `2:8`; empty for none.
-        rest: whether the other side of the cut is meant.
+        steps: the brackets, in the order they apply.
     """
 
     split: str
-    filters: tuple[tuple[str, bool], ...]
-    cut: str
-    rest: bool
+    steps: tuple[Flag | Cut, ...]
 
     @classmethod
     def parse(cls, text: str) -> "Part":
@@ -44,17 +63,15 @@ class Part(NamedTuple):
         Raises:
             UserError: it is not written as expected.
         """
-        match = re.fullmatch(r"([\w-]+)((?:\[[^\[\]]+\])*)(\.rest)?", text)
-        brackets = re.findall(r"\[([^\[\]]+)\]", match[2]) if match else []
-        share = brackets.pop() if brackets and _share(brackets[-1]) is not None else ""
-        filters = [re.fullmatch(r"\s*(not\s+)?([A-Za-z_]\w*)\s*", bracket) for bracket in brackets]
-        if match is None or (match[3] and not share) or None in filters:
+        match = re.fullmatch(r"([\w-]+)((?:\[[^\[\]]+\](?:\.rest)?)*)", text)
+        brackets = re.findall(r"\[([^\[\]]+)\](\.rest)?", match[2]) if match else []
+        steps = [_step(bracket, bool(rest)) for bracket, rest in brackets]
+        if match is None or None in steps:
             raise UserError(
                 f"split {text!r}: expected NAME, NAME[2:8], NAME[10%] or NAME[16 per class], "
-                "these three also with .rest, and [FLAG] or [not FLAG] before the cut"
+                "these three also with .rest, NAME[FLAG] or NAME[not FLAG]; or several brackets"
             )
-        flags = tuple((found[2], not found[1]) for found in filters if found)
-        return cls(match[1], flags, share, bool(match[3]))
+        return cls(match[1], tuple(step for step in steps if step))
 
 
 def cut(strata: np.ndarray, share: str, seed: int, where: str = "cut") -> np.ndarray:
@@ -89,6 +106,15 @@ def cut(strata: np.ndarray, share: str, seed: int, where: str = "cut") -> np.nda
     for start in first:
         inside[by_class[start : start + size]] = True
     return inside
+
+
+def _step(bracket: str, rest: bool) -> Flag | Cut | None:
+    """What a bracket does, with `.rest` behind it or without; None where that means nothing."""
+    share = bracket.removesuffix(" of pictures")
+    if _share(share) is not None:
+        return Cut(share, rest, pictures=share != bracket)
+    flag = re.fullmatch(r"\s*(not\s+)?([A-Za-z_]\w*)\s*", bracket)
+    return Flag(flag[2], not flag[1]) if flag and not rest else None
 
 
 def _share(text: str) -> Fraction | int | None:

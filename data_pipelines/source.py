@@ -17,7 +17,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_pipelines.bands import PICTURES, Sensor
 from data_pipelines.catalogue import Catalogue, small_features
-from data_pipelines.cuts import Part, cut
+from data_pipelines.cuts import Flag, Part, cut
 from data_pipelines.errors import UserError
 from data_pipelines.records import Decoder, Record, Source, decode, digest
 from data_pipelines.registry import BuilderName, find_builder
@@ -253,24 +253,38 @@ class Dataset:
     def _chosen(self, part: Part, whole: Source | Windows, seed: int, where: str) -> np.ndarray:
         """Positions in the whole split of those that a part names."""
         chosen = np.arange(len(whole))
-        for flag, wanted in part.filters:
-            if isinstance(whole, Windows) or flag not in self._flags():
-                flags = "" if isinstance(whole, Windows) else ", ".join(self._flags())
-                raise UserError(
-                    f"{where}: the dataset has no yes/no feature {flag!r}; it has {flags or 'none'}"
-                )
-            chosen = chosen[self._column(part.split, whole, flag)[chosen] == wanted]
-        if not part.cut:
-            return chosen
-        if isinstance(whole, Windows):
-            inside = cut(np.zeros(len(whole), int), part.cut, seed, where)
-            # Windows overlap: what stands on one side must not be seen from the other.
-            return np.flatnonzero(whole.apart_from(inside) if part.rest else inside)
-        strata = np.zeros(len(whole), int)
-        if self.target in ("label", "labels"):
-            labels = self._column(part.split, whole, self.target_feature)
-            strata = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
-        return chosen[cut(strata[chosen], part.cut, seed, where) != part.rest]
+        for step in part.steps:
+            if isinstance(step, Flag):
+                answers = self._answers(step.name, part.split, whole, where)
+                chosen = chosen[answers[chosen] == step.wanted]
+                continue
+            if isinstance(whole, Windows) and step.pictures:
+                names, picture = np.unique(whole.pictures()[chosen], return_inverse=True)
+                inside = cut(np.zeros(len(names), int), step.share, seed, where)[picture]
+            else:
+                inside = cut(self._strata(part.split, whole)[chosen], step.share, seed, where)
+            if isinstance(whole, Windows) and step.rest:
+                # Windows overlap: what stands on one side must not be seen from the other.
+                chosen = chosen[whole.apart_from(chosen[inside])[chosen]]
+            else:
+                chosen = chosen[inside != step.rest]
+        return chosen
+
+    def _answers(self, flag: str, split: str, whole: Source | Windows, where: str) -> np.ndarray:
+        """What a yes/no feature says of each example of a split."""
+        if isinstance(whole, Windows) or flag not in self._flags():
+            flags = "" if isinstance(whole, Windows) else ", ".join(self._flags())
+            raise UserError(
+                f"{where}: the dataset has no yes/no feature {flag!r}; it has {flags or 'none'}"
+            )
+        return self._column(split, whole, flag)
+
+    def _strata(self, split: str, whole: Source | Windows) -> np.ndarray:
+        """The class of each example of a split, or its combination of labels; 0 without labels."""
+        if isinstance(whole, Windows) or self.target not in ("label", "labels"):
+            return np.zeros(len(whole), int)
+        labels = self._column(split, whole, self.target_feature)
+        return np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
 
     def _flags(self) -> tuple[str, ...]:
         features = self.info.features

@@ -107,6 +107,11 @@ class Windows:
         """(windows,) bytes, their names."""
         return self.keys[self.rows]
 
+    def pictures(self) -> np.ndarray:
+        """(windows of the split,) int, which picture each is a window of."""
+        names = [key.rsplit(b"/", 2)[0] for key in self.keys]
+        return np.unique(names, return_inverse=True)[1]
+
     def apart_from(self, inside: np.ndarray) -> np.ndarray:
         """(windows of the split,) bool: those that share no pixel with the windows of `inside`."""
         seen = np.zeros(len(self.cells), bool)
@@ -135,6 +140,11 @@ class StoredPicture:
     height: int
     width: int
     ignore_label: int
+
+    @property
+    def index(self) -> int:
+        """Which picture of its split it is, however the split is cut."""
+        return int(self.cells.rows[self.places[0, 0]])
 
     def read(self, top: int, left: int, height: int, width: int) -> Record:
         """`image` (height, width, bands) and, where it has one, `mask` (height, width)."""

@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import Any
 
 import jax
+import numpy as np
 from rich.progress import Progress
 from tensorboardX import SummaryWriter
 
 from data_pipelines.progress import progress_bar
 
-__all__ = ["Log", "read_records", "write_json"]
+__all__ = ["Log", "read_records", "write_arrays", "write_json", "write_text"]
 
 
 class Log:
@@ -103,4 +104,11 @@ def write_text(path: Path, text: str) -> None:
     """Write text beside `path`, then rename."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text)
+    beside.replace(path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays, compressed, beside `path`, then rename."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    np.savez_compressed(beside, **arrays)
     beside.replace(path)

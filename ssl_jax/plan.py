@@ -226,4 +226,9 @@ def _own_state(run: Run, folder: Path) -> State | None:
     if failure.exists():
         return State("failed", (failure.read_text().splitlines() or [""])[0])
     steps = [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
-    return State("part-way", f"at step {max(steps)}") if steps else None
+    if steps:
+        return State("part-way", f"at step {max(steps)}")
+    if (folder / "search").is_dir():
+        tried = len(list((folder / "search").glob("*/results.json")))
+        return State("part-way", f"learning rates tried: {tried}")
+    return None

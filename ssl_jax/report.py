@@ -56,6 +56,8 @@ def arrange(records: Records, pictures: Sequence[Picture]) -> list[Section]:
         sections.append((table.subject, [*grids, *of(table.name)]))
     sections.append(("Pretraining", of("pretraining")))
     sections.append(("Learning curves", of("transfer")))
+    if grid := tables.search_grid(records):
+        sections.append(("Learning rates", [grid]))
     if records.results:
         sections.append(("Cost", [tables.cost_grid(records)]))
     return [(heading, parts) for heading, parts in sections if parts]

@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,20 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.loader import evaluation_batches
-from ssl_jax import checkpoint, cluster, divergence, features, loop, parts, probe, terminal, workdir
+from ssl_jax import (
+    checkpoint,
+    cluster,
+    divergence,
+    features,
+    loop,
+    parts,
+    probe,
+    search,
+    terminal,
+    workdir,
+)
 from ssl_jax.card import versions
-from ssl_jax.logs import Log, read_records, write_json
+from ssl_jax.logs import Log, read_records, write_arrays, write_json
 from ssl_jax.mesh import compiled_for_one_run, replicate
 from ssl_jax.metrics import Sums
 from ssl_jax.parts import Run
@@ -48,15 +60,21 @@ def train(
     folder = Path(folder)
     stop = stop or StopRequest()
     run = parts.assemble(config)
+    tried = search.candidates(config)
     with workdir.held(config, folder):
         if (done := workdir.results(folder)) is not None:
             return done
+        found: dict[str, Any] = {}
+        if tried:
+            found = search.best_learning_rate(tried, folder, partial(train, stop=stop))
+            run = parts.assemble(search.with_learning_rate(config, found["learning_rate"]))
         evaluation = Evaluation(run, stop)
         with checkpoint.Bundles(folder / "checkpoints", config.keep) as bundles:
             run, state, cost = train_to_the_end(run, folder, bundles, evaluation, stop)
         write_samples(run, state, folder)
+        write_predictions(evaluation, folder)
         cost["seconds"] = time.monotonic() - began
-        summary = summarise(run, folder, evaluation, cost)
+        summary = {**summarise(run, folder, evaluation, cost), "search": found}
         if jax.process_index() == 0:
             write_json(folder / "results.json", summary)
         return summary
@@ -257,9 +275,16 @@ def write_samples(run: Run, state: TrainState, folder: Path, examples: int = 8) 
     variables = jax.device_get(state.variables)
     draw = compiled_for_one_run(run.objective.samples)
     samples = draw(variables, batch, jax.random.key(run.config.seed))
-    beside = folder / ".samples.npz"
-    np.savez_compressed(beside, **jax.device_get(samples))
-    beside.replace(folder / "samples.npz")
+    write_arrays(folder / "samples.npz", jax.device_get(samples))
+
+
+def write_predictions(evaluation: Evaluation, folder: Path) -> None:
+    """What the final evaluation predicted for each example: `predictions.npz`."""
+    if jax.process_index() != 0 or "predictions" not in evaluation.sums:
+        return
+    rows = dict(evaluation.sums["predictions"].values)
+    valid = rows.pop("valid")
+    write_arrays(folder / "predictions.npz", {name: x[valid] for name, x in rows.items()})
 
 
 def summarise(
@@ -330,9 +355,10 @@ def main(arguments: Sequence[str]) -> int:
 def tell(results: dict[str, Any], folder: str) -> None:
     """Print a line on what came out."""
     figures = ", ".join(f"{name} {value:.4f}" for name, value in results["metrics"].items())
-    loss = results["train"]
+    loss, found = results["train"], results.get("search")
+    rate = f" at learning rate {found['learning_rate']:g}" if found else ""
     print(
-        f"{folder}: {results['steps']} steps, loss {loss['first_loss']:.4f} -> "
+        f"{folder}: {results['steps']} steps{rate}, loss {loss['first_loss']:.4f} -> "
         f"{loss['last_loss']:.4f}{'; ' + figures if figures else ''}"
     )
 

@@ -69,8 +69,11 @@ def claim(config: ConfigDict, workdir: Path) -> None:
     wanted = json.loads(json.dumps(config.to_dict()))
     if record.exists():
         found = json.loads(record.read_text())
+        # What a search finds takes the place of the rate that was asked for.
+        searched = wanted.get("search", {}).get("learning_rates")
+        free = (*_FREE_TO_CHANGE, "optimizer.learning_rate") if searched else _FREE_TO_CHANGE
         for field, there, here in _differences(found, wanted):
-            if not field.startswith(_FREE_TO_CHANGE):
+            if not field.startswith(free):
                 raise UserError(
                     f"workdir {workdir}: belongs to a run with config.{field} = {there!r}, this "
                     f"one has {here!r}; expected the same config: choose another --workdir"

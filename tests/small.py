@@ -41,6 +41,7 @@ def small(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDi
         config.model.decoder = {"dim": 16, "depth": 1, "heads": 2}
     if kind == "classification":
         config.model.head.hidden = (16,)
+        config.search.learning_rates = ()
     if kind == "segmentation":
         config.model.upernet = {"channels": 8, "auxiliary_channels": 8, "norm": "group"}
     for views in config.augment.values():

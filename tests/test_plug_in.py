@@ -97,6 +97,7 @@ def test_a_builder_in_any_importable_module_is_prepared_and_trained_on(tmp_path)
         "epochs": 0.0,
         "steps": 100,
         "optimizer.learning_rate": 0.03,
+        "search.learning_rates": (),
     }
     overrides = [f"--config.{field}={value}" for field, value in fields.items()]
     config = ["--config", "configs/transfer/nasc_mlp.py", "--workdir", workdir]

@@ -19,13 +19,16 @@ QUICKSTART = "configs/study/quickstart.py:smallest"
 CLASSES = [f"class {i}" for i in range(3)]
 
 
-def fabricate(folder, seeds=(0,), only="*", top1=lambda name: 0.5):
-    """The workdir of a study whose runs (those that `only` names) came out as told."""
+def fabricate(folder, seeds=(0,), only="*", top1=lambda name: 0.5, examples=1000):
+    """The workdir of a study whose runs (those that `only` names) came out as told.
+
+    Of so many test examples, the first ones are right.
+    """
     config = terminal.load_config(QUICKSTART, [f"seeds={seeds}"])
     plan = study.load_study(QUICKSTART, config)
     write_json_in(folder, "study.json", plan.to_dict())
     for run in select(plan.runs, only):
-        fabricate_run(folder / run.name, run.config, top1(run.name))
+        fabricate_run(folder / run.name, run.config, top1(run.name), examples)
     return plan
 
 
@@ -34,7 +37,7 @@ def write_json_in(folder, name, content):
     write_json(folder / name, content)
 
 
-def fabricate_run(folder, config, top1):
+def fabricate_run(folder, config, top1, examples):
     objective, bands = config.objective.name, list(config.data.bands)
     rng = np.random.default_rng(0)
     image = rng.random((2, 16, 16, len(bands)), np.float32)
@@ -66,12 +69,17 @@ def fabricate_run(folder, config, top1):
             "waiting_fraction": 0.25,
             "parameters": 1_500_000,
         },
-        "data": {"name": config.data.name, "bands": bands, "train": 16, "evaluation": 1000,
-                 "embedded": True},
+        "data": {"name": config.data.name, "bands": bands, "train": 16, "evaluation": examples,
+                 "examples": {"evaluation": {"digest": "same"}}, "embedded": True},
     }  # fmt: skip
     if metrics:
         results["confusion"] = np.eye(3, dtype=int).tolist()
     write_json_in(folder, "results.json", results)
+    if "top1" in metrics:
+        index = np.arange(examples)
+        right = index < round(top1 * examples)
+        np.savez(folder / "predictions.npz", index=index, label=index % 3,
+                 predicted=(index + ~right) % 3)  # fmt: skip
     np.savez(folder / "samples.npz", image=image, **samples)
     lines = [json.dumps({"step": s, "phase": "train", "loss": 3.0 / s}) for s in (1, 2, 3)]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
@@ -179,10 +187,31 @@ def test_the_cost_of_every_run_is_told(whole):
     )  # fmt: skip
 
 
+def test_what_a_search_tried_and_chose_is_told(tmp_path):
+    fabricate(tmp_path, only="scenes/random_vitb/*")
+    assert tables.search_grid(read_study(tmp_path)) is None
+    path = tmp_path / "scenes/random_vitb/5-5/seed0/results.json"
+    results = json.loads(path.read_text())
+    tried = [
+        {"learning_rate": 0.0003, "metric": "top1", "figure": 0.625},
+        {"learning_rate": 0.01, "diverged": "the loss of step 3 is nan"},
+    ]
+    results["search"] = {"learning_rate": 0.0003, "metric": "top1", "candidates": tried}
+    write_json(path, results)
+    found = tables.search_grid(read_study(tmp_path))
+    assert found.header == ("run", "0.0003", "0.01", "judged by")
+    assert found.rows == (("scenes/random_vitb/5-5/seed0", "62.5", "diverged", "top1"),)
+    assert found.bold == {(0, 1)}
+    assert "62.5</td>" in report.write(tmp_path).read_text()
+
+
 def test_results_of_the_study_hold_the_tables_figures(whole):
     results = json.loads((whole[0] / "results.json").read_text())
     cell = results["tables"]["aerial"]["rows"]["ViT-B UperNet, without SSL"]["OA"]
-    assert cell == {"ours": {"mean": 81.25, "std": None, "seeds": 1}, "paper": None}
+    ours = {"mean": 81.25, "std": None, "seeds": 1, "interval": None}
+    assert cell == {"ours": ours, "paper": None}
+    low, high = results["tables"]["scenes"]["rows"]["Image statistics"]["2:8"]["ours"]["interval"]
+    assert 46 < low < 48 < 52 < high < 54  # 50 % of 1,000: the standard error is 1.6 points
 
 
 def test_names_of_runs_and_classes_cannot_break_the_page(tmp_path):
@@ -214,11 +243,53 @@ def test_labels_without_a_class_are_grey():
 
 
 def test_with_few_test_images_a_difference_of_one_seed_proves_nothing(tmp_path):
-    plan = fabricate(tmp_path, top1=lambda n: 0.5 + 0.1 * ("simclr_resnet50_ben4" in n))
-    for run in plan.runs:
-        results = json.loads((tmp_path / run.name / "results.json").read_text())
-        results["data"]["evaluation"] = 20
-        write_json(tmp_path / run.name / "results.json", results)
+    fabricate(tmp_path, top1=lambda n: 0.5 + 0.1 * ("simclr_resnet50_ben4" in n), examples=20)
     records = read_study(tmp_path)
     said = tables.answer(records, records.study.tables[0])
     assert "pretraining by SimCLR makes no clear difference (+10.0 points" in said
+
+
+@pytest.mark.parametrize(("spread", "clear"), [(0.004, True), (0.05, False)])
+def test_a_difference_that_changes_with_the_seed_proves_nothing(tmp_path, spread, clear):
+    """5 points on 1,000 images, which come out as 5 ± 0.4 or 5 ± 5 over three seeds."""
+
+    def top1(name):
+        gain = 0.05 + spread * (int(name[-1]) - 1) if "simclr_resnet50_ben4" in name else 0
+        return 0.5 + gain
+
+    fabricate(tmp_path, (0, 1, 2), top1=top1, only="scenes/*")
+    records = read_study(tmp_path)
+    contrasts = tables.difference_grid(records, records.study.tables[0])
+    assert contrasts.rows[0][1].startswith("+5.0")
+    assert ((0, 1) in contrasts.bold) == clear
+
+
+def test_rows_are_compared_example_by_example_only_if_tested_on_the_same(tmp_path):
+    """Those that both got right say nothing about which is better."""
+
+    def width():
+        records = read_study(tmp_path)
+        scenes = records.study.tables[0]
+        cell, against = (scenes.row(f"{name}").cells[0] for name in (
+            "SimCLR ResNet50, BEN4", "ResNet50, random weights"))  # fmt: skip
+        low, high = tables.difference(records, cell, against).interval
+        return high - low
+
+    top1 = {"simclr_resnet50_ben4": 0.55}
+    fabricate(tmp_path, top1=lambda name: top1.get(name.split("/")[1], 0.5))
+    paired = width()
+    path = tmp_path / "scenes/random_resnet50/2-8/seed0/results.json"
+    results = json.loads(path.read_text())
+    results["data"]["examples"]["evaluation"]["digest"] = "other"
+    write_json(path, results)
+    assert width() > 3 * paired
+
+
+def test_small_print_stands_below_the_figure_it_belongs_to(whole):
+    folder = whole[0]
+    first, small = grid(folder).rows[-1], grid(folder).below[-1]
+    assert first[1] == "50.0"
+    assert re.fullmatch(r"4\d\.\d to 5\d\.\d", small[1])
+    assert small[0] == small[-1] == ""
+    assert f"| 50.0<br><sub>{small[1]}</sub> |" in (folder / "report.md").read_text()
+    assert f"<td>50.0<small>{small[1]}</small></td>" in (folder / "report.html").read_text()

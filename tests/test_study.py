@@ -128,6 +128,14 @@ def test_an_interrupted_run_tells_how_far_it_came(folder):
     assert (state.word, state.detail) == ("part-way", "at step 120")
 
 
+def test_a_search_that_was_interrupted_tells_how_far_it_came(folder):
+    for rate in ("0.001", "0.01"):
+        (folder / f"pretrain/a/search/learning_rate={rate}").mkdir(parents=True)
+    (folder / "pretrain/a/search/learning_rate=0.001/results.json").write_text("{}")
+    state = states(CHAIN.runs, folder)["pretrain/a"]
+    assert (state.word, state.detail) == ("part-way", "learning rates tried: 1")
+
+
 def test_a_workdir_of_another_config_is_refused_before_anything_runs(folder):
     door.execute(CHAIN, folder, train=Pretended())
     changed = run("pretrain/a")

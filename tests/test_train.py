@@ -56,6 +56,25 @@ def test_every_labelled_pixel_and_every_scene_is_counted_once(data_dir, tmp_path
         np.testing.assert_array_equal(np.sum(results["confusion"], axis=1), expected)
 
 
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_predictions_are_those_of_the_final_evaluation(kind, data_dir, tmp_path, on_devices):
+    on_devices(8)
+    config = small(kind, data_dir)
+    if kind == "segmentation":
+        del config.evaluation  # each example by itself
+    config.steps = 1
+    results = train(config, tmp_path)
+    source = parts.assemble(config).evaluation_source
+    with np.load(tmp_path / "predictions.npz") as file:
+        rows = dict(file)
+    assert rows["index"].tolist() == source.rows.tolist()
+    if kind == "classification":
+        assert rows["label"].tolist() == [int(source[i]["label"]) for i in range(len(source))]
+        assert np.mean(rows["label"] == rows["predicted"]) == results["metrics"]["top1"]
+    else:
+        np.testing.assert_array_equal(rows["confusion"].sum(axis=0), results["confusion"])
+
+
 @pytest.mark.parametrize("backbone", [RESNET, VIT])
 def test_a_frozen_backbone_is_the_pretrained_one_to_the_bit(backbone, data_dir, tmp_path):
     pretraining = small("mae" if backbone is VIT else "simclr", data_dir, backbone)

@@ -106,6 +106,7 @@ def get_config(setting: str = "default") -> ConfigDict:
     _shorten(config.scenes, sizes.scenes, sizes.scene_batch, sizes.scene_steps)
     config.scenes.model.head.hidden = (sizes.head,)
     config.scenes.optimizer.learning_rate = 3e-3
+    config.scenes.search.learning_rates = ()  # each would take as long as the run itself
     for views in config.scenes.augment.values():
         views.size = sizes.crop
 
@@ -129,6 +130,7 @@ def get_config(setting: str = "default") -> ConfigDict:
     config.supervised.augment.train.update(name="finetune", crop_scale=(0.5, 1.0))
     config.supervised.augment.evaluation.size = sizes.crop
     config.supervised.optimizer = _adamw(3e-3)
+    config.supervised.search.learning_rates = ()
     return config
 
 

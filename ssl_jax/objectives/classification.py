@@ -98,14 +98,16 @@ class Classification:
         return losses.mean(), {"batch_stats": batch_stats, "sums": sums}
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
-        """`loss` and either `top1` and `confusion` or, for several labels, all `predictions`."""
+        """`loss`, the `predictions` of each example and, for one label, `top1` and `confusion`."""
         logits = self._logits(variables, batch)
         valid = batch["valid"]
         sums: dict[str, Any] = {"loss": Mean.of(self._cross_entropy(logits, batch), valid)}
+        rows = {"index": batch["index"], "valid": valid}
         if self.multi_label:
-            rows = {"scores": jax.nn.sigmoid(logits), "targets": batch["labels"], "valid": valid}
+            rows |= {"scores": jax.nn.sigmoid(logits), "targets": batch["labels"]}
             return sums | {"predictions": PerExample(rows)}
         predicted, label = jnp.argmax(logits, axis=-1), batch["label"]
+        sums["predictions"] = PerExample(rows | {"label": label, "predicted": predicted})
         sums["top1"] = Mean.of(predicted == label, valid)
         sums["confusion"] = metrics.confusion_matrix(label, predicted, len(self.classes), valid)
         return sums
@@ -116,7 +118,7 @@ class Classification:
         if "confusion" in sums:
             figures["f1"] = metrics.f1(sums["confusion"])
             figures["kappa"] = metrics.kappa(sums["confusion"])
-        if "predictions" in sums:
+        if "predictions" in sums and self.multi_label:
             figures["mAP"] = metrics.mean_average_precision(sums["predictions"])
         return figures
 

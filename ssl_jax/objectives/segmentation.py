@@ -15,7 +15,7 @@ from jax import Array
 
 from ssl_jax import metrics
 from ssl_jax.augment import Normalisation, SegmentationAugmentation
-from ssl_jax.metrics import Mean
+from ssl_jax.metrics import Mean, PerExample
 from ssl_jax.objectives.accumulate import accumulated
 from ssl_jax.objectives.shared import DROPOUT, example_keys, train_mode
 
@@ -94,16 +94,20 @@ class Segmentation:
         return loss / jnp.where(pixels == 0, 1.0, pixels), aux
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
-        """`loss` and the `confusion` of the kept classes, pixel by pixel."""
+        """`loss`, the `confusion` of the kept classes, pixel by pixel, and each example's own."""
         logits = self.logits(variables, batch["image"])
-        return self.pixel_sums(logits, batch["mask"], batch["valid"][:, None, None])
+        of_each = jax.vmap(self.pixel_sums)(logits, batch["mask"], batch["valid"])
+        rows = {name: batch[name] for name in ("index", "valid")}
+        rows["confusion"] = of_each["confusion"]
+        total = jax.tree.map(lambda x: x.sum(axis=0), of_each)
+        return total | {"predictions": PerExample(rows)}
 
     def logits(self, variables: dict[str, Any], image: Array) -> Array:
         """Logits (B, H, W, K) float32 of images in digital numbers, one for each `kept` class."""
         return self.model.apply(variables, self.normalise(image)).astype(jnp.float32)
 
     def pixel_sums(self, logits: Array, mask: Array, valid: Array) -> dict[str, Any]:
-        """The sums of `evaluate` over pixels whose logits (..., K) are known.
+        """`loss` and `confusion` over pixels whose logits (..., K) are known.
 
         `mask` (...) holds their labels, of which those that are not `valid` (...) don't count.
         """

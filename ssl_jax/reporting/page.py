@@ -34,7 +34,7 @@ Section = tuple[str, Sequence[str | Grid | Picture]]  # a heading, and what stan
 
 
 def terminal_table(grid: Grid) -> rich.table.Table:
-    """A grid for `rich` to print, the best of each column in bold."""
+    """A grid for `rich` to print."""
     table = rich.table.Table(
         title=grid.title, caption="\n".join(grid.notes), caption_justify="left"
     )
@@ -44,9 +44,15 @@ def terminal_table(grid: Grid) -> rich.table.Table:
         first_baseline = grid.groups and grid.groups[number] and not grid.groups[number - 1]
         if number and first_baseline:
             table.add_section()
-        cells = [Text(c, "bold" if (number, i) in grid.best else "") for i, c in enumerate(row)]
+        cells = [Text(c, "bold" if (number, i) in grid.bold else "") for i, c in enumerate(row)]
+        for cell, small in zip(cells, _below(grid, number), strict=True):
+            cell.append(f"\n{small}" if small else "", "not bold dim")
         table.add_row(*cells)
     return table
+
+
+def _below(grid: Grid, row: int) -> tuple[str, ...]:
+    return grid.below[row] if grid.below else ("",) * len(grid.header)
 
 
 def markdown(title: str, sections: Sequence[Section], figures: str) -> str:
@@ -69,7 +75,11 @@ def markdown(title: str, sections: Sequence[Section], figures: str) -> str:
 def _markdown_grid(grid: Grid) -> list[str]:
     rule = ["---", *["---:"] * (len(grid.header) - 1)]
     rows = [
-        [f"**{c}**" if (n, i) in grid.best else c.replace("*", r"\*") for i, c in enumerate(row)]
+        [
+            (f"**{c}**" if (n, i) in grid.bold else c.replace("*", r"\*"))
+            + (f"<br><sub>{small}</sub>" if small else "")
+            for i, (c, small) in enumerate(zip(row, _below(grid, n), strict=True))
+        ]
         for n, row in enumerate(grid.rows)
     ]
     table = ["| " + " | ".join(cells) + " |" for cells in [list(grid.header), rule, *rows]]
@@ -105,10 +115,11 @@ def _html_grid(grid: Grid) -> str:
     for number, row in enumerate(grid.rows):
         kind = ' class="baseline"' if grid.groups and grid.groups[number] else ""
         cells = "".join(
-            f'<td class="best">{escape(c)}</td>'
-            if (number, i) in grid.best
-            else f"<td>{escape(c)}</td>"
-            for i, c in enumerate(row)
+            ('<td class="bold">' if (number, i) in grid.bold else "<td>")
+            + escape(c)
+            + (f"<small>{escape(small)}</small>" if small else "")
+            + "</td>"
+            for i, (c, small) in enumerate(zip(row, _below(grid, number), strict=True))
         )
         rows.append(f"<tr{kind}>{cells}</tr>")
     notes = "".join(f"<p>{escape(note)}</p>" for note in grid.notes)
@@ -163,7 +174,9 @@ th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line);
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: nowrap; }
 tr.baseline td { color: var(--soft); }
 tr:not(.baseline) + tr.baseline td { border-top: 2px solid var(--line); }
-td.best { font-weight: 700; color: var(--accent); }
+td.bold { font-weight: 700; color: var(--accent); }
+td small { display: block; font-weight: 400; font-size: 12px; line-height: 1.3;
+  color: var(--soft); white-space: nowrap; }
 .notes p { margin: 8px 0 0; color: var(--soft); font-size: 14px; }
 figure { margin: 22px 0 8px; }
 img { max-width: 100%; height: auto; display: block; }

@@ -13,6 +13,7 @@ from data_pipelines.errors import UserError
 from ssl_jax import workdir
 from ssl_jax.logs import read_records
 from ssl_jax.plan import Study
+from ssl_jax.reporting.intervals import Outcomes, outcomes
 
 __all__ = ["Records", "read_study"]
 
@@ -41,11 +42,16 @@ class Records:
 
     def samples(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a run's `samples.npz`; empty if it has none."""
-        path = self.folder / name / "samples.npz"
-        if not path.exists():
-            return {}
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        return self._arrays(name, "samples.npz")
+
+    def outcomes(self, name: str, metric: str) -> Outcomes | None:
+        """What is behind a run's figure, example by example; None if that isn't known."""
+        return outcomes(self._arrays(name, "predictions.npz"), metric)
+
+    def tested_on(self, name: str) -> str:
+        """The digest of the examples a run was evaluated on; empty if it has none."""
+        examples = self.results[name]["data"].get("examples", {})
+        return examples.get("evaluation", {}).get("digest", "")
 
     def losses(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps and training losses of a run, done or not."""
@@ -53,6 +59,13 @@ class Records:
         train = [record for record in records if record["phase"] == "train"]
         steps, losses = ([record[key] for record in train] for key in ("step", "loss"))
         return np.array(steps), np.array(losses)
+
+    def _arrays(self, name: str, file: str) -> dict[str, np.ndarray]:
+        path = self.folder / name / file
+        if not path.exists():
+            return {}
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
 
 
 def read_study(folder: Path) -> Records:

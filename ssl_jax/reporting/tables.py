@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ssl_jax.plan import Cell, Contrast, Row, Table
+from ssl_jax.reporting import intervals
+from ssl_jax.reporting.intervals import Interval, Outcomes
 from ssl_jax.reporting.records import Records
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "figure",
     "is_other_data",
     "result_grid",
+    "search_grid",
     "to_dict",
 ]
 
@@ -38,16 +41,33 @@ class Figure:
         mean: the mean.
         std: the standard deviation over the seeds (n - 1 in the denominator); NaN for one seed.
         seeds: how many there are.
-        chance: of a difference, the points below which it may be chance.
+        interval: where the mean would lie with other test examples; None where nobody knows.
     """
 
     mean: float
     std: float
     seeds: int
-    chance: float = 0.0
+    interval: Interval | None
 
     def __str__(self) -> str:
         return f"{self.mean:.1f}" + ("" if math.isnan(self.std) else f" ± {self.std:.1f}")
+
+    @property
+    def chance(self) -> float:
+        """The distance from zero below which the mean, if of differences, may be chance.
+
+        It is the larger of what the test examples and what the seeds leave open.
+        """
+        seeds = intervals.student(self.std, self.seeds) if self.seeds > 1 else _ONE_SEED
+        if self.interval is None:
+            return seeds
+        low, high = self.interval
+        return max(seeds, self.mean - low if self.mean > 0 else high - self.mean)
+
+    @property
+    def clear(self) -> bool:
+        """Whether a difference is more than chance."""
+        return abs(self.mean) > self.chance
 
 
 @dataclass(frozen=True)
@@ -59,48 +79,59 @@ class Grid:
         header: a heading for each column; the first names the rows.
         rows: a text for each column.
         groups: by row, whether it belongs to the baselines and is set apart.
-        best: by row and column, whether the text is the best of its column.
-        notes: what stands below.
+        below: what stands in small print below each text; empty for nothing.
+        bold: by row and column, what stands out.
+        notes: what stands below the table.
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     groups: tuple[bool, ...] = ()
-    best: frozenset[tuple[int, int]] = frozenset()
+    below: tuple[tuple[str, ...], ...] = ()
+    bold: frozenset[tuple[int, int]] = frozenset()
     notes: tuple[str, ...] = ()
 
 
 def figure(records: Records, cell: Cell) -> Figure | None:
     """A cell's figure in percent, over those of its runs that are done; None if none is."""
-    found = [records.results[name] for name in cell.runs if name in records.results]
-    values = [100 * results["metrics"][cell.metric] for results in found]
-    return _summary(values)
+    done = [name for name in cell.runs if name in records.results]
+    values = [records.results[name]["metrics"][cell.metric] for name in done]
+    runs = _outcomes(records, done, cell)
+    return _summary(values, intervals.mean(runs) if runs else None)
 
 
 def difference(records: Records, cell: Cell, against: Cell) -> Figure | None:
     """`cell` less `against` in points, seed by seed where both are done."""
     pairs = [
-        tuple(records.results[name] for name in pair)
-        for pair in zip(cell.runs, against.runs, strict=True)
-        if all(name in records.results for name in pair)
+        (first, second)
+        for first, second in zip(cell.runs, against.runs, strict=True)
+        if first in records.results and second in records.results
     ]
-    values = [(a["metrics"][cell.metric], b["metrics"][against.metric]) for a, b in pairs]
-    summary = _summary([100 * (first - second) for first, second in values])
-    if summary is None or summary.seeds > 1:
-        return summary and replace(summary, chance=summary.std)
-    chance = _ONE_SEED
-    if cell.metric == "top1":  # two standard errors of the difference of two shares
-        variance = sum(share * (1 - share) for share in values[0])
-        chance = max(chance, 200 * math.sqrt(variance / pairs[0][0]["data"]["evaluation"]))
-    return replace(summary, chance=chance)
+    first, second = ([pair[side] for pair in pairs] for side in (0, 1))
+    ours, theirs = (
+        [records.results[name]["metrics"][which.metric] for name in names]
+        for names, which in ((first, cell), (second, against))
+    )
+    runs, others = _outcomes(records, first, cell), _outcomes(records, second, against)
+    paired = all(records.tested_on(one) == records.tested_on(other) != "" for one, other in pairs)
+    interval = intervals.difference(runs, others, paired) if runs and others else None
+    return _summary([a - b for a, b in zip(ours, theirs, strict=True)], interval)
 
 
-def _summary(values: Sequence[float]) -> Figure | None:
-    if not values:
+def _outcomes(records: Records, names: Sequence[str], cell: Cell) -> list[Outcomes]:
+    """What is behind the cell's figures, run by run; empty unless it is known of all."""
+    found = [records.outcomes(name, cell.metric) for name in names]
+    known = [outcomes for outcomes in found if outcomes is not None]
+    return known if len(known) == len(names) else []
+
+
+def _summary(fractions: Sequence[float], interval: Interval | None) -> Figure | None:
+    if not fractions:
         return None
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    return Figure(float(np.mean(values)), std, len(values))
+    std = 100 * float(np.std(fractions, ddof=1)) if len(fractions) > 1 else math.nan
+    percent = interval and Interval(100 * interval.low, 100 * interval.high)
+    return Figure(100 * float(np.mean(fractions)), std, len(fractions), percent)
 
 
 def is_other_data(records: Records, table: Table) -> bool:
@@ -130,12 +161,21 @@ def result_grid(records: Records, table: Table) -> Grid:
         )
         for row, values in zip(table.rows, figures, strict=True)
     )
+    below = tuple(
+        ("", *(_range(value, "{:.1f}") for value in values), *("" for _ in given))
+        for values in figures
+    )
     best = set()
     for column in range(len(table.columns)):
         values = [(f.mean, i) for i, row in enumerate(figures) if (f := row[column]) is not None]
         if len(values) > 1:
             best.add((max(values)[1], column + 1))
-    notes = [table.note, _where(records, table), _seeds(records, table)]
+    notes = [table.note, _where(records, table), _seeds(table)]
+    if any(any(texts) for texts in below):
+        notes.append(
+            "Below each figure stands the 95 % bootstrap interval over the test examples: where it "
+            "would lie with others, the networks as they are."
+        )
     if other and given:
         notes.append("† The paper's figures, which are of other data than ours.")
     notes += [f"{mark} {note}" for note, mark in marks.items()]
@@ -144,6 +184,7 @@ def result_grid(records: Records, table: Table) -> Grid:
         header,
         rows,
         tuple(row.baseline for row in table.rows),
+        below,
         frozenset(best),
         tuple(note for note in notes if note),
     )
@@ -171,7 +212,15 @@ def _where(records: Records, table: Table) -> str:
     return f"Measured on {parts[0][0]}: " + "; ".join(f"{t} {c}" for _, t, c in parts) + "."
 
 
-def _seeds(records: Records, table: Table) -> str:
+def _range(value: Figure | None, form: str) -> str:
+    """An interval in words; empty where there is none."""
+    if value is None or value.interval is None:
+        return ""
+    low, high = (form.format(end).replace("-", "−") for end in value.interval)
+    return f"{low} to {high}"
+
+
+def _seeds(table: Table) -> str:
     seeds = {len(cell.runs) for row in table.rows for cell in row.cells}
     if seeds == {1}:
         return "One seed: a difference of a point or two may be chance."
@@ -179,9 +228,9 @@ def _seeds(records: Records, table: Table) -> str:
 
 
 def difference_grid(records: Records, table: Table) -> Grid:
-    """The table's contrasts, in points."""
-    rows = []
-    for contrast in table.contrasts:
+    """The table's contrasts, in points; those that are more than chance stand out."""
+    rows, below, bold = [], [], set()
+    for number, contrast in enumerate(table.contrasts):
         values = _differences(records, table, contrast)
         rows.append(
             (
@@ -190,9 +239,17 @@ def difference_grid(records: Records, table: Table) -> Grid:
                 f"{contrast.row} less {contrast.against}",
             )
         )
-    return Grid(
-        f"{table.subject}: what it adds, in points", ("", *table.columns, "which is"), tuple(rows)
+        below.append(("", *(_range(value, "{:+.1f}") for value in values), ""))
+        bold |= {(number, i + 1) for i, value in enumerate(values) if value and value.clear}
+    notes = (
+        "Bold is more than chance: the 95 % bootstrap interval over the test examples, which "
+        "stands below and is paired where both rows were tested on the same, leaves out "
+        f"zero, and so does Student's over the seeds; of one seed, more than {_ONE_SEED:.0f} "
+        "points are asked.",
     )
+    title = f"{table.subject}: what it adds, in points"
+    header = ("", *table.columns, "which is")
+    return Grid(title, header, tuple(rows), below=tuple(below), bold=frozenset(bold), notes=notes)
 
 
 def _differences(records: Records, table: Table, contrast: Contrast) -> list[Figure | None]:
@@ -265,6 +322,37 @@ def cost_grid(records: Records) -> Grid:
     return Grid("What it cost", header, tuple(rows), notes=notes)
 
 
+def search_grid(records: Records) -> Grid | None:
+    """Which learning rates runs tried and chose; None if none of them did."""
+    searches = {name: results.get("search") for name, results in records.results.items()}
+    found = {name: search for name, search in searches.items() if search}
+    if not found:
+        return None
+    tried = {c["learning_rate"] for search in found.values() for c in search["candidates"]}
+    rates = sorted(tried)
+    rows, bold = [], set()
+    for number, (name, search) in enumerate(found.items()):
+        figures = {
+            c["learning_rate"]: f"{100 * c['figure']:.1f}" if "figure" in c else "diverged"
+            for c in search["candidates"]
+        }
+        rows.append((name, *(figures.get(rate, MISSING) for rate in rates), search["metric"]))
+        bold.add((number, 1 + rates.index(search["learning_rate"])))
+    notes = (
+        "Bold is the rate the run was then trained with. It was chosen on a part of the run's own "
+        "training examples that was kept from the candidates; the examples of the tables above had "
+        "no say.",
+    )
+    header = ("run", *(f"{rate:g}" for rate in rates), "judged by")
+    return Grid(
+        "Learning rates that were tried, and their figures in percent",
+        header,
+        tuple(rows),
+        bold=frozenset(bold),
+        notes=notes,
+    )
+
+
 def to_dict(records: Records) -> dict[str, Any]:
     """The study's `results.json`: figures in percent, differences in points."""
 
@@ -272,7 +360,8 @@ def to_dict(records: Records) -> dict[str, Any]:
         if value is None:
             return None
         std = None if math.isnan(value.std) else value.std
-        return {"mean": value.mean, "std": std, "seeds": value.seeds}
+        interval = None if value.interval is None else list(value.interval)
+        return {"mean": value.mean, "std": std, "seeds": value.seeds, "interval": interval}
 
     tables = {}
     for table in records.study.tables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from ssl_jax.metrics import Sums, merge, to_host
+from ssl_jax.metrics import PerExample, Sums, merge, to_host
 from ssl_jax.objectives import Segmentation
 from ssl_jax.scenes.sliding import Band, Picture, SlidingWindow, sliding_logits, window_step
 from ssl_jax.stopping import StopRequest
@@ -30,19 +31,26 @@ def picture_evaluation(
     mesh: Mesh,
     batch_size: int,
 ) -> PictureEvaluation:
-    """The evaluation on pictures that have a `mask` beside the `image`; the same on all processes.
+    """The evaluation on pictures; the same on all processes.
 
-    Cross-entropy and classes are those of the logits averaged over windows and flips. `batch_size`
-    windows at a time are spread over the mesh. The evaluation raises `Stopped` if asked to stop.
+    They have a `mask` beside the `image`, and an `index` that tells them apart. Cross-entropy and
+    classes are those of the logits averaged over windows and flips. `batch_size` windows at a time
+    are spread over the mesh. The evaluation raises `Stopped` if asked to stop.
+    In its `predictions` there is a row for each picture.
     """
     step = window_step(objective.logits, mesh, sliding.flips)
     sums_of = jax.jit(objective.pixel_sums)
 
     def evaluate(variables: Any, stop: StopRequest | None) -> Sums:
         total: Sums = {}
-        for band in sliding_logits(step, variables, pictures, sliding, mesh, batch_size, stop):
-            for pixels in _pixels(band):
-                total = merge(total, to_host(sums_of(*pixels)))
+        bands = sliding_logits(step, variables, pictures, sliding, mesh, batch_size, stop)
+        for index, of_picture in itertools.groupby(bands, lambda band: band.picture.index):
+            sums: Sums = {}
+            for pixels in itertools.chain.from_iterable(map(_pixels, of_picture)):
+                sums = merge(sums, to_host(sums_of(*pixels)))
+            row = {"index": index, "confusion": sums["confusion"], "valid": True}
+            rows = PerExample({name: np.asarray(value)[None] for name, value in row.items()})
+            total = merge(total, {**sums, "predictions": rows})
         return total
 
     return evaluate

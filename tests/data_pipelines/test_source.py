@@ -1,3 +1,4 @@
+import itertools
 import pickle
 import textwrap
 
@@ -150,6 +151,54 @@ def test_a_number_per_class_is_met_exactly(counts, size, seed):
     assert np.bincount(strata[inside]).tolist() == [size] * len(counts)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    strata=st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array),
+    percent=st.integers(1, 20),
+    times=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_a_share_holds_those_that_go_into_it(strata, percent, times, seed):
+    small = cut(strata, f"{percent}%", seed)
+    assert (cut(strata, f"{percent * times}%", seed) >= small).all()
+
+
+def test_a_number_per_class_holds_every_smaller_one():
+    strata = np.repeat([0, 1, 2], 9)
+    sides = [cut(strata, f"{size} per class", 3) for size in range(1, 10)]
+    for smaller, larger in itertools.pairwise(sides):
+        assert (larger >= smaller).all()
+
+
+def ids(scenes, split, seed=0):
+    return set(rows(scenes.source(split, seed)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    first=st.sampled_from(["2:8", "5:5", "80%", "3 per class"]),
+    second=st.sampled_from(["10%", "50%", "90%", "1 per class"]),
+    third=st.sampled_from(["50%", "6:4"]),
+    seed=st.integers(0, 99),
+)
+def test_each_cut_parts_what_those_before_it_left(data_dir, first, second, third, seed):
+    scenes = open_dataset("demo_scenes/tiny", data_dir)
+    for side in (f"all[{first}]", f"all[{first}].rest"):
+        whole = ids(scenes, side, seed)
+        one, other = (ids(scenes, f"{side}[{second}]{rest}", seed) for rest in ("", ".rest"))
+        assert one | other == whole
+        assert not one & other
+    one = ids(scenes, f"all[{first}].rest[{second}].rest[{third}]", seed)
+    other = ids(scenes, f"all[{first}].rest[{second}].rest[{third}].rest", seed)
+    assert one | other == ids(scenes, f"all[{first}].rest[{second}].rest", seed)
+
+
+def test_a_cut_within_a_side_is_stratified_too(data_dir):
+    scenes = open_dataset("demo_scenes/tiny", data_dir)
+    counts = np.bincount(labels(scenes.source("all[5:5][50%]")), minlength=10)
+    assert counts.tolist() == [2] * 10
+
+
 def test_every_example_may_be_chosen():
     strata = np.repeat([0, 1], 6)
     chosen = sum(cut(strata, "2 per class", seed) for seed in range(60))
@@ -161,6 +210,8 @@ def test_every_example_may_be_chosen():
     [
         ("all[2-8]", r"expected NAME, NAME\[2:8\], NAME\[10%\] or NAME\[16 per class\]"),
         ("all.rest", "expected NAME"),
+        ("all[snow].rest", "expected NAME"),
+        ("all[5:5][2-8]", "expected NAME"),
         ("all[0:0]", "expected NAME"),
         ("all[120%]", "expected NAME"),
         ("all[2:8", "expected NAME"),

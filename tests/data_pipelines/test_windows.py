@@ -149,6 +149,23 @@ def test_the_rest_of_a_split_shares_no_pixel_with_the_part(dataset, share):
     assert len(pixels_of(dataset.source("train"))) == 2 * 15 * 20
 
 
+def test_cuts_within_a_side_share_no_pixel_either_and_stay_in_it(dataset):
+    side = set(dataset.source("train[10%]").identities())
+    for whole in ("train[10%]", "train[10%].rest"):
+        part, rest = dataset.source(f"{whole}[5%]"), dataset.source(f"{whole}[5%].rest")
+        assert not pixels_of(part) & pixels_of(rest)
+        for source in (part, rest):
+            assert len(source)
+            assert (set(source.identities()) <= side) is (whole == "train[10%]")
+
+
+def test_a_cut_of_pictures_leaves_each_picture_whole(dataset):
+    part, rest = (dataset.source(f"train[5:5 of pictures]{side}") for side in ("", ".rest"))
+    (one,), (other,) = ({name[:1] for name in s.identities()} for s in (part, rest))
+    assert {one, other} == {b"a", b"b"}
+    assert len(part) == len(rest) == len(dataset.source("train")) / 2
+
+
 def test_windows_survive_the_way_to_another_process(dataset):
     source = dataset.source("train[50%]", seed=3)
     again = pickle.loads(pickle.dumps(source))

@@ -72,6 +72,19 @@ def test_figures_are_those_of_averaged_logits(flips, trained):
         np.testing.assert_array_equal(results["confusion"], confusion)
 
 
+def test_the_predictions_hold_each_pictures_own_confusion(trained):
+    workdir, config, results = trained
+    pictures = open_dataset(config.data.name, config.data.data_dir).pictures("test")
+    kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
+    with np.load(workdir / "predictions.npz") as predictions:
+        confusion, index = predictions["confusion"], predictions["index"]
+    np.testing.assert_array_equal(confusion.sum(axis=0), results["confusion"])
+    assert index.tolist() == [picture.index for picture in pictures]
+    for one, picture in zip(confusion, pictures, strict=True):
+        mask = picture.read(0, 0, picture.height, picture.width)["mask"]
+        assert one.sum(axis=1).tolist() == [(mask == label).sum() for label in kept]
+
+
 def test_every_labelled_pixel_counts_once(trained, data_dir):
     _, config, results = trained
     source = open_dataset(config.data.name, data_dir).source("test")
