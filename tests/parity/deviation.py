@@ -1,6 +1,11 @@
 """How far apart two implementations are: the one definition that all of tests/parity uses."""
 
+import contextlib
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
 
 def deviation(ours, theirs) -> float:
@@ -10,11 +15,35 @@ def deviation(ours, theirs) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def expect_agreement(comparison: str, ours: dict, theirs: dict, tolerance: float) -> None:
-    """Print the largest deviation of arrays that go by the same names, and hold all to a bound."""
+def deviations(ours, theirs) -> dict[str, float]:
+    """That of each array in two trees which have the same ones."""
+    ours, theirs = by_name(ours), by_name(theirs)
     assert ours.keys() == theirs.keys(), sorted(ours.keys() ^ theirs.keys())
-    found = {name: deviation(ours[name], theirs[name]) for name in ours}
+    return {name: deviation(ours[name], theirs[name]) for name in ours}
+
+
+def expect_agreement(comparison: str, ours, theirs, tolerance: float) -> None:
+    """Print the largest deviation of the arrays in two trees, and hold all to a bound."""
+    found = deviations(ours, theirs)
     worst = max(found, key=found.get)
-    print(f"\n{comparison}: {found[worst]:.1e} ({worst}, of {len(found)})")
+    print(f"\n{comparison}: {found[worst]:.1e} (the largest of {len(found)}, {worst})")
     beyond = {name: value for name, value in found.items() if not value <= tolerance}
     assert not beyond, f"{comparison}: beyond {tolerance:g}: {beyond}"
+
+
+def by_name(tree) -> dict[str, np.ndarray]:
+    """The arrays of a tree as `backbone/conv1/kernel`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+@contextlib.contextmanager
+def in_float64():
+    """Compute in float64, also where the package insists on float32: rounding out of the way.
+
+    For networks whose gradients a float32 can't tell to five digits, whoever computes them. What
+    is given as dtype is not changed.
+    """
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jnp, "float32", jnp.float64)
+        yield

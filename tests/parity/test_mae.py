@@ -12,57 +12,10 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from ssl_jax.augment import Augmentation, Normalisation
 from ssl_jax.models import MaskedAutoencoder, vit_b
 from ssl_jax.objectives import MAE
+from ssl_jax.weights.transformers import from_torch
 
 TOLERANCE = 1e-5
 CASES = {"224 px, patch 16, 3 bands": (224, 16, 3), "120 px, patch 8, 4 bands": (120, 8, 4)}
-
-
-def from_torch(tensors):
-    """TEMPORARY"""
-    out = {}
-
-    def put(path, x):
-        place = out
-        *mods, leaf = path.split("/")
-        for m in mods:
-            place = place.setdefault(m, {})
-        place[leaf] = np.ascontiguousarray(x)
-
-    def lin(path, name):
-        put(path + "/kernel", tensors[name + ".weight"].T)
-        put(path + "/bias", tensors[name + ".bias"])
-
-    def norm(path, name):
-        put(path + "/scale", tensors[name + ".weight"])
-        put(path + "/bias", tensors[name + ".bias"])
-
-    def block(path, name):
-        norm(path + "/norm1", name + ".layernorm_before")
-        norm(path + "/norm2", name + ".layernorm_after")
-        for leaf, t in (("kernel", "weight"), ("bias", "bias")):
-            put(
-                f"{path}/attn/qkv/{leaf}",
-                np.concatenate([tensors[f"{name}.attention.{p}_proj.{t}"].T for p in "qkv"], -1),
-            )
-        lin(path + "/attn/proj", name + ".attention.o_proj")
-        lin(path + "/mlp/fc1", name + ".mlp.fc1")
-        lin(path + "/mlp/fc2", name + ".mlp.fc2")
-
-    e = "vit.embeddings."
-    put("backbone/cls_token", tensors[e + "cls_token"])
-    w = tensors[e + "patch_embeddings.projection.weight"]
-    put("backbone/patch_embed/kernel", w.transpose(2, 3, 1, 0).reshape(-1, w.shape[0]))
-    put("backbone/patch_embed/bias", tensors[e + "patch_embeddings.projection.bias"])
-    for i in range(12):
-        block(f"backbone/blocks_{i}", f"vit.layers.{i}")
-    norm("backbone/norm", "vit.layernorm")
-    lin("decoder/embed", "decoder.decoder_embed")
-    put("decoder/mask_token", tensors["decoder.mask_token"])
-    for i in range(8):
-        block(f"decoder/blocks_{i}", f"decoder.decoder_layers.{i}")
-    norm("decoder/norm", "decoder.decoder_norm")
-    lin("decoder/pred", "decoder.decoder_pred")
-    return {"params": out}
 
 
 @functools.cache
