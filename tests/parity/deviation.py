@@ -12,7 +12,8 @@ def deviation(ours, theirs) -> float:
     """Largest difference, as a part of the reference's largest value: max |a - b| / max |b|."""
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     assert ours.shape == theirs.shape, f"{ours.shape} against {theirs.shape}"
-    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+    largest = np.abs(ours - theirs).max()
+    return float(largest / np.abs(theirs).max()) if largest > 0 else 0.0
 
 
 def deviations(ours, theirs) -> dict[str, float]:
