@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 import torch
 from parity.deviation import expect_agreement, in_float64
+from parity.torch_norms import as_after_training, without_correction
 from parity.torch_upernet import Neck as TorchNeck
-from parity.torch_upernet import (
-    ViTWithNeck,
-    as_after_training,
-    from_torch,
-    from_torch_part,
-    upernet,
-)
+from parity.torch_upernet import ViTWithNeck, from_torch, from_torch_part, upernet
 
 from ssl_jax import mesh
 from ssl_jax.augment import Normalisation
@@ -21,62 +16,85 @@ from ssl_jax.models import ResNet, UperNet, ViT
 from ssl_jax.models.upernet import FCNHead, Neck, UPerHead
 from ssl_jax.objectives import Segmentation
 
-RESNET50 = ((30, 256), (15, 512), (8, 1024), (4, 2048))  # maps at 120 px: sides and channels
-VIT_B = ((30, 768), (15, 768), (8, 768), (4, 768))
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
+CHANNELS = {"ResNet-50": (256, 512, 1024, 2048), "ViT-B": (768, 768, 768, 768)}
 
 
-@pytest.mark.parametrize("maps", [RESNET50, VIT_B], ids=["ResNet-50", "ViT-B"])
-@pytest.mark.parametrize("part", ["head", "auxiliary"])
-def test_at_full_size_the_heads_are_those_of_transformers(part, maps):
-    torch.manual_seed(0)
-    theirs = upernet(None, [channels for _, channels in maps], hidden=512, auxiliary=256).eval()
-    shared = {"num_classes": 5, "dropout": 0.1, "norm": "batch", "dtype": jnp.float32}
-    if part == "head":
-        ours, theirs = (
-            UPerHead(channels=512, pool_scales=(1, 2, 3, 6), **shared),
-            theirs.decode_head,
-        )
-    else:
-        ours, theirs = FCNHead(channels=256, **shared), theirs.auxiliary_head
-    variables = from_torch_part(arrays(theirs.state_dict()))
+@pytest.mark.parametrize("backbone", CHANNELS)
+def test_at_full_size_the_heads_give_the_logits_of_transformers(backbone):
+    maps = levels_of(CHANNELS[backbone], 2, (30, 15, 8, 4), np.float32)  # as of 120 px
+    ours, theirs = heads(jnp.float32), transformers_heads(CHANNELS[backbone])
+    apply = jax.jit(logits_of(ours))
+    found = apply(
+        {name: from_torch_part(arrays(x.state_dict())) for name, x in theirs.items()}, maps
+    )
+    with torch.no_grad():
+        expected = {
+            name: channels_last(x([channels_first(level) for level in maps]))
+            for name, x in theirs.items()
+        }
+    expect_agreement(f"UperNet's heads on maps of {backbone}, 120 px", found, expected, 1e-5)
+
+
+@pytest.mark.parametrize("backbone", CHANNELS)
+def test_at_full_width_the_gradients_of_the_heads_are_those_of_transformers(backbone):
+    """In float64: in float32 either may take a value next to zero for the other side of a ReLU."""
+    maps = levels_of(CHANNELS[backbone], 1, (8, 4, 2, 1), np.float64)
+    ours, theirs = heads(jnp.float64), transformers_heads(CHANNELS[backbone])
+    for head in theirs.values():
+        head.double()
+    variables = {name: from_torch_part(arrays(x.state_dict())) for name, x in theirs.items()}
+    rng = np.random.default_rng(1)
+    weights = {"head": rng.normal(size=(1, 8, 8, 5)), "auxiliary": rng.normal(size=(1, 2, 2, 5))}
+
+    def product(variables, maps):
+        logits = logits_of(ours)(variables, maps)
+        return sum((logits[name] * weights[name]).sum() for name in logits)
+
+    with in_float64():
+        gradients, of_maps = jax.jit(jax.grad(product, argnums=(0, 1)))(variables, maps)
+    inputs = [channels_first(level).requires_grad_() for level in maps]
+    sum((x(inputs) * channels_first(weights[name])).sum() for name, x in theirs.items()).backward()
+    found = {name: gradient["params"] for name, gradient in gradients.items()} | {"maps": of_maps}
+    expected = {name: from_torch_part(gradients_of(x))["params"] for name, x in theirs.items()}
+    expected["maps"] = [channels_last(x.grad) for x in inputs]
+    case = f"UperNet's heads on {backbone}'s channels, evaluation, float64: gradients"
+    expect_agreement(case, found, expected, 1e-10)
+
+
+def levels_of(channels, count, sides, dtype):
     rng = np.random.default_rng(0)
-    levels = [rng.normal(size=(2, side, side, c)).astype(np.float32) for side, c in maps]
-    weight = rng.normal(size=(2, *[maps[0 if part == "head" else 2][0]] * 2, 5)).astype(np.float32)
+    shapes = [(count, side, side, c) for side, c in zip(sides, channels, strict=True)]
+    return [rng.normal(size=shape).astype(dtype) for shape in shapes]
 
-    @jax.jit
-    def run(params, levels):
-        def product(params, levels):
-            given = levels if part == "head" else levels[2]
-            logits = ours.apply(variables | {"params": params}, given, False)
-            return (logits * weight).sum(), logits
 
-        gradients, logits = jax.grad(product, argnums=(0, 1), has_aux=True)(params, levels)
-        return {"logits": logits, "gradients": gradients[0], "inputs": gradients[1]}
-
-    found = run(variables["params"], levels)
-    inputs = [channels_first(x).requires_grad_() for x in levels]
-    logits = theirs(inputs)
-    (logits * channels_first(weight)).sum().backward()
-    expected = {
-        "logits": channels_last(logits),
-        "gradients": from_torch_part(gradients_of(theirs))["params"],
-        "inputs": [
-            channels_last(torch.zeros_like(x) if x.grad is None else x.grad) for x in inputs
-        ],
+def heads(dtype):
+    shared = {"num_classes": 5, "dropout": 0.1, "norm": "batch", "dtype": dtype}
+    return {
+        "head": UPerHead(channels=512, pool_scales=(1, 2, 3, 6), **shared),
+        "auxiliary": FCNHead(channels=256, **shared),
     }
-    for name in found:
-        case = (
-            f"UperNet's {part}, 120 px, {maps[0][1]} to {maps[3][1]} channels, evaluation: {name}"
-        )
-        expect_agreement(case, found[name], expected[name], 1e-5)
+
+
+def logits_of(heads):
+    def logits(variables, maps):
+        inputs = {"head": maps, "auxiliary": maps[2]}
+        return {name: x.apply(variables[name], inputs[name], False) for name, x in heads.items()}
+
+    return logits
+
+
+def transformers_heads(channels):
+    torch.manual_seed(0)
+    model = upernet(None, channels, hidden=512, auxiliary=256).eval()
+    return {"head": model.decode_head, "auxiliary": model.auxiliary_head}
 
 
 @pytest.mark.parametrize("train", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("patch", [16, 8])
 def test_the_neck_is_feature2pyramid(patch, train):
     torch.manual_seed(0)
-    theirs = as_after_training(TorchNeck(patch, 24)).double().train(train)
+    theirs = without_correction(as_after_training(TorchNeck(patch, 24))).double().train(train)
     variables = {"batch_stats": {}} | from_torch_part(arrays(theirs.state_dict()))
     rng = np.random.default_rng(0)
     maps = [rng.normal(size=(2, 5, 7, 24)) for _ in range(4)]

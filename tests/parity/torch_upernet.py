@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from flax.traverse_util import unflatten_dict
+from parity.torch_norms import as_after_training, without_correction
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from transformers import ResNetConfig, UperNetConfig, UperNetForSemanticSegmentation
@@ -21,7 +22,9 @@ def upernet(backbone, channels, hidden, auxiliary, classes=5):
     sizes = {"embedding_size": channels[0], "hidden_sizes": channels, "depths": (1, 1, 1, 1)}
     features = [f"stage{i}" for i in (1, 2, 3, 4)]
     config = UperNetConfig(
-        backbone_config=ResNetConfig(4, layer_type="basic", out_features=features, **sizes),
+        backbone_config=ResNetConfig(
+            num_channels=4, layer_type="basic", out_features=features, **sizes
+        ),
         hidden_size=hidden,
         auxiliary_in_channels=channels[2],
         auxiliary_channels=auxiliary,
@@ -29,7 +32,8 @@ def upernet(backbone, channels, hidden, auxiliary, classes=5):
     )
     model = UperNetForSemanticSegmentation(config)
     model.backbone = backbone or model.backbone
-    return as_after_training(model)
+    as_after_training(model)
+    return without_correction(model)
 
 
 class ViTWithNeck(nn.Module):
@@ -70,39 +74,6 @@ class Neck(nn.Module):
 
     def forward(self, maps):
         return [level(x) for level, x in zip(self.levels, maps, strict=True)]
-
-
-def as_after_training(model):
-    """Norms with neither scale one nor shift zero, and running averages of the biased variance.
-
-    PyTorch averages the variance with Bessel's correction, Flax without.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0.0, 0.1)
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0.0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            without_correction(module)
-    return model
-
-
-def without_correction(norm):
-    """Let a batch norm keep running averages of the biased variance."""
-
-    def remember(module, inputs):
-        module.before = module.running_var.clone()
-
-    def correct(module, inputs, output):
-        if module.training:
-            values = output.numel() / output.shape[1]
-            decayed = (1 - module.momentum) * module.before
-            added = (module.running_var - decayed) * (values - 1) / values
-            module.running_var = decayed + added  # not in place: the gradient needs the old
-
-    norm.register_forward_pre_hook(remember)
-    norm.register_forward_hook(correct)
 
 
 def from_torch(tensors):
