@@ -131,7 +131,8 @@ def test_the_neck_is_feature2pyramid(patch, train):
         "statistics": from_torch_part(arrays(theirs.state_dict())).get("batch_stats"),
     }
     if patch == 16 and train:
-        of_no_effect(found["gradients"]["level0_deconv1"], expected["gradients"]["level0_deconv1"])
+        for step in (found, expected):
+            step["gradients"] = without_effect(step["gradients"], ["level0_deconv1"])
     for name in found:
         case = f"UperNet's neck, patch {patch}, train={train}, float64: {name}"
         expect_agreement(case, found[name], expected[name], 1e-10)
@@ -168,12 +169,15 @@ def test_a_training_step_of_the_whole_is_transformers(name, devices):
         "gradients": from_torch(gradients_of(theirs))["params"],
         "statistics": from_torch(arrays(theirs.state_dict()))["batch_stats"],
     }
-    if name == "ViT, patch 16":
-        gradients = (x["gradients"]["neck"]["level0_deconv1"] for x in (found, expected))
-        of_no_effect(*gradients)
+    if name != "ResNet":  # from deconvolutions on, all is linear up to the norms of the head
+        for gradients in (found["gradients"], expected["gradients"]):
+            deconvolutions = [module for module in gradients["neck"] if "deconv" in module]
+            gradients["neck"] = without_effect(gradients["neck"], deconvolutions)
+    # `jax.nn.dot_product_attention` takes its softmax in float32 whatever it is given.
+    tolerance = 1e-10 if name == "ResNet" else 1e-5
     for part in found:
         case = f"UperNet on {name}, training, float64, devices: {devices}: {part}"
-        expect_agreement(case, found[part], expected[part], 1e-10)
+        expect_agreement(case, found[part], expected[part], tolerance)
 
 
 def our_step(objective, variables, batch, devices):
@@ -210,11 +214,13 @@ def kept(mask, objective):
     return torch.tensor(labels[mask])
 
 
-def of_no_effect(*gradients):
-    """Take out a bias before a batch norm: its gradient is zero, what is found is rounding."""
-    for gradient in gradients:
-        kernel, bias = gradient["kernel"], gradient.pop("bias")
-        assert np.abs(bias).max() <= 1e-12 * np.abs(kernel).max()
+def without_effect(gradients, modules):
+    """`gradients` without the biases that a batch norm takes out again: theirs are but rounding."""
+    rest = {module: dict(gradient) for module, gradient in gradients.items()}
+    for module in modules:
+        bias = rest[module].pop("bias")
+        assert np.abs(bias).max() <= 1e-12 * np.abs(rest[module]["kernel"]).max()
+    return rest
 
 
 def arrays(tensors):

@@ -18,7 +18,7 @@ _LEAVES = {"running_mean": "mean", "running_var": "var"}
 
 
 def upernet(backbone, channels, hidden, auxiliary, classes=5):
-    """On ResNets the whole network is transformers'; any other backbone takes theirs' place."""
+    """On a small ResNet the whole is transformers' own; a `backbone` given takes its place."""
     sizes = {"embedding_size": channels[0], "hidden_sizes": channels, "depths": (1, 1, 1, 1)}
     features = [f"stage{i}" for i in (1, 2, 3, 4)]
     config = UperNetConfig(
