@@ -232,7 +232,7 @@ def adaptive_average_pool(x: Array, side: int) -> Array:
     The cells overlap where the sides don't divide; as PyTorch's `AdaptiveAvgPool2d`, but as two
     matrix products, and in float32.
     """
-    rows, columns = (jnp.asarray(_cell_means(size, side)) for size in x.shape[1:3])
+    rows, columns = (jnp.asarray(_cell_means(size, side), jnp.float32) for size in x.shape[1:3])
     means = jnp.einsum(
         "ih,bhwc,jw->bijc", rows, x.astype(jnp.float32), columns, precision="highest"
     )
@@ -241,7 +241,7 @@ def adaptive_average_pool(x: Array, side: int) -> Array:
 
 def _cell_means(size: int, cells: int) -> np.ndarray:
     """(cells, size): row i takes the mean of the i-th cell."""
-    matrix = np.zeros((cells, size), np.float32)
+    matrix = np.zeros((cells, size))
     for i in range(cells):
         start, end = i * size // cells, -(-(i + 1) * size // cells)
         matrix[i, start:end] = 1 / (end - start)

@@ -1,0 +1,92 @@
+"""The masked autoencoder against transformers' `ViTMAEForPreTraining`, at the size of ViT-B."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+import torch
+from parity.deviation import expect_agreement
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+from ssl_jax.augment import Augmentation, Normalisation
+from ssl_jax.models import MaskedAutoencoder, vit_b
+from ssl_jax.objectives import MAE
+from ssl_jax.weights.transformers import from_torch
+
+
+@pytest.mark.parametrize("norm_pix_loss", [True, False], ids=["norm_pix_loss", "pixels"])
+@pytest.mark.parametrize(("size", "patch", "bands"), [(224, 16, 3), (120, 8, 4)])
+def test_mae_is_that_of_transformers(size, patch, bands, norm_pix_loss):
+    reference = transformers_mae(size, patch, bands)
+    objective = MAE(
+        MaskedAutoencoder(vit_b(patch_size=patch, image_size=size), channels=bands),
+        Augmentation.evaluation(size),
+        Normalisation((1e-4,) * bands, (0.0,) * bands, (5000.0,) * bands, (3000.0,) * bands),
+        norm_pix_loss=norm_pix_loss,
+    )
+    shape = (2, size, size, bands)
+    image = np.random.default_rng(0).integers(0, 10_000, shape).astype(np.uint16)
+    weights = {name: p.detach().numpy() for name, p in reference.named_parameters()}
+    ours, image, noise = our_step(objective, from_torch(weights)["params"], image)
+    theirs = their_step(reference, image, noise, norm_pix_loss)
+    goal = "normalised pixels" if norm_pix_loss else "pixels"
+    for part in ours:
+        case = f"MAE, {size} px, patch {patch}, {bands} bands, {goal}: {part}"
+        expect_agreement(case, ours[part], theirs[part], 1e-5)
+
+
+def our_step(objective, params, image):
+    """Outputs and gradients of the loss, and what the network saw: images and noise."""
+    batch = {"image": image, "index": np.arange(len(image))}
+    key = jax.random.key(0)
+
+    @jax.jit
+    def step(params):
+        def loss(params):
+            return objective.loss({"params": params, "batch_stats": {}}, batch, key)[0]
+
+        value, gradients = jax.value_and_grad(loss)(params)
+        view = objective._evaluation_view(image)
+        noise = objective._noise(jax.random.split(key)[1], batch["index"], view)
+        made = objective.model.apply({"params": params}, view, noise, method="reconstruct")
+        outputs = {name: getattr(made, name) for name in ("latent", "prediction", "mask")}
+        return {"outputs": {"loss": value} | outputs, "gradients": gradients}, view, noise
+
+    return step(params)
+
+
+def their_step(model, image, noise, norm_pix_loss):
+    """The same of transformers."""
+    model.zero_grad()
+    model.config.norm_pix_loss = norm_pix_loss
+    image, noise = (torch.tensor(np.array(x)) for x in (image, noise))
+    image = image.permute(0, 3, 1, 2)
+    made = model(image, noise=noise)
+    made.loss.backward()
+    gradients = {n: p.grad.numpy() for n, p in model.named_parameters() if p.requires_grad}
+    outputs = {
+        "loss": made.loss.detach(),
+        "latent": model.vit(image, noise=noise).last_hidden_state.detach(),
+        "prediction": made.logits.detach(),
+        "mask": made.mask,
+    }
+    return {"outputs": outputs, "gradients": from_torch(gradients)["params"]}
+
+
+@functools.cache
+def transformers_mae(size, patch, bands):
+    """ViT-B with weights as training leaves them: no shift at zero and no scale at one."""
+    torch.manual_seed(0)
+    sizes = {"image_size": size, "patch_size": patch, "num_channels": bands}
+    model = ViTMAEForPreTraining(ViTMAEConfig(**sizes, layer_norm_eps=1e-6)).eval()
+    embeddings = model.vit.embeddings
+    # Or the position table stays zero, as if it were to be loaded.
+    embeddings.patch_embeddings.projection._is_hf_initialized = False
+    embeddings.initialize_weights()
+    model.decoder.initialize_weights(embeddings.patch_embeddings.num_patches)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return model

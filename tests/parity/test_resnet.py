@@ -1,0 +1,148 @@
+"""ResNet-50 against timm's, whose weights are laid out as torchvision's."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import timm
+import torch
+from parity.deviation import deviations, expect_agreement, in_float64
+from parity.torch_norms import as_after_training, without_correction
+
+from ssl_jax import mesh
+from ssl_jax.augment import Normalisation
+from ssl_jax.models import MLP, resnet50
+from ssl_jax.objectives import Classification
+from ssl_jax.objectives.shared import part_of
+from ssl_jax.weights.resnet import from_torch
+
+CLASSES = 1000
+
+
+@pytest.mark.parametrize(("size", "bands"), [(224, 3), (120, 4)])
+def test_resnet50_gives_torchs_maps_and_logits(size, bands):
+    variables = from_torch(weights(bands))
+    image = examples(2, size, bands)["image"] / np.float32(5000) - 1
+
+    @jax.jit
+    def ours(variables, image):
+        backbone, head = part_of(variables, "backbone"), part_of(variables, "head")
+        levels = resnet50().apply(backbone, image, method="levels")
+        return levels, MLP(CLASSES).apply(head, resnet50().apply(backbone, image))
+
+    levels, logits = ours(variables, image)
+    model = torch_model(bands, torch.float32).eval()
+    with torch.no_grad():
+        maps = model.forward_intermediates(channels_first(image), intermediates_only=True)
+        expected = model(channels_first(image))
+    expect_agreement(
+        f"ResNet-50, {size} px, {bands} bands: maps and logits",
+        {"maps": levels, "logits": logits},
+        {"maps": tuple(x.permute(0, 2, 3, 1) for x in maps[1:]), "logits": expected},
+        1e-5,
+    )
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_training_step_on_any_number_of_devices_is_torchs_on_the_whole_batch(devices):
+    batch = examples(8, 40, 4)
+    with in_float64():
+        ours, image = our_step(batch, devices, jnp.float64)
+    theirs = their_step(image, batch["label"], torch.float64)
+    for part in ours:
+        case = f"ResNet-50, training, 40 px, 4 bands, float64, devices: {devices}: {part}"
+        expect_agreement(case, ours[part], theirs[part], 1e-10)
+
+
+def test_rounding_moves_a_training_step_no_further_than_torchs():
+    """Float32 can't tell the gradients of so deep a network with batch norm to many digits."""
+    batch = examples(8, 64, 4)
+    ours, image = our_step(batch, 8, jnp.float32)
+    theirs = their_step(image, batch["label"], torch.float32)
+    exact = their_step(image, batch["label"], torch.float64)
+    for part in ours:
+        errors = [list(deviations(step[part], exact[part]).values()) for step in (ours, theirs)]
+        our_error, their_error = np.median(errors, axis=1)
+        print(
+            f"\nResNet-50, training, 64 px, 4 bands, float32 against float64: {part}: median "
+            f"{our_error:.1e}, PyTorch's own {their_error:.1e}"
+        )
+        assert our_error <= 2 * their_error or our_error <= 1e-6
+
+
+def our_step(batch, devices, dtype):
+    """Loss, gradients and statistics of a training step, as the loop takes it; and the images."""
+    bands = batch["image"].shape[-1]
+    normalise = Normalisation((1e-4,) * bands, (0.0,) * bands, (5000.0,) * bands, (3000.0,) * bands)
+    objective = Classification(
+        resnet50(dtype=dtype),
+        MLP(CLASSES, dtype=dtype),
+        normalise,
+        classes=tuple(map(str, range(CLASSES))),
+        frozen=False,
+    )
+
+    def step(variables, batch):
+        def global_loss(params):
+            loss, aux = objective.loss(variables | {"params": params}, batch, jax.random.key(0))
+            return jax.lax.pmean(loss, "data"), aux
+
+        (loss, aux), gradients = jax.value_and_grad(global_loss, has_aux=True)(variables["params"])
+        return {"loss": loss, "gradients": gradients, "statistics": aux["batch_stats"]}
+
+    variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), from_torch(weights(bands)))
+    over = mesh.data_mesh(jax.devices()[:devices])
+    mapped = mesh.pmapped(step, over, (mesh.REPLICATED, mesh.SHARDED), mesh.REPLICATED)
+    return mapped(variables, batch), normalise(batch["image"])
+
+
+def their_step(image, label, dtype):
+    """The same of PyTorch."""
+    model = without_correction(torch_model(image.shape[-1], dtype).train())
+    logits = model(channels_first(image, dtype))
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(label))
+    loss.backward()
+    statistics = {name: buffer.numpy() for name, buffer in model.named_buffers() if buffer.ndim}
+    gradients = {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+    return {
+        "loss": loss.detach(),
+        "gradients": from_torch(gradients)["params"],
+        "statistics": from_torch(statistics)["batch_stats"],
+    }
+
+
+@functools.cache
+def weights(bands):
+    """Random, and as after training: no norm's shift is zero, and branches are weak."""
+    torch.manual_seed(0)
+    model = timm.create_model("resnet50", in_chans=bands, num_classes=CLASSES)
+    as_after_training(model)
+    for name, module in model.named_modules():
+        if name.endswith("bn3"):
+            torch.nn.init.uniform_(module.weight, 0.1, 0.3)
+    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+
+
+def torch_model(bands, dtype):
+    model = timm.create_model("resnet50", in_chans=bands, num_classes=CLASSES)
+    model.load_state_dict({name: torch.tensor(array) for name, array in weights(bands).items()})
+    return model.to(dtype)
+
+
+def channels_first(image, dtype=torch.float32):
+    return torch.tensor(np.array(image)).to(dtype).permute(0, 3, 1, 2)
+
+
+def examples(count, size, bands):
+    """Of squares, each in colours of its own: of noise all would look the same to a network."""
+    rng = np.random.default_rng(1)
+    contrast = rng.uniform(0.1, 1, (count, 1, 1, 1))
+    colours = rng.uniform(0, 10_000, (count, 8, 8, bands)) * contrast
+    image = colours.repeat(size // 8, axis=1).repeat(size // 8, axis=2)
+    return {
+        "image": image.astype(np.uint16),
+        "index": np.arange(count),
+        "label": rng.integers(0, CLASSES, count),
+    }
