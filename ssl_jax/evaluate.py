@@ -13,6 +13,7 @@ from rich.table import Table
 
 from data_pipelines.errors import UserError
 from data_pipelines.loader import evaluation_batches
+from data_pipelines.skipping import BadRecords
 from data_pipelines.source import open_dataset
 from ssl_jax import checkpoint, cluster, loop, parts, terminal
 from ssl_jax.card import ModelCard
@@ -51,6 +52,7 @@ def evaluate(
         data_dir or config.data.data_dir,
         card.sensor.names,
         "" if dataset else config.data.get("target", ""),
+        BadRecords(config.data.get("on_error", "stop")),
     )
     if card.classes and data.classes != card.classes:
         raise UserError(
