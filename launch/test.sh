@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The tests: ./launch/test.sh [--realdata | --bench] [pytest's arguments]
+# The tests: ./launch/test.sh [--realdata | --bench | --faults] [pytest's arguments]
 #   --realdata   only those on real pixels, found where SSL_JAX_REALDATA says
 #   --bench      only those of speed and memory, which print ratios and want a quiet machine
+#   --faults     only those of kills, bad disks and hostile input, in processes as users start them
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=launch/environment.sh
@@ -19,4 +20,9 @@ if [[ "${1:-}" == "--bench" ]]; then
   shift
   exec python -m pytest tests/bench -s "$@"
 fi
-exec python -m pytest -n 2 --dist loadscope --ignore tests/realdata --ignore tests/bench --ignore tests/faults "$@"
+if [[ "${1:-}" == "--faults" ]]; then
+  shift
+  exec python -m pytest tests/faults -s "$@"
+fi
+exec python -m pytest -n 2 --dist loadscope \
+  --ignore tests/realdata --ignore tests/bench --ignore tests/faults "$@"

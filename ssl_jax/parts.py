@@ -8,7 +8,6 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,8 +22,8 @@ from data_pipelines.skipping import BadRecords
 from data_pipelines.source import Dataset, Skipping, Source, Windows, open_dataset
 from ssl_jax import models, objectives, optimizers
 from ssl_jax.augment import Augmentation, Normalisation, SegmentationAugmentation
+from ssl_jax.bundle import expect_network, read_card
 from ssl_jax.card import ModelCard
-from ssl_jax.checkpoint import load_card
 from ssl_jax.divergence import BadLoss
 from ssl_jax.loop import Every
 from ssl_jax.mesh import data_mesh, gathered
@@ -231,7 +230,9 @@ def _check_batch(config: ConfigDict, mesh: Mesh, examples: int) -> None:
 
 
 def _check_pretrained(config: ConfigDict, card: ModelCard) -> None:
-    bands = tuple(band["name"] for band in load_card(Path(config.pretrained))["sensor"]["bands"])
+    pretrained = read_card(config.pretrained)
+    expect_network(config.pretrained, pretrained, objective)
+    bands = pretrained.sensor.names
     if bands != card.sensor.names:
         raise UserError(
             f"config.data.bands: found {', '.join(card.sensor.names)}, but {config.pretrained} was "
