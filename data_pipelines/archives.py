@@ -23,6 +23,9 @@ __all__ = ["archives", "tar_members"]
 
 _NAME = re.compile(r"(?P<whole>.+\.tar(\.gz|\.zst)?)(?P<part>[a-z]{2})?")
 _BUFFER = 2**20
+# Of a file or a header in an archive, all of which is in memory at once: a few kilobytes of zeros
+# well packed unpack to any size.
+_MOST_BYTES = 2**30
 # A tar archive ends with two blocks of zeros.
 _END = bytes(1024)
 
@@ -62,14 +65,16 @@ def tar_members(
 ) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the files in an archive, in the order they come.
 
-    Nothing is written: a name that leads out of the archive is just a name.
+    Nothing is written: a name that leads out of the archive is just a name. Links, devices and
+    whatever else is no file are passed over.
 
     Args:
         parts: the archive's files.
         wanted: whether to read the file of this name.
 
     Raises:
-        UserError: the archive is damaged, or ends before its end.
+        UserError: the archive is damaged, ends before its end, or holds a file larger than any that
+            is read whole.
     """
     where = parts[0] if len(parts) == 1 else f"{parts[0]} … {parts[-1].name}"
     count = 0
@@ -154,6 +159,8 @@ class _Forward(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes; the last ones are remembered."""
+        if size > _MOST_BYTES:
+            raise tarfile.ReadError(f"a file in it claims {size:,} bytes, more than are read whole")
         data = self._stream.read(size)
         self._position += len(data)
         self.tail = (self.tail + data[-len(_END) :])[-len(_END) :]

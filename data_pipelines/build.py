@@ -257,7 +257,13 @@ def _changed(name: str, builder: Any, config: str, fields: Sequence[str]) -> Any
 
 
 def _folder(builder: tfds.core.DatasetBuilder, options: Options) -> Path:
-    return options.data_dir / Path(builder.data_dir).relative_to(_NOWHERE)
+    folder = Path(builder.data_dir)
+    if not folder.is_relative_to(_NOWHERE) or ".." in folder.parts:
+        raise UserError(
+            f"dataset {builder.name}: its config {builder.builder_config.name!r} would lie outside "
+            "of --data_dir; expected a word, or words with / between"
+        )
+    return options.data_dir / folder.relative_to(_NOWHERE)
 
 
 def _is_prepared(folder: Path) -> bool:

@@ -5,13 +5,17 @@ keys also give a split its order: the same for the same examples, whoever wrote 
 however many workers.
 """
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import tensorflow_datasets as tfds
+
+from data_pipelines.errors import UserError
 
 __all__ = ["Catalogue", "CatalogueWriter", "small_features"]
 
@@ -40,14 +44,24 @@ class Catalogue:
 
     @classmethod
     def load(cls, file: Path) -> "Catalogue":
-        """The catalogue that `save` wrote."""
-        with np.load(file, allow_pickle=False) as arrays:
-            columns = {
-                name.removeprefix(_COLUMN): arrays[name]
-                for name in arrays.files
-                if name.startswith(_COLUMN)
-            }
-            return cls(arrays["keys"], columns)
+        """The catalogue that `save` wrote.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                columns = {
+                    name.removeprefix(_COLUMN): arrays[name]
+                    for name in arrays.files
+                    if name.startswith(_COLUMN)
+                }
+                return cls(arrays["keys"], columns)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+            raise UserError(
+                f"file {file}: is no catalogue of records, or damaged ({error}); copy it again, "
+                "or prepare the dataset again with --overwrite"
+            ) from error
 
     @classmethod
     def joined(cls, parts: Sequence["Catalogue"]) -> "Catalogue":

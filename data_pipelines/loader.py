@@ -16,6 +16,7 @@ import grain
 import numpy as np
 
 from data_pipelines.errors import UserError
+from data_pipelines.skipping import Skipping
 
 __all__ = ["Examples", "Loader", "evaluation_batches"]
 
@@ -37,7 +38,7 @@ class Examples(Protocol):
 
 
 class Loader:
-    """Shuffled training batches without end.
+    """Shuffled training batches, epoch after epoch.
 
     Attributes:
         wait_seconds: time spent waiting for batches since this loader was made.
@@ -52,6 +53,7 @@ class Loader:
         process_index: int = 0,
         process_count: int = 1,
         threads: int = 4,
+        steps: int = _ENDLESS,
     ) -> None:
         """Describe the batches; nothing is read yet.
 
@@ -62,6 +64,7 @@ class Loader:
             process_index: which process this is.
             process_count: how many there are.
             threads: that read batches in parallel; 0 reads in the thread that asks.
+            steps: of the run; nothing beyond is read ahead.
 
         Raises:
             UserError: the batch has more examples than the source, or can't be shared equally.
@@ -76,6 +79,7 @@ class Loader:
         self._mine = _slice_of(batch_size, process_index, process_count)
         self._seed = seed
         self._threads = threads
+        self._steps = steps
         self._order = functools.lru_cache(maxsize=2)(self._shuffle)
         self.batches_per_epoch = len(source) // batch_size
         self.wait_seconds = 0.0
@@ -86,8 +90,8 @@ class Loader:
         Yields:
             {name: (batch_size / process_count, ...)}, with `index` among the names.
         """
-        iterator = _ahead(self._read, start, _ENDLESS, self._threads)
-        while True:
+        iterator = _ahead(self._read, start, self._steps, self._threads)
+        for _ in range(start, self._steps):
             asked = time.perf_counter()
             batch = next(iterator)
             self.wait_seconds += time.perf_counter() - asked
@@ -118,7 +122,8 @@ def evaluation_batches(
     """Every example exactly once, in order, on all processes together.
 
     Each process gets as many batches, all of one size: the last ones are filled up with zeros,
-    and `valid` (batch_size / process_count,) bool is false there.
+    and `valid` (batch_size / process_count,) bool is false there. So it is for bad examples that
+    are skipped.
 
     Raises:
         UserError: the batch is empty or can't be shared equally between the processes.
@@ -126,12 +131,15 @@ def evaluation_batches(
     if batch_size < 1:
         raise UserError(f"batch of {batch_size}: expected at least 1 example")
     mine = _slice_of(batch_size, process_index, process_count)
+    exactly = source.exactly if isinstance(source, Skipping) else source.__getitem__
 
     def read(step: int) -> Batch:
         rows = np.arange(step * batch_size, (step + 1) * batch_size)[mine]
-        valid = rows < len(source)
-        # Filled up with copies of the first example, for their names, shapes and types.
-        batch = _stack([source[int(row)] for row in np.where(valid, rows, 0)])
+        found = [exactly(int(row)) if row < len(source) else None for row in rows]
+        valid = np.array([example is not None for example in found])
+        # Filled up with copies of any example, for their names, shapes and types.
+        filling = next((example for example in found if example is not None), None) or source[0]
+        batch = _stack([filling if example is None else example for example in found])
         for values in batch.values():
             values[~valid] = 0
         return {**batch, "valid": valid}

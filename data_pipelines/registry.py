@@ -74,6 +74,12 @@ def find_builder(name: str) -> BuilderName:
     parts = _NAME.fullmatch(name)
     if parts is None:
         raise UserError(f"dataset {name!r}: expected NAME, NAME/CONFIG or package.module:Class")
+    config = parts["config"] or ""
+    if config and any(part in ("", ".", "..") for part in config.split("/")):
+        raise UserError(
+            f"dataset {name!r}: its config {config!r} is no name of a folder; expected a word or "
+            "words with / between"
+        )
     module, cls = parts["module"], parts["cls"]
     if module in BUILDERS:
         module, cls = BUILDERS[module].split(":")

@@ -13,19 +13,20 @@ from typing import Any, Literal
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_pipelines.bands import PICTURES, Sensor
 from data_pipelines.catalogue import Catalogue, small_features
 from data_pipelines.cuts import Flag, Part, cut
 from data_pipelines.errors import UserError
-from data_pipelines.records import Decoder, Record, Source, decode, digest
+from data_pipelines.records import Decoder, Record, Shards, Source, digest
 from data_pipelines.registry import BuilderName, find_builder
+from data_pipelines.skipping import BadRecords, Blanking, Skipping
 from data_pipelines.windows import Grid, StoredPicture, Windows, places_of_cells
 
 __all__ = [
     "Dataset",
     "Record",
+    "Skipping",
     "Source",
     "StoredPicture",
     "Target",
@@ -43,7 +44,11 @@ ALL = "all"  # TFDS's own word for every split together
 
 
 def open_dataset(
-    name: str, data_dir: str | Path, bands: Sequence[str] = (), target: str = ""
+    name: str,
+    data_dir: str | Path,
+    bands: Sequence[str] = (),
+    target: str = "",
+    bad_records: BadRecords | None = None,
 ) -> "Dataset":
     """Open a prepared dataset.
 
@@ -54,14 +59,22 @@ def open_dataset(
         bands: names or aliases of the bands wanted, in the order wanted; empty for all it has.
         target: the feature to learn, such as `labels_43`; empty for the one named `label`, `labels`
             or `mask`.
+        bad_records: what is done about records that can't be read; by default they are mistakes.
 
     Raises:
         UserError: no such builder, not prepared in `data_dir`, no usable `image`, or no such band.
     """
-    return open_folder(_prepared(name, find_builder(name), Path(data_dir)), name, bands, target)
+    folder = _prepared(name, find_builder(name), Path(data_dir))
+    return open_folder(folder, name, bands, target, bad_records)
 
 
-def open_folder(folder: Path, name: str, bands: Sequence[str] = (), target: str = "") -> "Dataset":
+def open_folder(
+    folder: Path,
+    name: str,
+    bands: Sequence[str] = (),
+    target: str = "",
+    bad_records: BadRecords | None = None,
+) -> "Dataset":
     """Open the dataset in a folder that holds TFDS's `dataset_info.json`; see `open_dataset`."""
     info = tfds.builder_from_directory(folder).info
     features = info.features
@@ -92,6 +105,7 @@ def open_folder(folder: Path, name: str, bands: Sequence[str] = (), target: str 
         grid=grid,
         info=info,
         channels=sensor.indices(bands) if bands else tuple(range(shape[2])),
+        bad_records=bad_records or BadRecords(),
     )
 
 
@@ -140,6 +154,7 @@ class Dataset:
         grid: how windows lie on the records, where the records are cells of larger pictures.
         info: what TFDS knows of it.
         channels: of the stored images, those of the selected bands.
+        bad_records: what is done about records that can't be read.
     """
 
     name: str
@@ -155,13 +170,18 @@ class Dataset:
     grid: Grid | None
     info: tfds.core.DatasetInfo
     channels: tuple[int, ...]
+    bad_records: BadRecords
 
-    def source(self, split: str, seed: int = 0) -> Source | Windows:
+    def source(self, split: str, seed: int = 0) -> Source | Windows | Skipping:
         """The examples of a part of a split, as `data_pipelines.cuts` describes.
 
         Raises:
             UserError: the split is not written as expected, does not exist or would be empty.
         """
+        part = self._part(split, seed)
+        return Skipping(part, self.bad_records) if self.bad_records.skip else part
+
+    def _part(self, split: str, seed: int) -> Source | Windows:
         part = Part.parse(split)
         if part.split not in self.splits:
             raise UserError(
@@ -194,13 +214,13 @@ class Dataset:
                 f"dataset {self.name}: its records have target {self.target!r}; expected 'mask' of "
                 "pictures"
             )
-        source = self.source(split, seed)
+        source = self._part(split, seed)
         if not isinstance(source, Windows):
             height, width, _ = self.image_shape
             all_of_it = np.ones((1, 1), bool)
             return [
                 StoredPicture(
-                    source,
+                    self._cells(source),
                     np.array([[position]]),
                     all_of_it,
                     (height, width),
@@ -216,7 +236,7 @@ class Dataset:
         side = (self.grid.cell, self.grid.cell)
         return [
             StoredPicture(
-                source.cells,
+                self._cells(source.cells),
                 places,
                 seen[places],
                 side,
@@ -227,12 +247,14 @@ class Dataset:
             if seen[places].any()
         ]
 
-    def about(self, split: str, seed: int, source: Source | Windows) -> dict[str, Any]:
+    def about(self, split: str, seed: int, source: Source | Windows | Skipping) -> dict[str, Any]:
         """Which examples a part of a split turned out to hold, as JSON can hold it.
 
         Of each class there is the number of examples, where the dataset has a catalogue; the digest
         is the same for the same examples.
         """
+        if isinstance(source, Skipping):
+            source = self._part(split, seed)
         about = {"split": split, "seed": seed, "examples": len(source)}
         catalogue = self._catalogue(Part.parse(split).split)
         if isinstance(source, Source) and catalogue and self.target in ("label", "labels"):
@@ -246,9 +268,26 @@ class Dataset:
         """Height and width of a picture in pixels, from what its cells say of where it ends."""
         decoder = Decoder.of("inside", self.info.features["inside"])
         inside = dataclasses.replace(cells, decoders=(decoder,))
-        height = sum(int(inside[place]["inside"][0]) for place in places[:, 0])
-        width = sum(int(inside[place]["inside"][1]) for place in places[0])
+        height, width = (
+            sum(self._extent(inside, line, axis) for line in lines)
+            for axis, lines in enumerate((places, places.T))
+        )
         return height, width
+
+    def _extent(self, inside: Source, line: np.ndarray, axis: int) -> int:
+        """How many pixels of a row or a column of cells lie in the picture."""
+        if not self.bad_records.skip:
+            return int(inside[line[0]]["inside"][axis])
+        cells = Skipping(inside, self.bad_records)
+        found = (cell for place in line if (cell := cells.exactly(place)) is not None)
+        assert self.grid is not None
+        # Where none can be read none counts, and so it doesn't matter where they end.
+        return next((int(cell["inside"][axis]) for cell in found), self.grid.cell)
+
+    def _cells(self, cells: Source) -> Source | Blanking:
+        if not self.bad_records.skip:
+            return cells
+        return Blanking(Skipping(cells, self.bad_records), self.ignore_label)
 
     def _chosen(self, part: Part, whole: Source | Windows, seed: int, where: str) -> np.ndarray:
         """Positions in the whole split of those that a part names."""
@@ -301,8 +340,7 @@ class Dataset:
             return catalogue.columns[feature][whole.order]
         name = self.target if feature == self.target_feature else feature
         decoder = self._decoder(name, feature)
-        stored = (decode(whole.files[row], (decoder,))[name] for row in whole.order)
-        return np.stack(list(stored))
+        return np.stack([whole.files.read(row, (decoder,))[name] for row in whole.order])
 
     def _records(self, split: str) -> Source:
         """All stored records of a split, in the order of their keys where those are known."""
@@ -314,7 +352,7 @@ class Dataset:
             keys = catalogue.keys
         elif self.grid and "id" in self.info.features:
             decoder = Decoder.of("id", self.info.features["id"])
-            keys = np.array([decode(files[row], (decoder,))["id"].item() for row in range(count)])
+            keys = np.array([files.read(row, (decoder,))["id"].item() for row in range(count)])
         if split != ALL:
             order = np.argsort(keys, kind="stable")
         else:  # one split after the other
@@ -337,14 +375,14 @@ class Dataset:
             )
         return catalogue
 
-    def files(self, split: str) -> ArrayRecordDataSource:
+    def files(self, split: str) -> Shards:
         """All stored records of a split, undecoded and in the order stored."""
         if self.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
             raise UserError(
                 f"dataset {self.name}: is stored as {self.info.file_format.value}; expected "
                 f"array_record: {_build_command(self.name, self.info.data_dir)} --overwrite"
             )
-        return ArrayRecordDataSource(self.info.splits[split].file_instructions)
+        return Shards(self.info.splits[split].file_instructions)
 
     def _decoders(self) -> tuple[Decoder, ...]:
         image = Decoder.of("image", self.info.features["image"], self.channels)

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from data_pipelines.catalogue import Catalogue, CatalogueWriter, small_features
 from data_pipelines.encoding import Moments, inside
 from data_pipelines.errors import UserError
 from data_pipelines.progress import Counter
-from data_pipelines.records import Decoder, decode
+from data_pipelines.records import Decoder
 from data_pipelines.source import Dataset
 
 __all__ = ["Reread", "reread", "verify"]
@@ -77,14 +76,7 @@ def reread(dataset: Dataset, split: str) -> Reread:
     count = dataset.info.splits[split].num_examples
     with Counter(f"verifying {split}", count) as progress:
         for row in range(count):
-            try:
-                record = decode(files[row], decoders)
-            except Exception as error:  # whatever the libraries make of damaged bytes
-                raise UserError(
-                    f"{_place(dataset.info, split, row)}: can't be read "
-                    f"({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
-                    "prepare the dataset again with --overwrite"
-                ) from error
+            record = files.read(row, decoders)
             writer.append(record["id"].item() if "id" in record else row, record)
             moments += Moments.of(inside(record["image"], record))
             progress.advance()
@@ -99,11 +91,3 @@ def _agree(read: Catalogue, written: Catalogue, dataset: Dataset) -> bool:
     return all(columns) and (
         "id" not in dataset.info.features or np.array_equal(read.keys, written.keys)
     )
-
-
-def _place(info: tfds.core.DatasetInfo, split: str, row: int) -> str:
-    for instruction in info.splits[split].file_instructions:
-        if row < instruction.examples_in_shard:
-            break
-        row -= instruction.examples_in_shard
-    return f"file {instruction.filename}, record {row}"

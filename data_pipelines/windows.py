@@ -14,6 +14,7 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 from data_pipelines.records import Record, Source
+from data_pipelines.skipping import Blanking
 
 __all__ = ["Grid", "StoredPicture", "Windows", "places_of_cells"]
 
@@ -133,7 +134,7 @@ class StoredPicture:
         ignore_label: what masks say where no label is asked for.
     """
 
-    cells: Source
+    cells: Source | Blanking
     places: np.ndarray
     counted: np.ndarray
     cell: tuple[int, int]
@@ -197,7 +198,7 @@ def places_of_cells(cells: Source) -> dict[bytes, np.ndarray]:
     return places
 
 
-def _together(cells: Source, places: np.ndarray) -> Record:
+def _together(cells: Source | Blanking, places: np.ndarray) -> Record:
     """What the cells at (rows, columns) places show side by side."""
     records = [[cells[int(place)] for place in line] for line in places]
     return {

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The tests: ./launch/test.sh [--realdata | --bench | --parity] [pytest's arguments]
+# The tests: ./launch/test.sh [--realdata | --bench | --parity | --faults] [pytest's arguments]
 #   --realdata   only those on real pixels, found where SSL_JAX_REALDATA says
 #   --bench      only those of speed and memory, which print ratios and want a quiet machine
 #   --parity     only those against the reference implementations, which print how far apart they are
+#   --faults     only those of kills, bad disks and hostile input, in processes as users start them
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=launch/environment.sh
@@ -25,6 +26,9 @@ if [[ "${1:-}" == "--parity" ]]; then
   environment test parity
   exec python -m pytest tests/parity -s "$@"
 fi
+if [[ "${1:-}" == "--faults" ]]; then
+  shift
+  exec python -m pytest tests/faults -s "$@"
+fi
 exec python -m pytest -n 2 --dist loadscope \
-  --ignore tests/realdata --ignore tests/bench --ignore tests/parity \
-  --ignore tests/faults "$@"
+  --ignore tests/realdata --ignore tests/bench --ignore tests/parity --ignore tests/faults "$@"

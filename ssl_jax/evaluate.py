@@ -13,8 +13,10 @@ from rich.table import Table
 
 from data_pipelines.errors import UserError
 from data_pipelines.loader import evaluation_batches
+from data_pipelines.skipping import BadRecords
 from data_pipelines.source import open_dataset
 from ssl_jax import checkpoint, cluster, loop, parts, terminal
+from ssl_jax.bundle import expect_network, read_card
 from ssl_jax.card import ModelCard
 from ssl_jax.mesh import data_mesh, replicate
 
@@ -42,15 +44,20 @@ def evaluate(
         flips: whether that window is also seen flipped; as the config has it by default.
 
     Raises:
-        UserError: no checkpoint, no such data, or data of other bands or classes.
+        UserError: no checkpoint, one whose card isn't that of its arrays, no such data, or data of
+            other bands or classes.
     """
-    card = ModelCard.from_dict(checkpoint.load_card(Path(path)))
+    card = read_card(path)
+    objective = expect_network(path, card, parts.objective)
     config = card.config
+    if not dataset:
+        _expect_no_code(config.data.name, path)
     data = open_dataset(
         dataset or config.data.name,
         data_dir or config.data.data_dir,
         card.sensor.names,
         "" if dataset else config.data.get("target", ""),
+        BadRecords(config.data.get("on_error", "stop")),
     )
     if card.classes and data.classes != card.classes:
         raise UserError(
@@ -64,7 +71,6 @@ def evaluate(
             f"{', '.join(data.splits)}"
         )
     mesh = data_mesh()
-    objective = parts.objective(card)
     variables = replicate(checkpoint.load_variables(Path(path)), mesh)
     rows = batch_size or config.batch_size
     rows = -(-rows // mesh.size) * mesh.size
@@ -77,6 +83,19 @@ def evaluate(
     return objective.metrics(
         loop.evaluate(loop.evaluation_step(objective, mesh), variables, batches, mesh)
     )
+
+
+def _expect_no_code(name: str, path: str | Path) -> None:
+    """A builder in a file is a program; a checkpoint from elsewhere doesn't get to run one.
+
+    Raises:
+        UserError: `name` is that of a file.
+    """
+    if ".py" in name:
+        raise UserError(
+            f"{path}: was trained on dataset {name}, a Python file, and a card is not enough to "
+            f"run it; if it is yours, name it yourself: --dataset {name}"
+        )
 
 
 def _sliding_otherwise(

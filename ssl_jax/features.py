@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from data_pipelines.loader import evaluation_batches
-from data_pipelines.source import Source
+from data_pipelines.source import Skipping, Source, Windows
 from ssl_jax.loop import ahead
 from ssl_jax.mesh import REPLICATED, SHARDED, pmapped
 from ssl_jax.metrics import PerExample, Sums, reduce_sums
@@ -49,7 +49,21 @@ def computed_once(run: Run, variables: Any, stop: StopRequest | None = None) -> 
         source and extract(step, variables, source, run.mesh, run.config.batch_size, stop)
         for source in (run.source, run.evaluation_source)
     )
+    if isinstance(run.source, Skipping):
+        source = in_their_places(source, run.source.source.rows)
     return replace(run, source=source, evaluation_source=evaluation)
+
+
+def in_their_places(features: FeatureSource, rows: np.ndarray) -> FeatureSource:
+    """Features for all `rows` of a split, those left out replaced as `Skipping` replaces examples.
+
+    So training sees the same as if the features were computed in each step.
+    """
+    good = np.isin(rows, features.records["index"])
+    after = np.flatnonzero(good)  # the good position that stands in for each
+    chosen = np.searchsorted(after, np.arange(len(rows))) % len(after)
+    records = {name: values[chosen] for name, values in features.records.items()}
+    return FeatureSource({**records, "index": rows.astype(features.records["index"].dtype)})
 
 
 def extraction_step(
@@ -71,12 +85,14 @@ def extraction_step(
 def extract(
     step: Callable[[Any, Any], Sums],
     variables: Any,
-    source: Source,
+    source: Source | Windows | Skipping,
     mesh: Mesh,
     batch_size: int,
     stop: StopRequest | None = None,
 ) -> FeatureSource:
     """Run the backbone over every example of `source` once, on all devices.
+
+    Bad examples that are skipped are left out.
 
     Args:
         step: see `extraction_step`.

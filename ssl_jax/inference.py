@@ -11,6 +11,7 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 from ssl_jax import checkpoint, parts
+from ssl_jax.bundle import expect_network, read_card
 from ssl_jax.card import ModelCard
 from ssl_jax.objectives import Objective
 
@@ -76,11 +77,11 @@ def load(path: str | Path) -> Model:
     Needs neither the dataset nor the devices it was trained on.
 
     Raises:
-        UserError: there is no checkpoint.
+        UserError: there is no checkpoint, or its card isn't that of its arrays.
     """
-    card = ModelCard.from_dict(checkpoint.load_card(Path(path)))
+    card = read_card(path)
     # Computed in float32 whatever it was trained in: any device can.
     config = card.config.copy_and_resolve_references()
     config.precision = "float32"
-    objective = parts.objective(replace(card, config=config))
+    objective = expect_network(path, replace(card, config=config), parts.objective)
     return Model(card, objective, checkpoint.load_variables(Path(path)))

@@ -8,7 +8,6 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,14 +18,15 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.loader import Loader
-from data_pipelines.source import Dataset, Source, Windows, open_dataset
+from data_pipelines.skipping import BadRecords
+from data_pipelines.source import Dataset, Skipping, Source, Windows, open_dataset
 from ssl_jax import models, objectives, optimizers
 from ssl_jax.augment import Augmentation, Normalisation, SegmentationAugmentation
+from ssl_jax.bundle import expect_network, read_card
 from ssl_jax.card import ModelCard
-from ssl_jax.checkpoint import load_card
 from ssl_jax.divergence import BadLoss
 from ssl_jax.loop import Every
-from ssl_jax.mesh import data_mesh
+from ssl_jax.mesh import data_mesh, gathered
 from ssl_jax.scenes import PictureEvaluation, SlidingWindow, picture_evaluation
 
 __all__ = [
@@ -95,6 +95,7 @@ class Run:
         samples_source: those the report's pictures are drawn from.
         probe: what the backbone is probed with; None where the config has no probe.
         examples: which ones `train` and `evaluation` turned out to be.
+        bad_records: what is done about records that can't be read, and which were met.
         steps: the length of the run.
         optimizer: from gradients to updates.
         schedule: the learning rate by step.
@@ -109,9 +110,10 @@ class Run:
     source: Any
     evaluation_source: Any
     over_pictures: PictureEvaluation | None
-    samples_source: Source | Windows
+    samples_source: Source | Windows | Skipping
     probe: ProbeSet | None
     examples: Mapping[str, Mapping[str, Any]]
+    bad_records: BadRecords
     steps: int
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
@@ -127,7 +129,18 @@ class Run:
             jax.process_index(),
             jax.process_count(),
             self.config.data.threads,
+            self.steps,
         )
+
+    def skipped(self) -> dict[str, Any]:
+        """The records that couldn't be read: `count`, and `file`, `index` there and `key` of each.
+
+        All processes must ask.
+        """
+        for entries in gathered(self.bad_records.found):
+            self.bad_records.take_up(entries)
+        found = self.bad_records.found
+        return {"count": len(found), "records": found}
 
 
 def assemble(config: ConfigDict) -> Run:
@@ -137,11 +150,13 @@ def assemble(config: ConfigDict) -> Run:
         UserError: a field, the dataset, its bands or the batch size doesn't fit.
     """
     mesh = data_mesh()
+    bad_records = BadRecords(config.data.get("on_error", "stop"))
     data = open_dataset(
         config.data.name,
         config.data.data_dir,
         tuple(config.data.bands),
         config.data.get("target", ""),
+        bad_records,
     )
     card = ModelCard.of(config, data)
     goal = objective(card)
@@ -167,8 +182,9 @@ def assemble(config: ConfigDict) -> Run:
         evaluation_source=evaluation,
         over_pictures=whole,
         samples_source=source if evaluation is None else evaluation,
-        probe=_probe(config),
+        probe=_probe(config, bad_records),
         examples=examples,
+        bad_records=bad_records,
         steps=total,
         optimizer=chain,
         schedule=schedule,
@@ -177,7 +193,7 @@ def assemble(config: ConfigDict) -> Run:
     )
 
 
-def _probe(config: ConfigDict) -> ProbeSet | None:
+def _probe(config: ConfigDict, bad_records: BadRecords) -> ProbeSet | None:
     """What `config.probe` names: by default labelled parts of the dataset that is trained on."""
     section = config.get("probe")
     if not section or not section.train:
@@ -185,7 +201,10 @@ def _probe(config: ConfigDict) -> ProbeSet | None:
     seed = config.data.split_seed
     try:
         data = open_dataset(
-            section.name or config.data.name, config.data.data_dir, tuple(config.data.bands)
+            section.name or config.data.name,
+            config.data.data_dir,
+            tuple(config.data.bands),
+            bad_records=bad_records,
         )
         train = data.source(section.train, seed)
         evaluation = data.source(section.evaluation or section.train, seed)
@@ -211,7 +230,9 @@ def _check_batch(config: ConfigDict, mesh: Mesh, examples: int) -> None:
 
 
 def _check_pretrained(config: ConfigDict, card: ModelCard) -> None:
-    bands = tuple(band["name"] for band in load_card(Path(config.pretrained))["sensor"]["bands"])
+    pretrained = read_card(config.pretrained)
+    expect_network(config.pretrained, pretrained, objective)
+    bands = pretrained.sensor.names
     if bands != card.sensor.names:
         raise UserError(
             f"config.data.bands: found {', '.join(card.sensor.names)}, but {config.pretrained} was "

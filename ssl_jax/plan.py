@@ -27,12 +27,22 @@ class Run:
         config: as `ssl_jax.train` takes it.
         needs: runs that must be done first; the backbone it starts from is that of the first.
         awaits: what the user has to bring before it can start, as a sentence; empty for nothing.
+
+    Raises:
+        UserError: the name is that of no folder below another.
     """
 
     name: str
     config: ConfigDict
     needs: tuple[str, ...] = ()
     awaits: str = ""
+
+    def __post_init__(self) -> None:
+        if not is_below(self.name):
+            raise UserError(
+                f"study: a run is named {self.name!r}; expected folders below the study's workdir, "
+                "such as scenes/mae/seed0"
+            )
 
     def config_in(self, workdir: Path) -> ConfigDict:
         """Its config, with the backbone to start from found below the study's `workdir`."""
@@ -104,6 +114,9 @@ class Table:
         rows: what was tried.
         contrasts: what the table is to answer.
         note: what the paper says of it beyond the figures.
+
+    Raises:
+        UserError: the name is no word for files.
     """
 
     name: str
@@ -114,6 +127,10 @@ class Table:
     rows: tuple[Row, ...]
     contrasts: tuple[Contrast, ...] = ()
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if not is_below(self.name) or "/" in self.name:
+            raise UserError(f"study: a table is named {self.name!r}; expected a word for its files")
 
     def row(self, title: str) -> Row:
         """The row of that title."""
@@ -148,10 +165,33 @@ class Study:
 
     @classmethod
     def from_dict(cls, study: Mapping[str, Any]) -> "Study":
-        """The study that `to_dict` wrote, its runs with empty configs."""
-        runs = (Run(r["name"], ConfigDict(), tuple(r["needs"]), r["awaits"]) for r in study["runs"])
-        tables = tuple(_table(table) for table in study["tables"])
-        return cls(study["title"], tuple(runs), tables, study["note"])
+        """The study that `to_dict` wrote, its runs with empty configs.
+
+        Raises:
+            UserError: it is none.
+        """
+        try:
+            runs = tuple(
+                Run(r["name"], ConfigDict(), tuple(r["needs"]), r["awaits"]) for r in study["runs"]
+            )
+            tables = tuple(_table(table) for table in study["tables"])
+            return cls(str(study["title"]), runs, tables, str(study["note"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"study: found {type(error).__name__}: {error} in its description; expected it as "
+                "`python -m ssl_jax.study` writes it: run that again"
+            ) from error
+
+
+def is_below(name: Any) -> bool:
+    """Whether a name is that of a folder below another, whatever that other one is."""
+    return (
+        isinstance(name, str)
+        and bool(name)
+        and "\0" not in name
+        and "\\" not in name
+        and all(part not in ("", ".", "..") for part in name.split("/"))
+    )
 
 
 def _table(table: Mapping[str, Any]) -> Table:

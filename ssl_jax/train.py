@@ -68,6 +68,7 @@ def train(
         if tried:
             found = search.best_learning_rate(tried, folder, partial(train, stop=stop))
             run = parts.assemble(search.with_learning_rate(config, found["learning_rate"]))
+        run.bad_records.keep_in(folder / "bad_records", jax.process_index())
         evaluation = Evaluation(run, stop)
         with checkpoint.Bundles(folder / "checkpoints", config.keep) as bundles:
             run, state, cost = train_to_the_end(run, folder, bundles, evaluation, stop)
@@ -313,6 +314,7 @@ def summarise(
             "train": len(run.source),
             "evaluation": len(run.evaluation_source or ()),
             "examples": run.examples,
+            "skipped": run.skipped(),
             "embedded": run.config.data.name.startswith("demo_"),
         },
         "versions": versions(),

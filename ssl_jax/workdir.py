@@ -20,6 +20,7 @@ __all__ = ["claim", "held", "results"]
 _FREE_TO_CHANGE = (
     "bad_loss.skip",
     "data.data_dir",
+    "data.on_error",
     "data.threads",
     "every.",
     "keep",

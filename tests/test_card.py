@@ -1,11 +1,11 @@
 import json
 
 import pytest
-from ml_collections import ConfigDict
 
 from data_pipelines.bands import SENTINEL2_L2A
 from data_pipelines.errors import UserError
 from ssl_jax.card import ModelCard
+from ssl_jax.terminal import load_config
 
 CARD = ModelCard(
     sensor=SENTINEL2_L2A.select(("red", "nir")),
@@ -15,7 +15,7 @@ CARD = ModelCard(
     classes=("land", "water"),
     colours=((0, 1, 2), (3, 4, 5)),
     ignore_label=255,
-    config=ConfigDict({"data": {"bands": ("red", "nir")}, "steps": 3}),
+    config=load_config("configs/transfer/potsdam_upernet.py", ["data.bands=('red','nir')"]),
 )
 
 
@@ -26,6 +26,27 @@ def test_a_card_survives_json():
     assert back.config.data.bands == ("red", "nir")
     assert back.step == 7
     assert back.metrics == {"mIoU": 0.5}
+
+
+def test_a_figure_that_is_no_number_may_stand_on_a_card():
+    """The IoU of a class that isn't there."""
+    card = CARD.after(7, {"IoU": float("nan")})
+    assert str(ModelCard.from_dict(json.loads(json.dumps(card.to_dict())))) == str(card)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "pretrain/simclr_resnet50_ben3",
+        "pretrain/simclr_resnet50_ben4",
+        "pretrain/mae_vitb_ben4",
+        "transfer/nasc_mlp",
+        "transfer/potsdam_upernet",
+    ],
+)
+def test_cards_of_all_configs_are_accepted(config):
+    card = {**CARD.to_dict(), "config": load_config(f"configs/{config}.py").to_dict()}
+    ModelCard.from_dict(json.loads(json.dumps(card)))
 
 
 def test_a_card_of_another_format_is_refused():

@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.data.evaluation = ""
     config.data.split_seed = 0
     config.data.threads = 16
+    config.data.on_error = "stop"  # at a damaged record; "skip" counts it and goes on without it
 
     config.model = ConfigDict()
     # Patch 8 gives 225 tokens at 120 pixels, as in CROMA; patch 15 (64 tokens) is the fast preset.

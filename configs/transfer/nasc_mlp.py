@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.data.evaluation = "all[2:8].rest"
     config.data.split_seed = 0
     config.data.threads = 16
+    config.data.on_error = "stop"  # at a damaged record; "skip" counts it and goes on without it
 
     config.model = ConfigDict()
     config.model.backbone = ConfigDict({"name": "resnet50"})

@@ -72,7 +72,7 @@ def read_study(folder: Path) -> Records:
     """The records of the study in `folder`.
 
     Raises:
-        UserError: there is no study.
+        UserError: there is no study, or it isn't written as one.
     """
     path = folder / "study.json"
     if not path.exists():
@@ -80,4 +80,11 @@ def read_study(folder: Path) -> Records:
             f"workdir {folder}: holds no study.json; expected the --workdir of "
             "`python -m ssl_jax.study`"
         )
-    return Records(folder, Study.from_dict(json.loads(path.read_text())))
+    try:
+        description = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"file {path}: is no JSON ({error}); expected it as `python -m ssl_jax.study` writes "
+            "it: run that again"
+        ) from error
+    return Records(folder, Study.from_dict(description))

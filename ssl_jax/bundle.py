@@ -1,0 +1,138 @@
+"""Bundles from elsewhere: what one says of itself is checked before memory is taken for it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from data_pipelines.errors import UserError
+from ssl_jax import checkpoint
+from ssl_jax.card import ModelCard
+from ssl_jax.objectives import Objective
+
+__all__ = ["expect_network", "read_card"]
+
+# Of a file that describes a bundle: a card with tens of thousands of classes has a few.
+_MOST_BYTES = 64 * 2**20
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """The card of the newest bundle at `path` (see `checkpoint.newest`).
+
+    Raises:
+        UserError: there is no bundle, or its card isn't one.
+    """
+    bundle = checkpoint.newest(Path(path))
+    for file in (bundle / "card").glob("*"):
+        if file.stat().st_size > _MOST_BYTES:
+            raise UserError(
+                f"bundle {bundle}: its card has {file.stat().st_size:,} bytes; expected at most "
+                f"{_MOST_BYTES:,}: it is damaged or none, get the checkpoint again"
+            )
+    try:
+        card = checkpoint.load_card(bundle)
+    except (OSError, ValueError, RecursionError, KeyError) as error:
+        raise UserError(
+            f"bundle {bundle}: its card can't be read ({_told(error)}); expected JSON as it was "
+            "written: get the checkpoint again"
+        ) from error
+    try:
+        return ModelCard.from_dict(card)
+    except UserError as error:
+        raise UserError(f"bundle {bundle}: {error}") from error
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"bundle {bundle}: its card can't be used ({_told(error)}); expected it as it was "
+            "written: get the checkpoint again"
+        ) from error
+
+
+def expect_network(
+    path: str | Path, card: ModelCard, make: Callable[[ModelCard], Objective]
+) -> Objective:
+    """The objective that a card describes, if the arrays of the bundle at `path` are its network's.
+
+    Only the names and shapes of arrays are read; none is.
+
+    Args:
+        path: of the bundle, or of a workdir of which the newest is taken.
+        card: its card.
+        make: card -> objective.
+
+    Raises:
+        UserError: the card describes no network, or another one.
+    """
+    bundle = checkpoint.newest(Path(path))
+    stored = _stored_shapes(bundle)
+    try:
+        _expect_depth(card, len(stored))
+        objective = make(card)
+        expected = _shapes(jax.eval_shape(objective.init, jax.random.key(0), _batch(card)))
+    except UserError as error:
+        raise UserError(f"bundle {bundle}: its card says {error}") from error
+    except Exception as error:  # whatever a network makes of numbers that don't belong together
+        raise UserError(
+            f"bundle {bundle}: no network can be made of the config on its card "
+            f"({_told(error)}); get the checkpoint again"
+        ) from error
+    for name in sorted(stored.keys() | expected.keys()):
+        if stored.get(name) != expected.get(name):
+            raise UserError(
+                f"bundle {bundle}: {name} is {stored.get(name, 'missing')}; the network on its "
+                f"card has {expected.get(name, 'no such array')}: they don't belong together, get "
+                "the checkpoint again"
+            )
+    return objective
+
+
+def _stored_shapes(bundle: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        size = (bundle / "state" / "_METADATA").stat().st_size
+        if size > _MOST_BYTES:
+            raise ValueError(f"{size:,} bytes of names and shapes")
+        state = ocp.checkpointables_metadata(bundle.resolve()).metadata["state"]
+        return _shapes({name: state.get(name) or {} for name in ("params", "batch_stats")})
+    except Exception as error:  # whatever Orbax makes of damaged files
+        raise UserError(
+            f"bundle {bundle}: can't be read ({_told(error)}); expected it as it was written: get "
+            "the checkpoint again"
+        ) from error
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _expect_depth(card: ModelCard, arrays: int) -> None:
+    """No network has more layers than arrays; to build one that has would take hours."""
+    for name, section in card.config.model.items():
+        layers = (
+            section.get("depth", 0)
+            + section.get("layers", 0)
+            + sum(section.get("stages", ()))
+            + len(section.get("pool_scales", ()))
+        )
+        if layers > arrays:
+            raise UserError(
+                f"config.model.{name}: found {layers:,} layers, with {arrays:,} arrays in the "
+                "bundle; they don't belong together, get the checkpoint again"
+            )
+
+
+def _batch(card: ModelCard) -> dict[str, jax.ShapeDtypeStruct]:
+    """One example as the card describes it, without pixels."""
+    return {
+        "image": jax.ShapeDtypeStruct((1, *card.image_shape), np.dtype(card.image_dtype)),
+        "mask": jax.ShapeDtypeStruct((1, *card.image_shape[:2]), np.uint8),
+        "index": jax.ShapeDtypeStruct((1,), np.int32),
+    }
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,0 +1,144 @@
+"""Damaged records, met by the programs that a user starts."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from damaged import copy_of, damage
+from small import losses, small
+
+from data_pipelines.source import open_dataset
+from ssl_jax.checkpoint import load_variables
+from ssl_jax.train import train
+
+TILES, SCENES = "demo_tiles/tiny", "demo_scenes/tiny"
+
+
+def tiny_mae(folder):
+    return [
+        *("--config", "configs/pretrain/mae_vitb_ben4.py", f"--config.data.name={TILES}"),
+        *(f"--config.data.data_dir={folder}", "--config.data.train=train"),
+        *("--config.data.threads=4", "--config.data.evaluation=train", "--config.probe.train="),
+        *("--config.model.backbone.name=vit_ti", "--config.model.backbone.image_size=32"),
+        *("--config.model.decoder.dim=16", "--config.model.decoder.depth=1"),
+        *("--config.augment.train.size=32", "--config.batch_size=16", "--config.epochs=0"),
+        *("--config.schedule.warmup_epochs=0", "--config.every.log=1", "--config.every.save=2"),
+        "--config.steps=7",
+    ]
+
+
+def start(command, devices):
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": flags},
+    )
+
+
+def run(command, devices=2):
+    process = start(command, devices)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def results(workdir):
+    return json.loads((workdir / "results.json").read_text())
+
+
+def warnings(done):
+    return [line for line in done.stderr.splitlines() if line.startswith("warning: file")]
+
+
+@pytest.fixture
+def tiles(data_dir, tmp_path):
+    """A folder with damaged tiles; their shard, and the damaged records' places in it."""
+    folder = tmp_path / "data"
+    shard = copy_of(data_dir, TILES, folder)["train"]
+    return folder, shard, damage(shard, TILES, folder, "train", [5, 6, 40])
+
+
+def test_a_run_ends_at_a_damaged_record_or_skips_it_the_same_way_however_it_is_done(
+    tiles, tmp_path
+):
+    """Told to skip in the second go; killed and started again; on one device."""
+    folder, shard, numbers = tiles
+    runs = {name: tmp_path / name for name in ("stopped", "killed", "one")}
+    command = ["ssl_jax.train", *tiny_mae(folder), "--workdir"]
+    stopped = run([*command, runs["stopped"]])
+    assert stopped.returncode == 2, stopped.stderr
+    (line,) = [line for line in stopped.stderr.splitlines() if line.startswith("error: ")]
+    assert f"file {shard}, record " in line
+    assert "--config.data.on_error=skip goes on without it" in line
+    assert "Traceback" not in stopped.stderr
+
+    skip = "--config.data.on_error=skip"
+    went_on = run([*command, runs["stopped"], skip])
+    assert went_on.returncode == 0, went_on.stderr
+    assert len(warnings(went_on)) == 3
+    expected = results(runs["stopped"])
+    skipped = expected["data"]["skipped"]
+    assert skipped["count"] == 3
+    assert [record["index"] for record in skipped["records"]] == sorted(numbers)
+    assert {record["file"] for record in skipped["records"]} == {str(shard)}
+
+    killed = start([*command, runs["killed"], skip], devices=4)
+    while killed.poll() is None and not list(
+        runs["killed"].glob("checkpoints/[1-9]/manifest.json")
+    ):
+        time.sleep(0.05)
+    killed.kill()
+    killed.communicate()
+    assert run([*command, runs["killed"], skip]).returncode == 0
+    assert run([*command, runs["one"], skip], devices=1).returncode == 0
+    for name in ("killed", "one"):
+        found = results(runs[name])
+        assert found["data"]["skipped"] == skipped
+        np.testing.assert_allclose(losses(runs[name]), losses(runs["stopped"]), rtol=1e-5)
+        assert found["metrics"]["loss"] == pytest.approx(expected["metrics"]["loss"], rel=1e-5)
+
+
+def test_features_computed_once_see_the_same_as_those_of_each_step(data_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "data"
+    shard = copy_of(data_dir, SCENES, folder)["train"]
+    sides = [open_dataset(SCENES, folder).source(f"all[5:5]{rest}").rows for rest in ("", ".rest")]
+    bad = [int(rows[place]) for rows in sides for place in (0, 3, -1)]
+    damage(shard, SCENES, folder, "all", bad)
+    config = small("classification", folder)
+    config.data.on_error = "skip"
+    once = train(config, tmp_path / "once")
+    monkeypatch.setattr("ssl_jax.train.features.computed_once", lambda run, variables, stop: run)
+    each_step = train(config, tmp_path / "each_step")
+    assert once["data"]["skipped"] == each_step["data"]["skipped"]
+    assert once["data"]["skipped"]["count"] == len(bad)
+    assert np.sum(once["confusion"]) == np.sum(each_step["confusion"]) == len(sides[1]) - 3
+    np.testing.assert_allclose(losses(tmp_path / "once"), losses(tmp_path / "each_step"), rtol=1e-5)
+    ours, theirs = (
+        load_variables(tmp_path / name)["params"]["head"] for name in ("once", "each_step")
+    )
+    for name in ours:
+        for leaf in ours[name]:
+            np.testing.assert_allclose(ours[name][leaf], theirs[name][leaf], atol=1e-5)
+
+
+def test_evaluate_stops_or_leaves_out_as_the_checkpoint_was_trained(data_dir, tmp_path):
+    folder = tmp_path / "data"
+    shard = copy_of(data_dir, SCENES, folder)["train"]
+    for on_error in ("stop", "skip"):
+        config = small("classification", folder)
+        config.steps, config.data.on_error = 1, on_error
+        assert train(config, tmp_path / on_error)["data"]["skipped"]["count"] == 0
+    damage(shard, SCENES, folder, "train", [0, 11])
+    evaluate = ["ssl_jax.evaluate", "--split", "train", "--checkpoint"]
+    stopped = run([*evaluate, tmp_path / "stop"])
+    assert stopped.returncode == 2
+    assert f"error: file {shard}, record " in stopped.stderr
+    skipped = run([*evaluate, tmp_path / "skip"])
+    assert skipped.returncode == 0, skipped.stderr
+    assert len(warnings(skipped)) == 2
