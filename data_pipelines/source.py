@@ -6,7 +6,7 @@ Parts of splits are written as `data_pipelines.cuts` describes: `train`, `all[2:
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,9 @@ __all__ = [
     "Windows",
     "check_usable",
     "cut",
+    "dataset_of",
     "digest",
+    "is_prepared",
     "open_dataset",
     "open_folder",
 ]
@@ -64,20 +66,35 @@ def open_dataset(
 def open_folder(folder: Path, name: str, bands: Sequence[str] = (), target: str = "") -> "Dataset":
     """Open the dataset in a folder that holds TFDS's `dataset_info.json`; see `open_dataset`."""
     info = tfds.builder_from_directory(folder).info
-    features = info.features
     sensor = check_usable(name, info)
     if not sensor.measured:
         raise UserError(
             f"dataset {name}: does not say the mean and the standard deviation of its bands; "
             f"python -m data_pipelines.build {name} measures them"
         )
+    splits = {split: size.num_examples for split, size in info.splits.items()}
+    return dataset_of(name, info, sensor, splits, bands, target)
+
+
+def dataset_of(
+    name: str,
+    info: tfds.core.DatasetInfo,
+    sensor: Sensor,
+    splits: Mapping[str, int],
+    bands: Sequence[str] = (),
+    target: str = "",
+) -> "Dataset":
+    """The dataset that TFDS's description tells of, with the `sensor` of all stored bands.
+
+    `splits` are without `all`; the rest is as of `open_dataset`.
+    """
+    features = info.features
     shape = tuple(features["image"].shape)
     selected = sensor.select(bands) if bands else sensor
     feature_name = _target(name, features, target)
     metadata = info.metadata or {}
     grid = Grid.from_dict(metadata["windows"]) if "windows" in metadata else None
     side = grid.window if grid else 1
-    splits = {split: size.num_examples for split, size in info.splits.items()}
     return Dataset(
         name=name,
         sensor=selected,
@@ -93,6 +110,15 @@ def open_folder(folder: Path, name: str, bands: Sequence[str] = (), target: str 
         info=info,
         channels=sensor.indices(bands) if bands else tuple(range(shape[2])),
     )
+
+
+def is_prepared(name: str, data_dir: str | Path) -> bool:
+    """Whether `open_dataset` would find a dataset of that name.
+
+    Raises:
+        UserError: there is no such builder.
+    """
+    return bool(_versions(find_builder(name), Path(data_dir)))
 
 
 def check_usable(name: str, info: tfds.core.DatasetInfo) -> Sensor:
@@ -359,10 +385,7 @@ class Dataset:
 
 def _prepared(name: str, found: BuilderName, data_dir: Path) -> Path:
     """The folder of the newest prepared version."""
-    folder = data_dir.expanduser() / found.folder
-    versions = [info.parent for info in folder.glob("*/dataset_info.json")]
-    versions = [version for version in versions if tfds.core.Version.is_valid(version.name)]
-    if versions:
+    if versions := _versions(found, data_dir):
         return max(versions, key=lambda version: tfds.core.Version(version.name))
     if found.config and found.configs and found.config not in found.configs:
         raise UserError(
@@ -372,6 +395,13 @@ def _prepared(name: str, found: BuilderName, data_dir: Path) -> Path:
     raise UserError(
         f"dataset {name}: is not prepared in {data_dir}; run {_build_command(name, data_dir)}"
     )
+
+
+def _versions(found: BuilderName, data_dir: Path) -> list[Path]:
+    """The folders of all prepared versions."""
+    folder = data_dir.expanduser() / found.folder
+    versions = [info.parent for info in folder.glob("*/dataset_info.json")]
+    return [version for version in versions if tfds.core.Version.is_valid(version.name)]
 
 
 def _build_command(name: str, data_dir: str | Path) -> str:
