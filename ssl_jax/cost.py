@@ -99,8 +99,8 @@ def peak_bytes(jaxpr: Jaxpr, fused: bool) -> int:
 
     Args:
         jaxpr: of the function.
-        fused: whether what only elementwise arithmetic makes and reads takes no memory, and is made
-            again from its origins wherever it is read.
+        fused: whether what only elementwise arithmetic makes and reads takes no memory, but is made
+            again wherever it is read, from origins of at most twice its bytes.
     """
     operations: list[_Operation] = []
     results = _flatten(jaxpr, {}, operations)
@@ -118,7 +118,8 @@ def peak_bytes(jaxpr: Jaxpr, fused: bool) -> int:
             if value in origins:
                 continue
             fuses = fused and _is_elementwise(operation.name)
-            if fuses and not any(_is_kernel(name) for name in readers.get(value, ())):
+            fuses = fuses and not any(_is_kernel(name) for name in readers.get(value, ()))
+            if fuses and sum(nbytes(v.aval) for v in read) <= 2 * nbytes(value.aval):
                 origins[value] = read
             else:
                 origins[value] = frozenset([value])

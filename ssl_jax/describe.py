@@ -9,7 +9,7 @@ import dataclasses
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from rich.table import Table
 from data_pipelines.errors import UserError
 from data_pipelines.published import number_of_examples, published_dataset
 from data_pipelines.source import Dataset, is_prepared, open_dataset
-from ssl_jax import optimizers, parts
+from ssl_jax import optimizers, parts, terminal
 from ssl_jax.card import ModelCard
 from ssl_jax.cost import floating_point_operations, nbytes, peak_bytes
 from ssl_jax.mesh import REPLICATED, SHARDED
@@ -34,6 +34,11 @@ __all__ = ["Arithmetic", "Description", "Memory", "add_arguments", "describe", "
 
 _BATCHES_ON_DEVICE = 2  # the one in use and the next, as `loop.ahead` has it
 VIEWS_AND_LOSS = "views and loss"
+
+_ONCE = "The features of the frozen backbone are computed once, not at every step."
+_LEFT_OUT = """\
+Activations and working space: from where all elementwise arithmetic is fused to where none is.
+Left out: workspaces of convolutions and products, buffers of collectives, the program, fragmentation."""
 
 
 @dataclass(frozen=True)
@@ -297,11 +302,7 @@ def _arithmetic(
 
 def _part_of(objective: Objective, params: Any) -> Callable[[str], str]:
     """From a scope to the part of the network that it is in."""
-    networks = {
-        type(value).__name__: field.name
-        for field in dataclasses.fields(objective)  # type: ignore[arg-type]
-        if isinstance(value := getattr(objective, field.name), nn.Module)
-    }
+    networks = dict(_networks(objective))
 
     def part(scope: str) -> str:
         names = re.findall(r"\w+", scope)
@@ -313,6 +314,15 @@ def _part_of(objective: Objective, params: Any) -> Callable[[str], str]:
         return next(within, of_network if of_network in params else "rest")
 
     return part
+
+
+def _networks(holder: Any) -> Iterator[tuple[str, str]]:
+    """The classes of the networks that an objective has, and of those they have: with the names."""
+    for field in dataclasses.fields(holder):
+        value = getattr(holder, field.name)
+        if isinstance(value, nn.Module) and field.name != "parent":
+            yield type(value).__name__, field.name
+            yield from _networks(value)
 
 
 def _size(tree: Any) -> int:
@@ -336,20 +346,19 @@ def show(description: Description, teraflops: float = 0.0) -> None:
     """Print a description; with the TFLOP/s that a device really does, also the hours it takes."""
     # In a pipe lines are as long as they need to be.
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    sections = (
-        ("Data", _data(description)),
-        ("Length", _length(description)),
-        ("Parameters", _parameters(description)),
-        ("Arithmetic", _operations(description)),
-        ("Memory of a device", _memory(description)),
-        ("The whole run", _whole(description, teraflops)),
+    sections: tuple[tuple[str, Table, str], ...] = (
+        ("Data", _data(description), ""),
+        ("Length", _length(description), ""),
+        ("Parameters", _parameters(description), description.groups),
+        ("Arithmetic", _operations(description), _ONCE if description.precomputed else ""),
+        ("Memory of a device", _memory(description), _LEFT_OUT),
+        ("The whole run", _whole(description, teraflops), ""),
     )
-    for title, table in sections:
+    for title, table, note in sections:
         console.print(title, style="bold", markup=False)
         console.print(table)
-        if title == "Parameters":
-            for line in description.groups.splitlines():
-                console.print(f"  {line}", markup=False)
+        for line in note.splitlines():
+            console.print(f"  {line}", style="dim", markup=False)
         console.print()
 
 
@@ -407,8 +416,6 @@ def _operations(of: Description) -> Table:
         table.add_row(f"  {name}", *(_giga(column.get(name, 0)) for column in columns))
     table.add_row("  all", *(_giga(sum(column.values())) for column in columns), style="bold")
     table.add_row(f"  {VIEWS_AND_LOSS}", "", _giga(a.views_and_loss), "")
-    if of.precomputed:
-        table.caption = "Features of the frozen backbone are computed once, not at every step."
     return table
 
 
@@ -426,20 +433,18 @@ def _memory(of: Description) -> Table:
         table.add_row(f"  {name}", _bytes(size), "")
     table.add_row("  activations and working space", *_range(m.working))
     table.add_row("  all", *_range(m.total), style="bold")
-    table.caption = (
-        f"Assumed: {of.config.precision}. From: all elementwise arithmetic is fused; to: none is. "
-        "Left out: workspaces of convolutions and products, buffers of collectives, the program, "
-        "fragmentation."
-    )
     return table
 
 
 def _whole(of: Description, teraflops: float) -> Table:
     operations = of.total_operations
-    rows = [("arithmetic", f"{operations / 1e15:,.4g} PFLOP of the networks, without evaluations")]
+    rows = [
+        ("arithmetic", f"{_flop(operations)} of the networks, without evaluations"),
+        ("precision", of.config.precision),
+    ]
     if teraflops:
-        hours = operations / (teraflops * 1e12 * of.devices) / 3600
-        rows.append(("time", f"{hours:,.3g} hours at {teraflops:g} TFLOP/s a device"))
+        seconds = operations / (teraflops * 1e12 * of.devices)
+        rows.append(("time", f"{terminal.duration(seconds)} at {teraflops:g} TFLOP/s on each device"))
     return _lines(*rows)
 
 
@@ -452,7 +457,19 @@ def _numbers(*headings: str) -> Table:
 
 
 def _giga(operations: int) -> str:
-    return f"{operations / 1e9:,.4g}" if operations else "-"
+    return _short(operations / 1e9) if operations else "-"
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
+
+
+def _flop(operations: float) -> str:
+    for unit in ("GFLOP", "TFLOP", "PFLOP"):
+        operations /= 1e9 if unit == "GFLOP" else 1e3
+        if operations < 1e4:
+            break
+    return f"{_short(operations)} {unit}"
 
 
 def _range(sizes: tuple[int, int]) -> tuple[str, str]:
