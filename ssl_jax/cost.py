@@ -66,9 +66,7 @@ def floating_point_operations(
         if name in _ARITHMETIC:
             found[label(here)] += times * _ARITHMETIC[name](eqn)
         elif name == "cond":
-            branches = (
-                floating_point_operations(b, label, here, times) for b in _bodies(eqn)
-            )
+            branches = (floating_point_operations(b, label, here, times) for b in _bodies(eqn))
             found.update(max(branches, key=Counter.total))
         else:
             repeats = eqn.params["length"] if name == "scan" else 1

@@ -444,7 +444,9 @@ def _whole(of: Description, teraflops: float) -> Table:
     ]
     if teraflops:
         seconds = operations / (teraflops * 1e12 * of.devices)
-        rows.append(("time", f"{terminal.duration(seconds)} at {teraflops:g} TFLOP/s on each device"))
+        rows.append(
+            ("time", f"{terminal.duration(seconds)} at {teraflops:g} TFLOP/s on each device")
+        )
     return _lines(*rows)
 
 

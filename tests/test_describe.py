@@ -122,10 +122,10 @@ def test_describing_makes_no_array():
 
 @pytest.mark.parametrize("kind", ["mae", "simclr", "segmentation"])
 def test_memory_is_near_what_is_compiled(kind, data_dir):
+    """XLA's program for a CPU takes 0.98 to 1.4 times what is said of arithmetic left unfused."""
+    batch_size = 256
     config = small(kind, data_dir)
-    config.batch_size, config.precision = 256, "float32"
-    description = describe(config, examples=1024)
-    config.batch_size = 16
+    config.precision = "float32"
     run = parts.assemble(config)
     one = {name: np.asarray(value)[None] for name, value in run.source[0].items()}
     variables = jax.eval_shape(run.objective.init, jax.eval_shape(lambda: jax.random.key(0)), one)
@@ -135,14 +135,17 @@ def test_memory_is_near_what_is_compiled(kind, data_dir):
         batch_stats=variables["batch_stats"],
         opt_state=jax.eval_shape(run.optimizer.init, variables["params"]),
     )
-    batch = {k: jax.ShapeDtypeStruct((256, *v.shape[1:]), v.dtype) for k, v in one.items()}
+    batch = {k: jax.ShapeDtypeStruct((batch_size, *v.shape[1:]), v.dtype) for k, v in one.items()}
     step = loop.train_step(run.objective, run.optimizer, run.schedule, mesh.data_mesh(), 0)
     compiled = step.lower(state, batch).compile().memory_analysis()
-    memory = description.memory
+
+    config.batch_size = batch_size
+    memory = describe(config, examples=batch_size).memory
     assert memory.parameters + memory.optimizer == nbytes((state.params, state.opt_state))
-    least, most = memory.working
-    print(kind, compiled.temp_size_in_bytes / (least + memory.gradients), compiled.temp_size_in_bytes / (most + memory.gradients), least, most)
-    assert False
+    held = memory.parameters + memory.optimizer + memory.batch_stats + memory.batches / 2
+    assert compiled.argument_size_in_bytes == pytest.approx(held, rel=0.01)
+    least, most = (memory.gradients + working for working in memory.working)
+    assert 0.9 * least < compiled.temp_size_in_bytes < 1.5 * most
 
 
 def test_the_door_describes_without_a_workdir(capsys):

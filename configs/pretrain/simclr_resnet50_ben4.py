@@ -26,9 +26,7 @@ def get_config() -> ConfigDict:
     # is over all devices (section 2.2), with eps 1e-5 and decay 0.9 (resnet.py, run.py).
     config.model.backbone = ConfigDict({"name": "resnet50", "small_stem": False, "norm": "batch"})
     # 2048 -> 2048 -> 128, section 2.1; batch norm after both layers, model_util.py.
-    config.model.projection = ConfigDict(
-        {"hidden": 2048, "out": 128, "layers": 2, "norm": "batch"}
-    )
+    config.model.projection = ConfigDict({"hidden": 2048, "out": 128, "layers": 2, "norm": "batch"})
 
     config.objective = ConfigDict()
     config.objective.name = "simclr"

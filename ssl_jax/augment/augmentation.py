@@ -192,17 +192,25 @@ class SegmentationAugmentation:
 
     @classmethod
     def aerial(
-        cls, size: int, scale: tuple[float, float] = (0.5, 2.0), ignore_label: int = 255
+        cls,
+        size: int,
+        scale: tuple[float, float] = (0.5, 2.0),
+        horizontal_flip: bool = True,
+        vertical_flip: bool = True,
+        quarter_turns: bool = True,
+        brightness: float = 0.2,
+        contrast: float = 0.2,
+        ignore_label: int = 255,
     ) -> SegmentationAugmentation:
         """The scale range of mmsegmentation's recipes and all eight orientations of a map."""
         return cls(
             size=size,
             scale=scale,
-            horizontal_flip=True,
-            vertical_flip=True,
-            quarter_turns=True,
-            brightness=0.2,
-            contrast=0.2,
+            horizontal_flip=horizontal_flip,
+            vertical_flip=vertical_flip,
+            quarter_turns=quarter_turns,
+            brightness=brightness,
+            contrast=contrast,
             ignore_label=ignore_label,
         )
 
