@@ -66,8 +66,10 @@ def floating_point_operations(
         if name in _ARITHMETIC:
             found[label(here)] += times * _ARITHMETIC[name](eqn)
         elif name == "cond":
-            branches = (floating_point_operations(b, label, here, times) for b in _bodies(eqn))
-            found.update(max(branches, key=Counter.total))
+            branches = [
+                floating_point_operations(branch, label, here, times) for branch in _bodies(eqn)
+            ]
+            found.update(max(branches, key=lambda branch: sum(branch.values())))
         else:
             repeats = eqn.params["length"] if name == "scan" else 1
             for body in _bodies(eqn):
@@ -76,17 +78,21 @@ def floating_point_operations(
 
 
 def _of_product(eqn: JaxprEqn) -> int:
+    left, result = _arrays(eqn.invars[0], eqn.outvars[0])
     (contracted, _), _ = eqn.params["dimension_numbers"]
-    shape = eqn.invars[0].aval.shape
-    return 2 * eqn.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+    return 2 * result.size * math.prod(left.shape[axis] for axis in contracted)
 
 
 def _of_convolution(eqn: JaxprEqn) -> int:
-    kernel = eqn.invars[1].aval
+    kernel, result = _arrays(eqn.invars[1], eqn.outvars[0])
     outputs = kernel.shape[eqn.params["dimension_numbers"].rhs_spec[0]]
     # The zeros between the values of a dilated image, as in a strided layer's gradient, are free.
     zeros = math.prod(eqn.params["lhs_dilation"])
-    return 2 * eqn.outvars[0].aval.size * (kernel.size // outputs) // zeros
+    return 2 * result.size * (kernel.size // outputs) // zeros
+
+
+def _arrays(*variables: Any) -> list[Any]:
+    return [variable.aval for variable in variables]
 
 
 _ARITHMETIC = {"dot_general": _of_product, "conv_general_dilated": _of_convolution}

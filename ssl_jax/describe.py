@@ -38,7 +38,7 @@ VIEWS_AND_LOSS = "views and loss"
 _ONCE = "The features of the frozen backbone are computed once, not at every step."
 _LEFT_OUT = """\
 Activations and working space: from where all elementwise arithmetic is fused to where none is.
-Left out: workspaces of convolutions and products, buffers of collectives, the program, fragmentation."""
+Left out: workspaces of convolutions, buffers of collectives, the program itself, fragmentation."""
 
 
 @dataclass(frozen=True)
@@ -152,20 +152,20 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
     steps = parts.steps(config, examples)
     optimizer, _ = parts.optimizer(config, steps, examples, objective)
 
-    one = _batch(card, 1)
+    one, batch = _batch(card, 1), _batch(card, config.batch_size // devices)
     key = jax.eval_shape(lambda: jax.random.key(config.seed))
     variables = jax.eval_shape(objective.init, key, one)
     params = variables["params"]
+    functions = [_predict(objective, variables, one)]
     precomputed = isinstance(objective, Classification) and objective.precomputable
-    per_device = config.batch_size // devices
-    batch = _batch(card, per_device)
-    given = _with_features(objective, variables, batch) if precomputed else batch
-    step = _step(objective, variables, given, devices)
-    predict = _predict(objective, variables, one)
-    working = [peak_bytes(step, fused) for fused in (True, False)]
-    if precomputed:
-        once = _predict(objective, variables, batch)
-        working = [max(w, peak_bytes(once, f)) for w, f in zip(working, (True, False), strict=True)]
+    if isinstance(objective, Classification) and objective.precomputable:
+        functions.append(_predict(objective, variables, batch))
+        batch = _with_features(objective, variables, batch)
+    step = _step(objective, variables, batch, devices)
+    functions.append(step)
+    least, most = (
+        max(peak_bytes(function, fused) for function in functions) for fused in (True, False)
+    )
     return Description(
         config=config,
         devices=devices,
@@ -176,14 +176,14 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
         steps=steps,
         parameters={name: _size(tree) for name, tree in params.items()},
         groups=optimizers.describe(params, parts.parameter_groups(config, objective)),
-        arithmetic=_arithmetic(objective, params, step, per_device, predict),
+        arithmetic=_arithmetic(objective, params, step, len(batch["index"]), functions[0]),
         memory=Memory(
             parameters=nbytes(params),
             gradients=nbytes(params),
             optimizer=nbytes(jax.eval_shape(optimizer.init, params)),
             batch_stats=nbytes(variables["batch_stats"]),
-            batches=_BATCHES_ON_DEVICE * nbytes(given),
-            working=(working[0], working[1]),
+            batches=_BATCHES_ON_DEVICE * nbytes(batch),
+            working=(least, most),
         ),
         precomputed=precomputed,
     )
@@ -212,24 +212,24 @@ def _examples(config: ConfigDict, given: int) -> tuple[Dataset, int, int | None,
         return dataset, given or train, evaluation, f"as prepared in {section.data_dir}"
     dataset = published_dataset(section.name, *named)
     known = given or number_of_examples(dataset, section.train)
+    foreseen = number_of_examples(dataset, section.evaluation) if section.evaluation else 0
     if not known:
         raise UserError(
             f"config.data.train: nobody knows how many examples {section.train!r} of dataset "
             f"{section.name} holds before it is prepared; expected --examples N"
         )
-    evaluation = number_of_examples(dataset, section.evaluation) if section.evaluation else 0
-    return dataset, known, evaluation, "as given" if given else "as published; not prepared"
+    return dataset, known, foreseen, "as given" if given else "as published; not prepared"
 
 
 def _batch(card: ModelCard, size: int) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of a batch as the loader makes it."""
-    targets = {
+    targets: dict[str, dict[str, tuple[tuple[int, ...], Any]]] = {
         "none": {},
         "label": {"label": ((), jnp.int32)},
         "labels": {"labels": ((len(card.classes),), jnp.uint8)},
         "mask": {"mask": (card.image_shape[:2], jnp.uint8)},
     }
-    leaves = {
+    leaves: dict[str, tuple[tuple[int, ...], Any]] = {
         "image": (card.image_shape, card.image_dtype),
         "index": ((), jnp.int32),
         **targets[card.target],

@@ -1,7 +1,8 @@
 """SimCLR + ResNet-50 on BigEarthNet's red, green, blue and near infrared (the paper's "BEN4").
 
 Chen et al. 2020 (https://arxiv.org/abs/2002.05709); hyper-parameters of google-research/simclr. The
-comments say where each is from: "section" and "appendix" are of the paper, files of that repository.
+comments say where each is from: sections, tables and appendices are the paper's, files that
+repository's.
 """
 
 from ml_collections import ConfigDict
@@ -44,8 +45,8 @@ def get_config() -> ConfigDict:
     views.jitter_probability = 0.8
     views.brightness = 0.8  # a factor from 0.2 to 1.8; so contrast and saturation
     views.contrast = 0.8
-    # Saturation and hue have a meaning for red, green and blue alone: with other bands they are left
-    # out, and gray is the mean of all bands.
+    # Saturation and hue have a meaning for red, green and blue alone: with other bands they are
+    # left out, and gray is the mean of all bands.
     views.saturation = 0.8
     views.hue = 0.2
     views.gray_probability = 0.2
@@ -54,8 +55,8 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "lars"
-    # Section 2.2: 0.3 per 256 examples, 4.8 in all; decay 1e-6. Biases and batch norm have neither
-    # decay nor trust ratio (model.py).
+    # Section 2.3: 0.3 per 256 examples, 4.8 in all; decay 1e-6. Biases and batch norm have neither
+    # decay nor trust ratio (model_util.py).
     config.optimizer.learning_rate = 0.3
     config.optimizer.reference_batch = 256
     config.optimizer.weight_decay = 1e-6
@@ -63,13 +64,13 @@ def get_config() -> ConfigDict:
     config.optimizer.trust_coefficient = 0.001  # lars_optimizer.py, `eeta`
 
     config.schedule = ConfigDict()
-    config.schedule.name = "cosine"  # section 2.2: without restarts
-    config.schedule.warmup_epochs = 10.0  # section 2.2
+    config.schedule.name = "cosine"  # section 2.3: without restarts
+    config.schedule.warmup_epochs = 10.0  # section 2.3
     config.schedule.warmup_steps = 0  # instead of epochs
     config.schedule.final_fraction = 0.0  # of the learning rate
 
-    config.batch_size = 4096  # section 2.2
-    config.epochs = 100.0  # section 2.2; the paper's best networks are trained for 1000
+    config.batch_size = 4096  # section 2.3
+    config.epochs = 100.0  # section 2.3; the paper's best networks are trained for 1000
     config.steps = 0  # 0: as many as `epochs` asks for
     config.precision = "auto"  # bfloat16 where the device has it, float32 elsewhere
 

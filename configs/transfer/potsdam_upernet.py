@@ -3,7 +3,8 @@
 Xiao et al. 2018 (https://arxiv.org/abs/1807.10221); recipes of mmsegmentation. The ResNet-50 recipe
 stands here; `get_config("vit_b")`, or `--config=configs/transfer/potsdam_upernet.py:vit_b`, gives
 the ViT-B one. Clutter is excluded from training and inference. The comments name files of
-mmsegmentation's `configs`; "the ViT's recipe" is mae/mae-base_upernet_8xb2-amp-160k_ade20k-512x512.py.
+mmsegmentation's `configs`; "the ViT's recipe" is
+mae/mae-base_upernet_8xb2-amp-160k_ade20k-512x512.py.
 """
 
 from ml_collections import ConfigDict
