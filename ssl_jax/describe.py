@@ -157,8 +157,9 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
     variables = jax.eval_shape(objective.init, key, one)
     params = variables["params"]
     functions = [_predict(objective, variables, one)]
-    precomputed = isinstance(objective, Classification) and objective.precomputable
+    precomputed = False
     if isinstance(objective, Classification) and objective.precomputable:
+        precomputed = True
         functions.append(_predict(objective, variables, batch))
         batch = _with_features(objective, variables, batch)
     step = _step(objective, variables, batch, devices)
