@@ -38,7 +38,7 @@ from data_pipelines.source import Dataset, check_usable, open_folder
 from data_pipelines.summary import CONTACT_SHEET, contact_sheet, print_bands, print_splits
 from data_pipelines.verify import verify
 
-__all__ = ["Options", "build", "main", "prepare_dataset"]
+__all__ = ["Options", "build", "builder_of", "main", "prepare_dataset"]
 
 _USER_MISTAKE = 2
 _INTERRUPTED = 130  # as shells have it for SIGINT
@@ -103,7 +103,7 @@ def build(
 
 def prepare_dataset(name: str, options: Options) -> Path:
     """Prepare a dataset, unless it is prepared already; see `build`."""
-    builder = _builder(name, options)
+    builder = builder_of(name, options)
     folder = _folder(builder, options)
     if options.overwrite or not _is_prepared(folder):
         _build(builder, name, folder, options)
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
         beam_runner=known.beam_runner,
         beam_options=tuple(known.beam_options.split()),
     )
-    builder = _builder(known.name, options)
+    builder = builder_of(known.name, options)
     folder = _folder(builder, options)
     published = _sensor(builder)
     if known.dry_run:
@@ -217,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _builder(name: str, options: Options) -> tfds.core.DatasetBuilder:
+def builder_of(name: str, options: Options) -> tfds.core.DatasetBuilder:
     """The builder, which sees nothing of what is prepared already: TFDS would take that over."""
     found = find_builder(name)
     config: Any = found.config or None

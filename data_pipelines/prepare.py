@@ -254,7 +254,8 @@ def expected_bytes(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | N
 def _expected(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | None:
     """How many examples the dataset will have; None where nobody knows."""
     expected = {split: number for r in readings(splits) for split, number in r.expected.items()}
-    expected |= {s: n for s, n in getattr(builder, "expected_examples", {}).items() if s in splits}
+    own = getattr(builder, "expected_examples", {}).items()
+    expected |= {split: n for split, n in own if not isinstance(splits.get(split), Examples)}
     known = [expected.get(split) for split in splits]
     return None if None in known else sum(number or 0 for number in known)
 

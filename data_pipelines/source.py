@@ -6,7 +6,7 @@ Parts of splits are written as `data_pipelines.cuts` describes: `train`, `all[2:
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,9 @@ __all__ = [
     "Windows",
     "check_usable",
     "cut",
+    "dataset_of",
     "digest",
+    "is_prepared",
     "open_dataset",
     "open_folder",
 ]
@@ -77,20 +79,35 @@ def open_folder(
 ) -> "Dataset":
     """Open the dataset in a folder that holds TFDS's `dataset_info.json`; see `open_dataset`."""
     info = tfds.builder_from_directory(folder).info
-    features = info.features
     sensor = check_usable(name, info)
     if not sensor.measured:
         raise UserError(
             f"dataset {name}: does not say the mean and the standard deviation of its bands; "
             f"python -m data_pipelines.build {name} measures them"
         )
+    splits = {split: size.num_examples for split, size in info.splits.items()}
+    return dataset_of(name, info, sensor, splits, bands, target)
+
+
+def dataset_of(
+    name: str,
+    info: tfds.core.DatasetInfo,
+    sensor: Sensor,
+    splits: Mapping[str, int],
+    bands: Sequence[str] = (),
+    target: str = "",
+) -> "Dataset":
+    """The dataset that TFDS's description tells of, with the `sensor` of all stored bands.
+
+    `splits` are without `all`; the rest is as of `open_dataset`.
+    """
+    features = info.features
     shape = tuple(features["image"].shape)
     selected = sensor.select(bands) if bands else sensor
     feature_name = _target(name, features, target)
     metadata = info.metadata or {}
     grid = Grid.from_dict(metadata["windows"]) if "windows" in metadata else None
     side = grid.window if grid else 1
-    splits = {split: size.num_examples for split, size in info.splits.items()}
     return Dataset(
         name=name,
         sensor=selected,
@@ -107,6 +124,15 @@ def open_folder(
         channels=sensor.indices(bands) if bands else tuple(range(shape[2])),
         bad_records=bad_records or BadRecords(),
     )
+
+
+def is_prepared(name: str, data_dir: str | Path) -> bool:
+    """Whether `open_dataset` would find a dataset of that name.
+
+    Raises:
+        UserError: there is no such builder.
+    """
+    return bool(_versions(find_builder(name), Path(data_dir)))
 
 
 def check_usable(name: str, info: tfds.core.DatasetInfo) -> Sensor:
@@ -397,10 +423,7 @@ class Dataset:
 
 def _prepared(name: str, found: BuilderName, data_dir: Path) -> Path:
     """The folder of the newest prepared version."""
-    folder = data_dir.expanduser() / found.folder
-    versions = [info.parent for info in folder.glob("*/dataset_info.json")]
-    versions = [version for version in versions if tfds.core.Version.is_valid(version.name)]
-    if versions:
+    if versions := _versions(found, data_dir):
         return max(versions, key=lambda version: tfds.core.Version(version.name))
     if found.config and found.configs and found.config not in found.configs:
         raise UserError(
@@ -410,6 +433,13 @@ def _prepared(name: str, found: BuilderName, data_dir: Path) -> Path:
     raise UserError(
         f"dataset {name}: is not prepared in {data_dir}; run {_build_command(name, data_dir)}"
     )
+
+
+def _versions(found: BuilderName, data_dir: Path) -> list[Path]:
+    """The folders of all prepared versions."""
+    folder = data_dir.expanduser() / found.folder
+    versions = [info.parent for info in folder.glob("*/dataset_info.json")]
+    return [version for version in versions if tfds.core.Version.is_valid(version.name)]
 
 
 def _build_command(name: str, data_dir: str | Path) -> str:

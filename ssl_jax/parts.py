@@ -33,9 +33,12 @@ __all__ = [
     "ProbeSet",
     "Run",
     "assemble",
+    "check_batch",
     "objective",
+    "optimizer",
     "over_pictures",
     "parameter_groups",
+    "steps",
 ]
 
 _BACKBONES: dict[str, Callable[..., Any]] = {
@@ -162,7 +165,7 @@ def assemble(config: ConfigDict) -> Run:
     goal = objective(card)
     seed = config.data.split_seed
     source = data.source(config.data.train, seed)
-    _check_batch(config, mesh, len(source))
+    check_batch(config, mesh.size, len(source))
     if config.pretrained:
         _check_pretrained(config, card)
     examples = {"train": data.about(config.data.train, seed, source)}
@@ -214,18 +217,23 @@ def _probe(config: ConfigDict, bad_records: BadRecords) -> ProbeSet | None:
     return ProbeSet(train, evaluation, len(data.classes) if labelled else 0)
 
 
-def _check_batch(config: ConfigDict, mesh: Mesh, examples: int) -> None:
+def check_batch(config: ConfigDict, devices: int, examples: int) -> None:
+    """Refuse a batch that is larger than an epoch, or that devices and micro-batches can't share.
+
+    Raises:
+        UserError: such a `config.batch_size`.
+    """
     if config.batch_size > examples:
         raise UserError(
             f"config.batch_size: found {config.batch_size}, but {config.data.train!r} of dataset "
             f"{config.data.name} has {examples} examples; expected at most that many"
         )
-    parts = mesh.size * config.objective.accumulate
+    parts = devices * config.objective.accumulate
     if config.batch_size <= 0 or config.batch_size % parts:
         nearest = max(parts, round(config.batch_size / parts) * parts)
         raise UserError(
             f"config.batch_size: found {config.batch_size}; expected a multiple of {parts} "
-            f"({mesh.size} devices × accumulate {config.objective.accumulate}), such as {nearest}"
+            f"({devices} devices × accumulate {config.objective.accumulate}), such as {nearest}"
         )
 
 

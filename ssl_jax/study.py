@@ -152,14 +152,8 @@ class Progress:
         if not self._ended:
             return ""
         each = (time.monotonic() - self._began) / self._ended
-        left = _duration(each * (self._runs - self._ended))
+        left = terminal.duration(each * (self._runs - self._ended))
         return f" · {60 / each:.1f} runs/min, about {left} left"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
 
 
 def _outcome(results: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.fields import read_as
 from ssl_jax import cluster
 
-__all__ = ["OVERRIDES", "load_config", "parse", "run"]
+__all__ = ["OVERRIDES", "duration", "load_config", "parse", "run"]
 
 USER_MISTAKE = 2
 INTERRUPTED = 130  # as shells have it for SIGINT
@@ -116,3 +116,10 @@ def override(config: ConfigDict, assignment: str) -> None:
             + ", ".join(f"{path}.{name}" for name in current)
         )
     section[field] = read_as(type(current), text, path)
+
+
+def duration(seconds: float) -> str:
+    """A time for a person: `3 h 07 min`, `12 min 05 s`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

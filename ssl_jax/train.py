@@ -18,6 +18,7 @@ from data_pipelines.loader import evaluation_batches
 from ssl_jax import (
     checkpoint,
     cluster,
+    describe,
     divergence,
     features,
     loop,
@@ -337,8 +338,15 @@ def main(arguments: Sequence[str]) -> int:
         epilog=terminal.OVERRIDES,
     )
     parser.add_argument("--config", required=True, help="such as configs/pretrain/mae_vitb_ben4.py")
-    parser.add_argument("--workdir", required=True, help="folder of the run, made if need be")
+    parser.add_argument("--workdir", help="folder of the run, made if need be")
+    describe.add_arguments(parser)
     known, config = terminal.parse(parser, arguments)
+    if known.describe:
+        description = describe.describe(config, known.devices, known.examples)
+        describe.show(description, known.tflops)
+        return 0
+    if not known.workdir:
+        parser.error("the following arguments are required: --workdir (or --describe)")
     cluster.join()
     try:
         with StopRequest() as stop:

@@ -1,6 +1,8 @@
 """SimCLR + ResNet-50 on BigEarthNet's red, green, blue and near infrared (the paper's "BEN4").
 
-Chen et al. 2020 (https://arxiv.org/abs/2002.05709); hyper-parameters of google-research/simclr.
+Chen et al. 2020 (https://arxiv.org/abs/2002.05709); hyper-parameters of google-research/simclr. The
+comments say where each is from: sections, tables and appendices are the paper's, files that
+repository's.
 """
 
 from ml_collections import ConfigDict
@@ -22,32 +24,54 @@ def get_config() -> ConfigDict:
     config.data.on_error = "stop"  # at a damaged record; "skip" counts it and goes on without it
 
     config.model = ConfigDict()
-    config.model.backbone = ConfigDict({"name": "resnet50"})
-    config.model.projection = ConfigDict({"hidden": 2048, "out": 128, "layers": 2})
+    # The ordinary stem also at 120 pixels: the small one is for up to 32 (appendix B.9). Batch norm
+    # is over all devices (section 2.2), with eps 1e-5 and decay 0.9 (resnet.py, run.py).
+    config.model.backbone = ConfigDict({"name": "resnet50", "small_stem": False, "norm": "batch"})
+    # 2048 -> 2048 -> 128, section 2.1; batch norm after both layers, model_util.py.
+    config.model.projection = ConfigDict({"hidden": 2048, "out": 128, "layers": 2, "norm": "batch"})
 
     config.objective = ConfigDict()
     config.objective.name = "simclr"
-    config.objective.temperature = 0.1  # SimCLR, table 5 and the reference's default
-    config.objective.accumulate = 1
+    config.objective.temperature = 0.1  # table 5, and the default of run.py
+    config.objective.accumulate = 1  # micro-batches of a device
 
     config.augment = ConfigDict()
-    config.augment.train = ConfigDict({"name": "simclr", "size": 120})
+    views = config.augment.train = ConfigDict({"name": "simclr", "size": 120})
+    # Appendix A and data_util.py, at colour strength 1.
+    views.crop_scale = (0.08, 1.0)  # share of the area
+    views.crop_ratio = (3 / 4, 4 / 3)  # width / height
+    views.interpolation = "bicubic"
+    views.horizontal_flip = True
+    views.vertical_flip = True  # ours: seen from above there is no upside
+    views.jitter_probability = 0.8
+    views.brightness = 0.8  # a factor from 0.2 to 1.8; so contrast and saturation
+    views.contrast = 0.8
+    # Saturation and hue have a meaning for red, green and blue alone: with other bands they are
+    # left out, and gray is the mean of all bands.
+    views.saturation = 0.8
+    views.hue = 0.2
+    views.gray_probability = 0.2
+    views.blur_probability = 0.5  # with a kernel of a tenth of the image
+    views.blur_sigma = (0.1, 2.0)  # pixels
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "lars"
-    config.optimizer.learning_rate = 0.3  # per 256 examples: SimCLR, section 2.2
+    # Section 2.3: 0.3 per 256 examples, 4.8 in all; decay 1e-6. Biases and batch norm have neither
+    # decay nor trust ratio (model_util.py).
+    config.optimizer.learning_rate = 0.3
     config.optimizer.reference_batch = 256
     config.optimizer.weight_decay = 1e-6
-    config.optimizer.momentum = 0.9
+    config.optimizer.momentum = 0.9  # run.py
+    config.optimizer.trust_coefficient = 0.001  # lars_optimizer.py, `eeta`
 
     config.schedule = ConfigDict()
-    config.schedule.name = "cosine"
-    config.schedule.warmup_epochs = 10.0
-    config.schedule.warmup_steps = 0
-    config.schedule.final_fraction = 0.0
+    config.schedule.name = "cosine"  # section 2.3: without restarts
+    config.schedule.warmup_epochs = 10.0  # section 2.3
+    config.schedule.warmup_steps = 0  # instead of epochs
+    config.schedule.final_fraction = 0.0  # of the learning rate
 
-    config.batch_size = 4096
-    config.epochs = 100.0
+    config.batch_size = 4096  # section 2.3
+    config.epochs = 100.0  # section 2.3; the paper's best networks are trained for 1000
     config.steps = 0  # 0: as many as `epochs` asks for
     config.precision = "auto"  # bfloat16 where the device has it, float32 elsewhere
 

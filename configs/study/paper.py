@@ -90,7 +90,17 @@ class Backbone:
 
 def compose(title: str, config: ConfigDict, rgb: Backbone, note: str = "") -> Study:
     """The study of both tables, with `rgb` for the row of a network that knows pictures."""
-    resnet, vit = config.simclr_ben4.model.backbone, config.mae.model.backbone
+    pretrained, baselines = _pretrained(config), _baselines(config)
+    backbones = (rgb, *pretrained, *baselines)
+    pretrainings = [run for backbone in backbones for run in backbone.pretraining]
+    scene_runs = [run for backbone in backbones for run in _scene_runs(backbone, config)]
+    scenes = _scenes(config, rgb, pretrained, baselines)
+    aerial, aerial_runs = _aerial(config, *pretrained[1:])
+    return Study(title, (*pretrainings, *scene_runs, *aerial_runs), (scenes, aerial), note)
+
+
+def _pretrained(config: ConfigDict) -> tuple[Backbone, Backbone, Backbone]:
+    """SimCLR on three bands, SimCLR on four and MAE on four."""
     ben3 = Backbone(
         "simclr_resnet50_ben3",
         "SimCLR ResNet50, BEN3",
@@ -102,7 +112,7 @@ def compose(title: str, config: ConfigDict, rgb: Backbone, note: str = "") -> St
     ben4 = Backbone(
         "simclr_resnet50_ben4",
         "SimCLR ResNet50, BEN4",
-        resnet,
+        config.simclr_ben4.model.backbone,
         RGBN,
         {"2:8": 92.90, "5:5": 95.59, "8:2": 97.13},
         (pretraining("simclr_resnet50_ben4", config.simclr_ben4, config),),
@@ -110,27 +120,46 @@ def compose(title: str, config: ConfigDict, rgb: Backbone, note: str = "") -> St
     mae = Backbone(
         "mae_vitb_ben4",
         "MAE ViT-B, BEN4",
-        vit,
+        config.mae.model.backbone,
         RGBN,
         {"2:8": 93.28, "5:5": 96.11, "8:2": 98.30},
         (pretraining("mae_vitb_ben4", config.mae, config),),
     )
-    random_resnet = Backbone("random_resnet50", "ResNet50, random weights", resnet)
-    random_vit = Backbone("random_vitb", "ViT-B, random weights", vit)
+    return ben3, ben4, mae
+
+
+def _baselines(config: ConfigDict) -> tuple[Backbone, Backbone, Backbone]:
+    """Both networks as they are initialised, and no network at all."""
+    resnet, vit = config.simclr_ben4.model.backbone, config.mae.model.backbone
     statistics = Backbone(
         "image_statistics",
         "Image statistics",
         ConfigDict({"name": "image_statistics"}),
         note="No network: moments and percentiles of each band under the same MLP head.",
     )
-    backbones = (rgb, ben3, ben4, mae, random_resnet, random_vit, statistics)
-    scenes = Table(
+    return (
+        Backbone("random_resnet50", "ResNet50, random weights", resnet),
+        Backbone("random_vitb", "ViT-B, random weights", vit),
+        statistics,
+    )
+
+
+def _scenes(
+    config: ConfigDict,
+    rgb: Backbone,
+    pretrained: tuple[Backbone, Backbone, Backbone],
+    baselines: tuple[Backbone, Backbone, Backbone],
+) -> Table:
+    """Table 1."""
+    ben3, ben4, mae = pretrained
+    random_resnet, random_vit, statistics = baselines
+    return Table(
         name="scenes",
         title="Table 1. Scene classification: top-1 accuracy (%) by train : validation ratio",
         subject="Scene classification",
         columns=tuple(config.ratios),
         metrics=("top-1",) * len(config.ratios),
-        rows=tuple(_scene_row(backbone, config) for backbone in backbones),
+        rows=tuple(_scene_row(backbone, config) for backbone in (rgb, *pretrained, *baselines)),
         contrasts=(
             Contrast("pretraining by SimCLR", ben4.title, random_resnet.title),
             Contrast("pretraining by MAE", mae.title, random_vit.title),
@@ -143,6 +172,9 @@ def compose(title: str, config: ConfigDict, rgb: Backbone, note: str = "") -> St
         "infrared too, and so have the baselines.",
     )
 
+
+def _aerial(config: ConfigDict, ben4: Backbone, mae: Backbone) -> tuple[Table, list[Run]]:
+    """Table 2, and its runs."""
     upernets = (
         ("ResNet50", "resnet50", config.aerial_resnet50, ben4, "SimCLR"),
         ("ViT-B", "vitb", config.aerial_vitb, mae, "MAE"),
@@ -152,13 +184,13 @@ def compose(title: str, config: ConfigDict, rgb: Backbone, note: str = "") -> St
         scratch = f"{network} UperNet, without SSL"
         ssl = f"{network} UperNet, with SSL ({method}, BEN4)"
         for row, suffix, start in ((scratch, "scratch", ()), (ssl, "ssl", backbone.pretraining)):
-            runs = [_aerial(f"{name}_{suffix}", s, section, backbone, start, config)
+            runs = [_aerial_run(f"{name}_{suffix}", s, section, backbone, start, config)
                     for s in config.seeds]  # fmt: skip
             names = tuple(run.name for run in runs)
             aerial_runs += runs
             rows.append(Row(row, (Cell(names, "mIoU"), Cell(names, "OA"))))
         contrasts.append(Contrast(f"pretraining of the {network}", ssl, scratch))
-    aerial = Table(
+    table = Table(
         name="aerial",
         title="Table 2. Semantic segmentation of aerial images, clutter excluded (%)",
         subject="Segmentation",
@@ -169,9 +201,7 @@ def compose(title: str, config: ConfigDict, rgb: Backbone, note: str = "") -> St
         note="The paper says in words: SSL adds up to 1.96 points of mIoU, and the ViT is a little "
         "below the CNN.",
     )
-    pretrainings = [run for backbone in backbones for run in backbone.pretraining]
-    scene_runs = [run for backbone in backbones for run in _scene_runs(backbone, config)]
-    return Study(title, (*pretrainings, *scene_runs, *aerial_runs), (scenes, aerial), note)
+    return table, aerial_runs
 
 
 def pretraining(name: str, section: ConfigDict, config: ConfigDict) -> Run:
@@ -212,7 +242,7 @@ def _scene_runs(backbone: Backbone, config: ConfigDict) -> list[Run]:
     return runs
 
 
-def _aerial(
+def _aerial_run(
     name: str,
     seed: int,
     section: ConfigDict,
@@ -223,8 +253,9 @@ def _aerial(
     """A run of Table 2."""
     cell = _copy(section, config)
     cell.seed = seed
-    # The pretrained network, with what only the transfer has, such as its drop path.
-    cell.model.backbone.update(backbone.model)
+    # The pretrained network, with what doesn't make it another one as the transfer has it.
+    kept = {name: v for name, v in cell.model.backbone.items() if name in ("drop_path", "pool")}
+    cell.model.backbone.update({**backbone.model, **kept})
     return Run(f"aerial/{name}/seed{seed}", cell, tuple(run.name for run in start))
 
 

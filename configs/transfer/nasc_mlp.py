@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.backbone = ConfigDict({"name": "resnet50"})
-    config.model.head = ConfigDict({"hidden": (512,)})
+    config.model.head = ConfigDict({"hidden": (512,), "dropout": 0.0, "batch_norm": False})
 
     config.objective = ConfigDict()
     config.objective.name = "classification"
@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 1e-4
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
+    config.optimizer.eps = 1e-8  # PyTorch's default, as b1 and b2
     config.optimizer.layer_decay = 1.0
 
     # Each rate is tried on a part of data.train and judged on the rest, never on data.evaluation;

@@ -45,6 +45,12 @@ _ARCHIVES = {1: "BigEarthNet-S2-v1.0.tar.gz", 2: "BigEarthNet-S2.tar.zst"}
 # The archives' sizes as their records have them, and the patches in no split of version 1.
 _BYTES = {_ARCHIVES[1]: 70_032_164_579, _ARCHIVES[2]: 63_251_710_377}
 _IN_SPLITS_V1, _IN_ALL_V1 = 519_284, 590_326
+# Patches of each version: of each split, and of all of them together.
+_IN_SPLITS = {
+    1: {"train": 269_695, "validation": 123_723, "test": 125_866},
+    2: {"train": 237_871, "validation": 122_342, "test": 119_825},
+}
+_IN_ALL = {1: _IN_ALL_V1, 2: 549_488}
 
 
 @dataclass(eq=False, kw_only=True)
@@ -95,6 +101,14 @@ class Bigearthnet(tfds.core.GeneratorBasedBuilder):
     BigEarthNet-S2.tar.zst and both *.parquet of zenodo.org/records/10891137 for version 2; the
     archive may be unpacked, and need not be
     """
+
+    @property
+    def expected_examples(self) -> Mapping[str, int]:
+        """Patches in each split, as published; those of a list that isn't used are in no split."""
+        config = self.builder_config
+        published = _IN_SPLITS[config.dataset_version].items()
+        splits = {split: number for split, number in published if split in config.lists}
+        return {**splits, UNSPLIT: _IN_ALL[config.dataset_version] - sum(splits.values())}
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config

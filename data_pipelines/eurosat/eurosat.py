@@ -6,6 +6,7 @@ or from the folders that somebody unpacked them into.
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,11 @@ class Eurosat(tfds.core.GeneratorBasedBuilder):
     EuroSAT_RGB.zip or EuroSAT_MS.zip of zenodo.org/records/7711810; it may be unpacked, and need
     not be
     """
+
+    @property
+    def expected_examples(self) -> Mapping[str, int]:
+        """Examples in each split, as published."""
+        return {"train": sum(_PUBLISHED.values())}
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config

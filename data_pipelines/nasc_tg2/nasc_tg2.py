@@ -7,7 +7,7 @@ the bands of the multispectral files: whatever is not certain is a field of the 
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,11 @@ class NascTg2(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     the folders of NaSC-TG2's ten classes, at any depth; archives may be zipped still
     """
+
+    @property
+    def expected_examples(self) -> Mapping[str, int]:
+        """Examples in each split, as published."""
+        return {"train": _PER_CLASS * len(CLASSES)}
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config

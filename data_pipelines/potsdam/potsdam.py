@@ -4,6 +4,7 @@
 unpacked them into.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ TEST = tuple(
     for column in range(13, last + 1)
 )
 
+_SIDE = 6000  # of every tile, in pixels
 _LABELS = ("all", "noBoundary")
 
 
@@ -94,6 +96,13 @@ class Potsdam(tfds.core.GeneratorBasedBuilder):
     5_Labels_all_noBoundary.zip of the ISPRS benchmark Potsdam; they may be unpacked, and need not
     be
     """
+
+    @property
+    def expected_examples(self) -> Mapping[str, int]:
+        """Windows in each split."""
+        config = self.builder_config
+        windows = grid_of(config.window, config.stride).count(_SIDE) ** 2
+        return {split: windows * len(tiles) for split, tiles in config.tiles.items()}
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config

@@ -52,35 +52,59 @@ class Augmentation:
 
     @classmethod
     def simclr(
-        cls, size: int, rgb: tuple[int, ...] = (), strength: float = 1.0, vertical_flip: bool = True
+        cls,
+        size: int,
+        rgb: tuple[int, ...] = (),
+        crop_scale: tuple[float, float] = (0.08, 1.0),
+        crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: str = "bicubic",
+        horizontal_flip: bool = True,
+        vertical_flip: bool = True,
+        brightness: float = 0.8,
+        contrast: float = 0.8,
+        saturation: float = 0.8,
+        hue: float = 0.2,
+        jitter_probability: float = 0.8,
+        gray_probability: float = 0.2,
+        blur_probability: float = 0.5,
+        blur_sigma: tuple[float, float] = (0.1, 2.0),
     ) -> Augmentation:
         """Chen et al. 2020, appendix A. `vertical_flip` is ours: a satellite knows no upside."""
         return cls(
             size=size,
-            crop_scale=(0.08, 1.0),
-            crop_ratio=(3 / 4, 4 / 3),
-            interpolation="bicubic",
-            horizontal_flip=True,
+            crop_scale=crop_scale,
+            crop_ratio=crop_ratio,
+            interpolation=interpolation,
+            horizontal_flip=horizontal_flip,
             vertical_flip=vertical_flip,
-            brightness=0.8 * strength,
-            contrast=0.8 * strength,
-            saturation=0.8 * strength,
-            hue=0.2 * strength,
-            jitter_probability=0.8,
-            gray_probability=0.2,
-            blur_probability=0.5,
+            brightness=brightness,
+            contrast=contrast,
+            saturation=saturation,
+            hue=hue,
+            jitter_probability=jitter_probability,
+            gray_probability=gray_probability,
+            blur_probability=blur_probability,
+            blur_sigma=blur_sigma,
             rgb=rgb,
         )
 
     @classmethod
-    def mae(cls, size: int, vertical_flip: bool = False) -> Augmentation:
+    def mae(
+        cls,
+        size: int,
+        crop_scale: tuple[float, float] = (0.2, 1.0),
+        crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: str = "bicubic",
+        horizontal_flip: bool = True,
+        vertical_flip: bool = False,
+    ) -> Augmentation:
         """He et al. 2022, main_pretrain.py: crop of a fifth or more, bicubic, flip."""
         return cls(
             size=size,
-            crop_scale=(0.2, 1.0),
-            crop_ratio=(3 / 4, 4 / 3),
-            interpolation="bicubic",
-            horizontal_flip=True,
+            crop_scale=crop_scale,
+            crop_ratio=crop_ratio,
+            interpolation=interpolation,
+            horizontal_flip=horizontal_flip,
             vertical_flip=vertical_flip,
         )
 
@@ -168,17 +192,25 @@ class SegmentationAugmentation:
 
     @classmethod
     def aerial(
-        cls, size: int, scale: tuple[float, float] = (0.5, 2.0), ignore_label: int = 255
+        cls,
+        size: int,
+        scale: tuple[float, float] = (0.5, 2.0),
+        horizontal_flip: bool = True,
+        vertical_flip: bool = True,
+        quarter_turns: bool = True,
+        brightness: float = 0.2,
+        contrast: float = 0.2,
+        ignore_label: int = 255,
     ) -> SegmentationAugmentation:
         """The scale range of mmsegmentation's recipes and all eight orientations of a map."""
         return cls(
             size=size,
             scale=scale,
-            horizontal_flip=True,
-            vertical_flip=True,
-            quarter_turns=True,
-            brightness=0.2,
-            contrast=0.2,
+            horizontal_flip=horizontal_flip,
+            vertical_flip=vertical_flip,
+            quarter_turns=quarter_turns,
+            brightness=brightness,
+            contrast=contrast,
             ignore_label=ignore_label,
         )
 
