@@ -86,7 +86,7 @@ def open_folder(
             f"python -m data_pipelines.build {name} measures them"
         )
     splits = {split: size.num_examples for split, size in info.splits.items()}
-    return dataset_of(name, info, sensor, splits, bands, target)
+    return dataset_of(name, info, sensor, splits, bands, target, bad_records)
 
 
 def dataset_of(
@@ -96,6 +96,7 @@ def dataset_of(
     splits: Mapping[str, int],
     bands: Sequence[str] = (),
     target: str = "",
+    bad_records: BadRecords | None = None,
 ) -> "Dataset":
     """The dataset that TFDS's description tells of, with the `sensor` of all stored bands.
 
