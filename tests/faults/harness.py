@@ -2,12 +2,12 @@
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import jax
@@ -52,58 +52,64 @@ class Job:
             *(f"--config.{override}" for override in self.overrides),
         ]
 
-    def start(self, send: str = "", **environment: str) -> subprocess.Popen:
+    def environment(self, send: str = "", **more: str) -> dict[str, str]:
+        """What its process finds in its environment; see `start`."""
+        flags = f"--xla_force_host_platform_device_count={self.devices}"
+        return {
+            **os.environ,
+            "PYTHONPATH": f"{os.getcwd()}{os.pathsep}{Path('tests').resolve()}",
+            "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(self.cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "FAULTS_TOLD": str(self.told),
+            "FAULTS_DATA": str(self.data_dir),
+            **({"FAULTS_SEND": send} if send else {}),
+            **more,
+        }
+
+    def start(self, send: str = "", **more: str) -> subprocess.Popen:
         """Start the run in a session of its own.
 
         Args:
             send: a signal it gets in a phase, see `configs/told.py`.
-            environment: more variables of it.
+            more: variables of its environment.
         """
-        flags = f"--xla_force_host_platform_device_count={self.devices}"
-        # A shell's background job ignores Ctrl-C, and so do its children: tests may be such a job.
-        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-        try:
-            return subprocess.Popen(
-                self.command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": f"{os.getcwd()}{os.pathsep}{Path('tests').resolve()}",
-                    "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
-                    "JAX_PLATFORMS": "cpu",
-                    "JAX_COMPILATION_CACHE_DIR": str(self.cache),
-                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-                    "FAULTS_TOLD": str(self.told),
-                    "FAULTS_DATA": str(self.data_dir),
-                    **({"FAULTS_SEND": send} if send else {}),
-                    **environment,
-                },
-            )
-        finally:
-            signal.signal(signal.SIGINT, before)
+        return subprocess.Popen(
+            self.command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=self.environment(send, **more),
+        )
 
-    def run(self, send: str = "", seconds: float = 300, **environment: str) -> "Ended":
+    def run(self, send: str = "", seconds: float = 300, **more: str) -> "Ended":
         """Start the run and wait for its end."""
         lines = len(self.lines())
-        process = self.start(send, **environment)
+        process = self.start(send, **more)
         try:
             output, errors = process.communicate(timeout=seconds)
         finally:
             process.kill()
         return Ended(process.returncode, output, errors, self.lines()[lines:])
 
-    def done(self) -> "Job":
+    def done(self, **more: str) -> "Job":
         """Run to the end, which must be a good one."""
-        ended = self.run()
+        ended = self.run(**more)
         assert ended.code == 0, ended.errors
         return self
 
     def lines(self) -> list[str]:
         """What the run told so far, over all its processes."""
         return self.told.read_text().splitlines() if self.told.exists() else []
+
+    def copy(self, workdir: Path) -> "Job":
+        """The same run in a copy of its workdir."""
+        copy = replace(self, workdir=workdir)
+        shutil.copytree(self.workdir, copy.workdir)
+        shutil.copy(self.told, copy.told)
+        return copy
 
     def batches(self) -> dict[int, str]:
         """The examples of each step; the same ones each time the step was done."""
@@ -130,7 +136,7 @@ class Ended:
         last = {"main": "imports", "back": "idle"}
         for line in self.told:
             thread, phase, *_ = line.split()
-            last[thread] = phase
+            last[thread] = phase  # "sent" tells of none
         return last["main"] if last["back"] == "idle" else last["back"]
 
     @property
@@ -138,6 +144,26 @@ class Ended:
         """The last training step it began; 0 if none."""
         steps = [int(line.split()[2]) for line in self.told if line.startswith("main step ")]
         return steps[-1] if steps else 0
+
+
+def mounted(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
+    """Run a shell script that may mount disks, which are gone when it ends."""
+    return subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+can_mount = bool(
+    shutil.which("unshare")
+    and not subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "true"], capture_output=True
+    ).returncode
+)
 
 
 def state_of(bundle: Path) -> dict:

@@ -4,6 +4,8 @@ Nothing is computed otherwise than without it. A line is added to the file $FAUL
 comes to a phase: its thread (`main`, or `back` for what is saved in the background), the phase, and
 the step; with a training step go the numbers of its examples. $FAULTS_SEND, such as
 `9 write 3 0.01`, has the process get signal 9 ten milliseconds after it began its third `write`.
+
+$FAULTS_POISON, such as `17 nan`, multiplies the loss of each batch with example 17 by that factor.
 """
 
 import functools
@@ -12,11 +14,12 @@ import sys
 import threading
 import time
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from small import small
 
-from ssl_jax import checkpoint, features, loop, probe
+from ssl_jax import checkpoint, features, loop, objectives, probe
 
 _FILE = os.open(os.environ["FAULTS_TOLD"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 _NUMBER, _PHASE, _LEFT, _DELAY = (os.environ.get("FAULTS_SEND", "0 - 0 0")).split()
@@ -29,13 +32,14 @@ def tell(thread: str, phase: str, *details: object) -> None:
     wanted = (f"{phase}@{details[0]}" if details else phase) if "@" in _PHASE else phase
     if wanted == _PHASE and (_times[phase] == int(_LEFT) or "@" in _PHASE):
         if float(_DELAY) == 0.0:
-            os.kill(os.getpid(), int(_NUMBER))
+            _send()
         else:
-            threading.Thread(target=_send_later, daemon=True).start()
+            threading.Thread(target=_send, daemon=True).start()
 
 
-def _send_later() -> None:
+def _send() -> None:
     time.sleep(float(_DELAY))
+    os.write(_FILE, f"sent {_NUMBER}\n".encode())
     os.kill(os.getpid(), int(_NUMBER))
 
 
@@ -75,6 +79,17 @@ def tell_steps() -> None:
     loop.train_step = train_step
 
 
+def poison(example: int, factor: float) -> None:
+    original = objectives.MAE.loss
+
+    @functools.wraps(original)
+    def loss(objective, variables, batch, key):
+        value, aux = original(objective, variables, batch, key)
+        return value * jnp.where(jnp.any(batch["index"] == example), factor, 1.0), aux
+
+    objectives.MAE.loss = loss
+
+
 def get_config(kind: str) -> ConfigDict:
     door = sys.modules["__main__"]
     if hasattr(door, "restore_or_start"):  # python -m ssl_jax.train
@@ -89,10 +104,13 @@ def get_config(kind: str) -> ConfigDict:
         telling(checkpoint, "seal", "back", "seal", lambda bundle: bundle.name)
         telling(checkpoint.Bundles, "_delete_old", "back", "delete")
         tell_steps()
+    if "FAULTS_POISON" in os.environ:
+        example, factor = os.environ["FAULTS_POISON"].split()
+        poison(int(example), float(factor))
     tell("main", "start")
     config = small(kind, os.environ["FAULTS_DATA"])
     config.every.update(log=7, save=5, evaluate=4)
-    config.schedule.warmup_steps = 10
+    config.schedule.warmup_steps = 2
     config.steps = 40
     if kind in ("simclr", "mae"):
         config.every.probe = 6
