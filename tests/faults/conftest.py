@@ -1,5 +1,6 @@
 """What was done to the runs, how often, and what their users saw: a table when all is over."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Faults:
             survived: how often it ended as promised; all of them, or the test fails.
             saw: the exit code, and the line the user reads.
         """
-        self.rows.append((fault, tried, survived, saw))
+        self.rows.append((fault, tried, survived, re.sub(r"(?<= )/\S*/", "…/", saw)))
         assert survived == tried, fault
 
 
@@ -47,6 +48,17 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"| {' | '.join([*padded, saw])} |")
         if number == 0:
             terminalreporter.write_line(f"|{'|'.join('-' * (width + 2) for width in wide)}|---|")
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # one of several workers of pytest-xdist
+        session.config.workeroutput["faults"] = _FAULTS.rows
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    rows = getattr(node, "workeroutput", {}).get("faults", [])
+    _FAULTS.rows.extend(tuple(row) for row in rows)
 
 
 @pytest.fixture(scope="session")
