@@ -42,6 +42,7 @@ __all__ = ["Options", "build", "builder_of", "main", "prepare_dataset"]
 
 _USER_MISTAKE = 2
 _INTERRUPTED = 130  # as shells have it for SIGINT
+_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: schedulers are told to requeue on it
 _NOWHERE = Path("/nowhere")  # where builders think that datasets lie
 
 
@@ -418,12 +419,17 @@ def _quiet() -> Iterator[None]:
         absl.logging.set_verbosity(verbosity)
 
 
+class _Stopped(KeyboardInterrupt):
+    """A scheduler's signal: cleaned up after as after Ctrl-C."""
+
+
 def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
+    raise _Stopped
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop)  # cleaned up after, as after Ctrl-C
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _stop)
     try:
         sys.exit(main(sys.argv[1:]))
     except UserError as mistake:
@@ -432,6 +438,6 @@ if __name__ == "__main__":
     except WorkerDied as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("interrupted; nothing half-written is left", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+        sys.exit(_STOPPED if isinstance(interrupt, _Stopped) else _INTERRUPTED)

@@ -80,7 +80,8 @@ _functions: list[Callable[[Any], Any]] = []
 
 
 def _begin(prepare: Callable[[], object] | None, function: bytes) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
+    for number in (signal.SIGINT, signal.SIGUSR1):  # these reach all processes; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if prepare is not None:
         prepare()

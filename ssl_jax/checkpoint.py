@@ -7,6 +7,7 @@ can be read by plain `orbax.checkpoint.v1` without this package. A finished bund
 
 import contextlib
 import functools
+import logging
 import shutil
 import sys
 import threading
@@ -34,6 +35,13 @@ __all__ = [
     "load_variables",
     "newest",
 ]
+
+
+# What goes wrong in Orbax's threads is raised where the save is waited for, and told there in a
+# line; the threads would each print it with a traceback as well.
+logging.getLogger("absl").addFilter(
+    lambda record: "_SignalingThread.run() raised" not in str(record.msg)
+)
 
 
 def _context() -> ocp.Context:

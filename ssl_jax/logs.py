@@ -11,7 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 from rich.progress import Progress
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from data_pipelines.progress import progress_bar
 
@@ -47,7 +49,7 @@ class Log:
         if self._writes:
             write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
             self._file = path.open("a", buffering=1)
-            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+            self._board = Board(workdir / "tensorboard", start)
 
     def __enter__(self) -> "Log":
         self._began = time.monotonic()
@@ -69,8 +71,7 @@ class Log:
         """Record values of a phase, such as `train`, as they stood after `step` steps."""
         if self._writes:
             self._file.write(json.dumps({"step": step, "phase": phase, **values}) + "\n")
-            for name, value in values.items():
-                self._board.add_scalar(f"{phase}/{name}", value, step)
+            self._board.write(step, {f"{phase}/{name}": value for name, value in values.items()})
 
     def has(self, step: int, phase: str) -> bool:
         """Whether the process that got the run to where this one starts wrote that record."""
@@ -80,12 +81,48 @@ class Log:
         """Bring what was written to the disk, as the bundle that follows on it will be."""
         if self._writes:
             os.fsync(self._file.fileno())
+            self._board.flush()
 
     def advance(self, step: int, loss: float) -> None:
         """Move the progress bar to `step`."""
         rate = (step - self._start) * self._batch_size / (time.monotonic() - self._began)
         note = f"loss {loss:.4f}  {rate:,.0f} examples/s"
         self._bar.update(self._task, completed=step, note=note)
+
+
+class Board:
+    """The figures in TensorBoard's format.
+
+    Written by the thread that calls, unlike with tensorboardX's own writer: there a full disk ends
+    a thread that nobody looks after, and the training waits for it for ever.
+
+    Args:
+        folder: made if need be.
+        start: the step the run (re)starts from; what was written of later ones is hidden.
+    """
+
+    def __init__(self, folder: Path, start: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._events = EventsWriter(str(folder / "events"), f".{os.getpid()}.{start}")
+        for told in ({"file_version": "brain.Event:2"}, {"session_log": _START}):
+            self._events.write_event(Event(wall_time=time.time(), step=start + 1, **told))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Figures by name, as they stood after `step` steps."""
+        for name, value in values.items():
+            scalar = summary.scalar(name, value)
+            self._events.write_event(Event(wall_time=time.time(), step=step, summary=scalar))
+
+    def flush(self) -> None:
+        """Let TensorBoard see it."""
+        self._events.flush()
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        self._events.close()
+
+
+_START = SessionLog(status=SessionLog.START)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -101,9 +138,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text beside `path`, then rename."""
+    """Write text beside `path`, bring it to the disk, then rename."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
+    with beside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     beside.replace(path)
 
 

@@ -19,8 +19,11 @@ _BLOCK = 2**24  # bytes
 
 
 def seal(folder: Path) -> None:
-    """Write down what the files of a finished folder are."""
+    """Write down what the files of a finished folder are, once they have come to the disk."""
     files = {str(path.relative_to(folder)): path for path in _files(folder)}
+    for path in files.values():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
     found = {name: [path.stat().st_size, _checksum(path)] for name, path in files.items()}
     write_json(folder / MANIFEST, {"crc32": found})
 

@@ -1,6 +1,8 @@
 """Asked to stop by a scheduler or a person: finish the step, save, leave."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -15,7 +17,7 @@ _KEY = "ssl_jax/stop"
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has saved a bundle; the same command goes on from there."""
+    """Asked to stop, and nothing is lost: the same command goes on from what has been saved."""
 
 
 class StopRequest:
@@ -33,6 +35,7 @@ class StopRequest:
         self.requested = False
         self._signalled = False
         self._announced = False
+        self._at_once = False
         self._polls = 0
         self._previous: dict[int, Any] = {}
 
@@ -58,6 +61,21 @@ class StopRequest:
         self.requested = self._agreed() if jax.process_count() > 1 else self._signalled
         return self.requested
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within it a signal is an exception: for work that cleans up after itself.
+
+        Raises:
+            Stopped: a signal came, now or before.
+        """
+        self._at_once = True
+        try:
+            if self._signalled:
+                raise Stopped
+            yield
+        finally:
+            self._at_once = False
+
     def _agreed(self) -> bool:
         """Whether the poll has come that a process with a signal announced to all.
 
@@ -81,3 +99,6 @@ class StopRequest:
         self._signalled = True
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
+        if self._at_once:
+            self._at_once = False  # once is enough: nothing interrupts the cleaning up
+            raise Stopped

@@ -31,7 +31,11 @@ Train = Callable[[ConfigDict, Path], dict[str, Any]]
 
 
 def execute(
-    study: Study, folder: Path, runs: Sequence[Run] | None = None, train: Train = train
+    study: Study,
+    folder: Path,
+    runs: Sequence[Run] | None = None,
+    train: Train = train,
+    stop: StopRequest | None = None,
 ) -> dict[str, State]:
     """Do those of `runs` (by default all of the study's) that aren't done, in the study's order.
 
@@ -43,6 +47,7 @@ def execute(
         folder: the study's workdir.
         runs: some of the study's runs.
         train: does a run: (config, folder) -> what its `results.json` holds.
+        stop: raised by a signal; ends the preparation of datasets.
 
     Returns:
         The state of all runs of the study.
@@ -61,7 +66,7 @@ def execute(
     before = states(study.runs, folder)
     left = [run for run in study.runs if run.name in chosen and before[run.name].word != "done"]
     done = {name for name, state in before.items() if state.word == "done"}
-    prepare(run.config for run in left if not run.awaits)
+    prepare((run.config for run in left if not run.awaits), stop or StopRequest())
 
     progress = Progress(len(left))
     for run in left:
@@ -82,14 +87,26 @@ def execute(
     return states(study.runs, folder)
 
 
-def prepare(configs: Iterable[ConfigDict]) -> None:
-    """Make those embedded datasets that the configs name and that aren't there yet."""
+def prepare(configs: Iterable[ConfigDict], stop: StopRequest) -> None:
+    """Make those embedded datasets that the configs name and that aren't there yet.
+
+    Raises:
+        Stopped: a signal came meanwhile; the dataset under way is gone, those before it stay.
+    """
     wanted = dict.fromkeys((config.data.name, config.data.data_dir) for config in configs)
-    for name, data_dir in wanted:
-        if jax.process_index() == 0 and _is_embedded(name):
-            build(name, data_dir)
+    stopped = False
+    if jax.process_index() == 0:
+        try:
+            with stop.at_once():
+                for name, data_dir in wanted:
+                    if _is_embedded(name):
+                        build(name, data_dir)
+        except Stopped:
+            stopped = True
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("datasets prepared")
+        stopped = bool(multihost_utils.broadcast_one_to_all(stopped))
+    if stopped:
+        raise Stopped
 
 
 def _is_embedded(name: str) -> bool:
@@ -207,7 +224,7 @@ def main(arguments: Sequence[str]) -> int:
     cluster.join()
     try:
         with StopRequest() as stop:
-            after = execute(study, folder, runs, functools.partial(train, stop=stop))
+            after = execute(study, folder, runs, functools.partial(train, stop=stop), stop)
     except Stopped:
         print(f"stopped as asked; the same command goes on in {folder}", file=sys.stderr)
         return STOPPED

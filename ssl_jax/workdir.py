@@ -1,6 +1,7 @@
 """The folder of a run is its whole truth: whose it is, whether it is done, what came out."""
 
 import contextlib
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,9 @@ _FREE_TO_CHANGE = (
     "pretrained",
     "probe.",
 )
+
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -57,7 +61,15 @@ def held(config: ConfigDict, workdir: Path) -> Iterator[None]:
     if refusal is not None:
         raise refusal
     with lock:
-        yield
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            raise UserError(
+                f"workdir {workdir}: can't be written ({error.strerror}): make room, then the same "
+                "command goes on from the newest bundle"
+            ) from error
 
 
 def claim(config: ConfigDict, workdir: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 import subprocess
 from pathlib import Path
 
@@ -15,3 +16,31 @@ def test_node_without_a_door_says_how_it_is_used():
     process = subprocess.run(["launch/node.sh"], capture_output=True, text=True)
     assert process.returncode == 2
     assert "node.sh train --config" in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "requeued"), [(0, False), (1, False), (2, False), (75, True), (138, True), (143, True)]
+)
+def test_slurm_queues_a_run_again_that_a_signal_ended(code, requeued, tmp_path):
+    """Beside the real script stand programs of SLURM's names that say what SLURM's would."""
+    programs = {
+        "srun": f"exit {code}",
+        "scontrol": f"echo $@ > {tmp_path}/asked",
+        "python": f"echo {tmp_path}",
+    }
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    process = subprocess.run(
+        ["bash", "launch/slurm.sbatch", "train", "--config", "a.py", "--workdir", "w"],
+        env={
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "VIRTUAL_ENV": str(tmp_path),
+            "SLURM_SUBMIT_DIR": os.getcwd(),
+            "SLURM_JOB_ID": "7",
+        },
+    )
+    assert process.returncode == code
+    assert (tmp_path / "asked").exists() == requeued
+    if requeued:
+        assert (tmp_path / "asked").read_text() == "requeue 7\n"

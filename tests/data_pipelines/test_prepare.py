@@ -138,14 +138,16 @@ def test_killed_at_any_moment_it_leaves_no_broken_dataset(tmp_path, undisturbed,
     assert not rest
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop_it_removes_what_it_began(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+)
+def test_asked_to_stop_it_removes_what_it_began(tmp_path, number, code):
     data_dir = tmp_path / "data"
     process = start(slow_builder(tmp_path, seconds=0.05), data_dir, "--workers", "2")
     wait_for(lambda: list(data_dir.rglob("train-00000")))
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert errors == "interrupted; nothing half-written is left\n"
     assert datasets(data_dir) == ([], [])
 

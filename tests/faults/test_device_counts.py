@@ -1,0 +1,42 @@
+"""A run goes on with other devices: the same examples in the same order, the same losses."""
+
+import dataclasses
+
+import pytest
+from faults.harness import Job
+from small import assert_same_run
+
+# What is computed over all devices: NT-Xent's negatives, batch norm, features computed once.
+RUNS = {
+    "simclr": ("simclr",),
+    "mae": ("mae",),
+    "batch norm": (
+        *("simclr", "model.backbone.norm=batch", "model.projection.norm=batch"),
+        "optimizer.learning_rate=0.01",  # a run that jumps about amplifies rounding
+    ),
+    "features": ("classification",),
+}
+
+
+def stopped(job, kind, workdir, devices, *overrides) -> Job:
+    run = job(kind, workdir, "steps=20", *overrides, devices=devices)
+    assert run.run("15 step@12 1 0").code == 75
+    return run
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_bundle_goes_on_with_other_devices(name, job, tmp_path, faults):
+    kind, *overrides = RUNS[name]
+    undisturbed = job(kind, tmp_path / "undisturbed", "steps=20", *overrides, devices=8).done()
+    changes = [(8, 1), (8, 2), (8, 4), (1, 8)] if name == "simclr" else [(8, 2), (1, 8)]
+    begun = {
+        devices: stopped(job, kind, tmp_path / f"from{devices}", devices, *overrides)
+        for devices in (8, 1)
+    }
+    for before, after in changes:
+        copy = begun[before].copy(tmp_path / f"from{before}_to{after}")
+        run = dataclasses.replace(copy, devices=after).done()
+        assert run.batches() == undisturbed.batches()
+        assert_same_run(undisturbed.workdir, run.workdir)
+    which = ", ".join(f"{before} → {after}" for before, after in changes)
+    faults.record(f"other devices ({name}): {which}", len(changes), len(changes), "nothing")
