@@ -13,7 +13,8 @@ from jax import Array
 def transform(image: Array, matrix: Array, fill: Array) -> Array:
     """`image` (H, W, C) seen through `matrix` (2, 3), `fill` (C,) where that looks beyond it.
 
-    Pixel (x, y) of the result shows the image at `matrix @ (x, y, 1)`.
+    Pixel (x, y) of the result shows the image at `matrix @ (x, y, 1)`. Whether that is still inside
+    is a matter of rounding where it falls on the very edge.
     """
     height, width = image.shape[:2]
     y, x = jnp.meshgrid(jnp.arange(height) + 0.5, jnp.arange(width) + 0.5, indexing="ij")

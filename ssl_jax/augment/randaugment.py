@@ -4,7 +4,7 @@ timm's `rand-m9-mstd0.5-inc1`, with which MAE is fine-tuned: operations of Pillo
 the magnitude. Pillow knows pictures of 8 bits; here values are unit values in 0..1, 255 steps of
 1/255, and are not rounded after each operation: on a picture of 8 bits every operation agrees with
 Pillow's to one such step, where Pillow cuts the fraction off, or to a step and a half where it has
-rounded gray before (color, contrast).
+rounded before (color, contrast, sharpness).
 
 With other bands than red, green and blue,
 - auto_contrast, equalize, invert, posterize, solarize, solarize_add, brightness and sharpness treat

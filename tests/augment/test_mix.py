@@ -1,0 +1,113 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from ssl_jax.augment.mix import Mix
+
+HEIGHT, WIDTH, CLASSES = 20, 16, 5
+RECIPE = Mix(0.8, 1.0)
+
+
+def draw(pairs=8, seed=0):
+    """Pairs of images, the first all 0 and the second all 1 at first, and one-hot targets."""
+    rng = np.random.default_rng(seed)
+    images = np.broadcast_to(np.arange(2.0).reshape(1, 2, 1, 1, 1), (pairs, 2, HEIGHT, WIDTH, 3))
+    labels = np.stack([rng.permutation(CLASSES)[:2] for _ in range(pairs)])
+    index = np.arange(2 * pairs, dtype=np.int32).reshape(pairs, 2)
+    return index, images.astype(np.float32), np.eye(CLASSES, dtype=np.float32)[labels], labels
+
+
+@pytest.fixture(scope="module")
+def many():
+    """A thousand pairs mixed, each for itself: what they were and what became of them."""
+    before = draw(1000)
+    mix = Mix(0.8, 1.0, mode="pair")
+    return before, jax.device_get(jax.jit(mix)(jax.random.key(0), *before[:3]))
+
+
+def test_targets_are_shared_as_the_pixels_are(many):
+    (_, images, _, labels), (mixed, targets) = many
+    assert ((mixed == images) | (mixed == images[:, ::-1])).mean() < 0.9
+    np.testing.assert_allclose(targets.sum(axis=2), 1, atol=1e-6)
+    for place in (0, 1):
+        own = targets[np.arange(len(targets)), place, labels[:, place]]
+        kept = 1 - np.abs(mixed - images)[:, place].mean(axis=(1, 2, 3))
+        np.testing.assert_allclose(own, kept, atol=1e-5)
+    np.testing.assert_allclose(mixed[:, 0] + mixed[:, 1], 1, atol=1e-6)  # what one gives it gets
+
+
+def test_half_are_boxes_and_half_are_blends(many):
+    mixed = many[1][0][:, 0]
+    boxed = ((mixed == 0) | (mixed == 1)).all(axis=(1, 2, 3))
+    constant = (mixed == mixed[:, :1, :1, :1]).all(axis=(1, 2, 3))
+    assert (boxed | constant).all()
+    assert abs((boxed & ~constant).mean() - 0.5) < 0.07
+    for box in mixed[boxed & ~constant][..., 0]:
+        rows, columns = box.any(axis=1).sum(), box.any(axis=0).sum()
+        assert box.sum() == rows * columns
+    # λ of cutmix is uniform, that of mixup Beta(0.8, 0.8): symmetric, of variance 1 / (4 · 2.6).
+    own = 1 - mixed[constant & ~boxed][:, 0, 0, 0]
+    assert abs(own.mean() - 0.5) < 0.05
+    assert abs(own.var() - 1 / (4 * 2.6)) < 0.015
+
+
+def test_boxes_that_stay_inside_have_the_drawn_area():
+    keys = jax.random.split(jax.random.key(3), 2000)
+    boxes = 1 - np.asarray(jax.jit(jax.vmap(lambda k: Mix(cutmix=1.0).shares(k, 64, 64)))(keys))
+    heights, widths = boxes.any(axis=2).sum(axis=1), boxes.any(axis=1).sum(axis=1)
+    inside = ~(boxes[:, [0, -1]].any(axis=(1, 2)) | boxes[:, :, [0, -1]].any(axis=(1, 2)))
+    assert inside.sum() > 300
+    np.testing.assert_array_equal(heights[inside], widths[inside])
+    assert boxes.sum(axis=(1, 2)).max() > 0.8 * 64 * 64
+
+
+@pytest.mark.parametrize(("mode", "different"), [("batch", 1), ("pair", 8)])
+def test_a_batch_has_one_draw_or_each_pair_its_own(mode, different):
+    index, images, targets, _ = draw()
+    mix = jax.jit(Mix(mixup=0.8, mode=mode))
+    values = np.asarray(mix(jax.random.key(0), index, images, targets)[0])[:, 0, 0, 0, 0]
+    assert len(np.unique(values)) == different
+    other_step = np.asarray(mix(jax.random.key(1), index, images, targets)[0])[:, 0, 0, 0, 0]
+    assert not (values == other_step).any()
+
+
+@pytest.mark.parametrize("mode", ["batch", "pair"])
+def test_pairs_are_mixed_alike_on_any_devices(mode):
+    index, images, targets, _ = draw()
+    images = np.random.default_rng(1).normal(size=images.shape).astype(np.float32)
+    mix = Mix(0.8, 1.0, mode=mode)
+    for seed in range(3):
+        key = jax.random.key(seed)
+        expected = jax.jit(mix)(key, index, images, targets)
+        mesh = jax.make_mesh((8,), ("data",), (jax.sharding.AxisType.Auto,))
+        specs = (P(), P("data"), P("data"), P("data"))
+        mapped = jax.shard_map(mix, mesh=mesh, in_specs=specs, out_specs=P("data"))
+        for ours, theirs in zip(
+            jax.jit(mapped)(key, index, images, targets), expected, strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_nothing_is_mixed_where_the_chance_is_none():
+    index, images, targets, _ = draw()
+    for mix in (Mix(0.8, probability=0.0), Mix(cutmix=1.0, probability=0.0)):
+        mixed, shares = mix(jax.random.key(0), index, images, targets)
+        np.testing.assert_array_equal(mixed, images)
+        np.testing.assert_allclose(shares, targets, atol=1e-6)
+    assert Mix().together == 1
+    assert Mix(0.8).together == Mix(cutmix=1.0).together == 2
+
+
+def test_several_labels_are_mixed_too():
+    index, images, _, _ = draw(1)
+    targets = jnp.array([[[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]])
+    mixed, shares = Mix(mixup=0.8)(jax.random.key(0), index, images, targets)
+    share = 1 - mixed[0, 0, 0, 0, 0]
+    np.testing.assert_allclose(shares[0, 0], [share, 1, 1 - share], atol=1e-6)
+
+
+def test_an_unknown_mode_is_named():
+    with pytest.raises(ValueError, match="mode: found 'elem'; expected batch or pair"):
+        Mix(mode="elem")
