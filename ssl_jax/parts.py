@@ -21,7 +21,7 @@ from data_pipelines.loader import Loader
 from data_pipelines.skipping import BadRecords
 from data_pipelines.source import Dataset, Skipping, Source, Windows, open_dataset
 from ssl_jax import models, objectives, optimizers
-from ssl_jax.augment import Augmentation, Normalisation, SegmentationAugmentation
+from ssl_jax.augment import Augmentation, Mix, Normalisation, SegmentationAugmentation
 from ssl_jax.bundle import expect_network, read_card
 from ssl_jax.card import ModelCard
 from ssl_jax.divergence import BadLoss
@@ -228,12 +228,15 @@ def check_batch(config: ConfigDict, devices: int, examples: int) -> None:
             f"config.batch_size: found {config.batch_size}, but {config.data.train!r} of dataset "
             f"{config.data.name} has {examples} examples; expected at most that many"
         )
-    parts = devices * config.objective.accumulate
+    together = _mix(config).together
+    parts = devices * config.objective.accumulate * together
     if config.batch_size <= 0 or config.batch_size % parts:
         nearest = max(parts, round(config.batch_size / parts) * parts)
+        mixed = f" × {together} that are mixed" if together > 1 else ""
         raise UserError(
             f"config.batch_size: found {config.batch_size}; expected a multiple of {parts} "
-            f"({devices} devices × accumulate {config.objective.accumulate}), such as {nearest}"
+            f"({devices} devices × accumulate {config.objective.accumulate}{mixed}), such as "
+            f"{nearest}"
         )
 
 
@@ -449,10 +452,13 @@ def _classification(card: ModelCard) -> objectives.Classification:
         num_classes=len(card.classes),
         dtype=compute_dtype(config),
     )
+    section = config.objective.to_dict()
+    section.pop("mix", None)
     return construct(
         objectives.Classification,
-        config.objective,
+        section,
         "objective",
+        mix=_mix(config),
         backbone=_backbone_of(config),
         head=head,
         normalise=Normalisation.of(card.sensor),
@@ -460,6 +466,10 @@ def _classification(card: ModelCard) -> objectives.Classification:
         views=_views(card, "train"),
         evaluation_views=_views(card, "evaluation"),
     )
+
+
+def _mix(config: ConfigDict) -> Mix:
+    return construct(Mix, config.objective.get("mix", {}), "objective.mix")
 
 
 def _segmentation(card: ModelCard) -> objectives.Segmentation:
@@ -538,13 +548,21 @@ def _backbone_of(config: ConfigDict) -> Any:
 def _views(card: ModelCard, which: str) -> Any:
     section = card.config.augment[which]
     given: dict[str, Any] = {}
-    if section.name == "simclr" and "rgb" not in section and len(card.sensor.bands) == 3:
-        # Hue, saturation and luma have a meaning for exactly these three.
-        given["rgb"] = card.sensor.indices(("red", "green", "blue"))
+    if section.name in ("simclr", "finetune") and "rgb" not in section:
+        given["rgb"] = _red_green_blue(card)
+    if section.name == "finetune" and "fill" not in section:
+        given["fill"] = Normalisation.of(card.sensor).unit_mean
     if section.name == "segmentation":
         given["ignore_label"] = card.ignore_label
     where = f"augment.{which}"
     return construct(choose(_VIEWS, section, where), section, where, **given)
+
+
+def _red_green_blue(card: ModelCard) -> tuple[int, ...]:
+    """Where these bands stand if there are no others: with them hue and luma have a meaning."""
+    names, bands = ("red", "green", "blue"), card.sensor.bands
+    known = all(any(band.answers_to(name) for band in bands) for name in names)
+    return card.sensor.indices(names) if known and len(bands) == len(names) else ()
 
 
 def _expect_sections(config: ConfigDict, model: tuple[str, ...], augment: tuple[str, ...]) -> None:

@@ -1,6 +1,7 @@
 """Image operations on the device, one example at a time, for any number of bands."""
 
 from ssl_jax.augment.augmentation import Augmentation, SegmentationAugmentation
+from ssl_jax.augment.mix import Mix
 from ssl_jax.augment.normalise import Normalisation
 
-__all__ = ["Augmentation", "Normalisation", "SegmentationAugmentation"]
+__all__ = ["Augmentation", "Mix", "Normalisation", "SegmentationAugmentation"]

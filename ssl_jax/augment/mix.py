@@ -47,27 +47,27 @@ class Mix:
     def __call__(
         self, key: Array, index: Array, images: Array, targets: Array
     ) -> tuple[Array, Array]:
-        """Mix (pairs, 2, H, W, C) images with their (pairs, 2, classes) targets.
+        """Mix each example with its neighbour.
 
         Args:
             key: of the step.
-            index: (pairs, 2) the examples' global numbers.
-            images: standardised.
-            targets: shares of the classes, or of each label.
+            index: (B,) the examples' global numbers.
+            images: (B, H, W, C), standardised.
+            targets: (B, classes), shares of the classes, or of each label.
         """
-        height, width = images.shape[2:4]
+        if self.together == 1:
+            return images, targets
+        height, width = images.shape[1:3]
         if self.mode == "batch":
             own = self.shares(key, height, width)[None]
         else:
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index[:, 0])
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index[::2])
             own = jax.vmap(lambda k: self.shares(k, height, width))(keys)
-        own = own[:, None, :, :, None]
-        mixed = own * images + (1 - own) * images[:, ::-1]
-        share = own.mean(axis=(2, 3))
-        return mixed, share * targets + (1 - share) * targets[:, ::-1]
+        share = own.mean(axis=(1, 2))
+        return _blended(own[:, None, ..., None], images), _blended(share[:, None, None], targets)
 
     def shares(self, key: Array, height: int, width: int) -> Array:
-        """What a pixel keeps of its own image, (H, W): λ everywhere, or 0 in a box and 1 outside.
+        """What pixels (H, W) keep of their own image: λ everywhere, or 0 in a box and 1 outside.
 
         Its mean is the share of the targets: with cutmix that of the pixels outside of the box,
         which is cut at the border.
@@ -81,6 +81,12 @@ class Mix:
         own = jnp.where(chance < self.probability, own, 1.0)
         box = _span(y, height, own)[:, None] & _span(x, width, own)[None, :]
         return jnp.where(cut, 1.0 - box, own)
+
+
+def _blended(own: Array, x: Array) -> Array:
+    """x (B, ...), of which each keeps the share `own` (B / 2 or 1, 1, ...)."""
+    pairs = x.reshape(-1, 2, *x.shape[1:])
+    return (own * pairs + (1 - own) * pairs[:, ::-1]).reshape(x.shape)
 
 
 def _span(draw: Array, length: int, own: Array) -> Array:

@@ -50,6 +50,11 @@ class Normalisation:
         mean, std = self._unit_moments()
         return standardised * std + mean
 
+    @property
+    def unit_mean(self) -> tuple[float, ...]:
+        """The mean of each band in unit values."""
+        return tuple(self._unit_moments()[0].tolist())
+
     def _unit_moments(self) -> np.ndarray:
         """Mean and standard deviation of the unit values, (2, C) float32."""
         scale, offset, mean, std = np.asarray([self.scale, self.offset, self.mean, self.std])

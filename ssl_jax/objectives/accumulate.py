@@ -20,29 +20,35 @@ from data_pipelines.errors import UserError
 Forward = Callable[[Any, Any], tuple[Any, Any]]
 
 
-def accumulated(forward: Forward, parts: int) -> Forward:
+def accumulated(forward: Forward, parts: int, together: int = 1) -> Forward:
     """`forward(batch_stats, batch) -> (batch_stats, outputs)` in `parts` micro-batches.
 
     Leaves of `batch` and of the outputs have the examples first. Micro-batch i takes every
-    `parts`-th example from the i-th on, and so holds the same whatever the number of devices.
+    `parts`-th run of `together` neighbours from the i-th on, and so holds the same whatever the
+    number of devices.
 
     Raises:
-        UserError: the device's batch can't be cut into `parts` equal ones.
+        UserError: the device's batch can't be cut into `parts` equal ones of such runs.
     """
-    if parts == 1:
-        return forward
 
     def run(batch_stats: Any, batch: Any) -> tuple[Any, Any]:
+        examples = len(jax.tree.leaves(batch)[0])
+        if examples % (parts * together):
+            raise UserError(
+                f"accumulate: {examples} examples per device can't be cut into {parts} equal "
+                f"micro-batches of {together} neighbours each or a multiple; choose a batch size "
+                f"divisible by devices × accumulate × {together}"
+            )
+        if parts == 1:
+            return forward(batch_stats, batch)
+
         def split(x: jax.Array) -> jax.Array:
-            if len(x) % parts:
-                raise UserError(
-                    f"accumulate: {len(x)} examples per device can't be cut into {parts} equal "
-                    "micro-batches; choose a batch size divisible by devices × accumulate"
-                )
-            return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
+            runs = x.reshape(-1, parts, together, *x.shape[1:]).swapaxes(0, 1)
+            return runs.reshape(parts, -1, *x.shape[1:])
 
         def join(x: jax.Array) -> jax.Array:
-            return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+            runs = x.reshape(parts, -1, together, *x.shape[2:]).swapaxes(0, 1)
+            return runs.reshape(-1, *x.shape[2:])
 
         micro_batches = jax.tree.map(split, batch)
         batch_stats, outputs = jax.lax.scan(jax.checkpoint(forward), batch_stats, micro_batches)

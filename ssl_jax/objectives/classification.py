@@ -13,12 +13,20 @@ import optax
 from jax import Array
 
 from ssl_jax import metrics
-from ssl_jax.augment import Augmentation, Normalisation
+from ssl_jax.augment import Augmentation, Mix, Normalisation
 from ssl_jax.metrics import Mean, PerExample
 from ssl_jax.objectives.accumulate import accumulated
-from ssl_jax.objectives.shared import DROPOUT, deterministic_view, example_keys, part_of, train_mode
+from ssl_jax.objectives.shared import (
+    DROPOUT,
+    MIXING,
+    deterministic_view,
+    example_keys,
+    part_of,
+    random_views,
+    train_mode,
+)
 
-_IDENTITY = Augmentation()
+_IDENTITY, _NO_MIX = Augmentation(), Mix()
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,9 @@ class Classification:
         makes variables for the head alone.
     multi_label: `labels` (B, classes) of zeros and ones and a sigmoid for each, in place of one
         `label` (B,) and a softmax.
+    label_smoothing: share of the targets that is spread evenly: over the classes or, with several
+        labels, over yes and no.
+    mix: how neighbouring examples and their targets are mixed.
     """
 
     backbone: nn.Module
@@ -42,12 +53,14 @@ class Classification:
     frozen: bool = True
     multi_label: bool = False
     label_smoothing: float = 0.0
+    mix: Mix = _NO_MIX
     accumulate: int = 1
 
     @property
     def precomputable(self) -> bool:
         """Whether an example's features are the same at every step."""
-        return self.frozen and self.views == self.evaluation_views and self.views.deterministic
+        alike = self.views == self.evaluation_views and self.views.deterministic
+        return self.frozen and alike and self.mix.together == 1
 
     def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh variables under `backbone` and `head`; of `batch` only the shapes matter."""
@@ -67,41 +80,41 @@ class Classification:
     def loss(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Any]]:
-        """Mean cross-entropy of this device's examples."""
+        """Mean cross-entropy of this device's examples; `top1` counts the largest target."""
 
-        def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, Array]:
+        def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, tuple[Array, Array]]:
             current = {"params": variables["params"], "batch_stats": batch_stats}
             backbone_keys, head_keys = jax.vmap(jax.random.split, out_axes=1)(
                 example_keys(jax.random.fold_in(key, DROPOUT), part["index"])
             )
             backbone, head = part_of(current, "backbone"), part_of(current, "head")
+            inputs, targets = self._examples(part, key)
             if self.frozen or "features" in part:
-                view = part.get("features")
-                if view is None:
-                    view = self.backbone.apply(backbone, self._views(part, key))
-                features, new = jax.lax.stop_gradient(view), backbone.get("batch_stats", {})
+                if "features" not in part:
+                    inputs = self.backbone.apply(backbone, inputs)
+                features, new = jax.lax.stop_gradient(inputs), backbone.get("batch_stats", {})
             else:
-                view = self._views(part, key)
-                features, new = train_mode(self.backbone, backbone, view, keys=backbone_keys)
+                features, new = train_mode(self.backbone, backbone, inputs, keys=backbone_keys)
             logits, new_of_head = train_mode(self.head, head, features, keys=head_keys)
             changed = {"backbone": new, "head": new_of_head}
-            return {name: changed[name] for name in batch_stats}, logits
+            return {name: changed[name] for name in batch_stats}, (logits, targets)
 
-        inputs = "features" if "features" in batch else "image"
-        batch_stats, logits = accumulated(forward, self.accumulate)(
-            variables["batch_stats"], {k: batch[k] for k in (inputs, "index")}
+        used = ("features" if "features" in batch else "image", "index", self._target)
+        batch_stats, (logits, targets) = accumulated(forward, self.accumulate, self.mix.together)(
+            variables["batch_stats"], {name: batch[name] for name in used}
         )
-        losses = self._cross_entropy(logits, batch, self.label_smoothing)
+        losses = self._cross_entropy(logits, targets)
         sums = {"loss": Mean.of(losses)}
         if not self.multi_label:
-            sums["top1"] = Mean.of(jnp.argmax(logits, axis=-1) == batch["label"])
+            sums["top1"] = Mean.of(logits.argmax(axis=-1) == targets.argmax(axis=-1))
         return losses.mean(), {"batch_stats": batch_stats, "sums": sums}
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
         """`loss`, the `predictions` of each example and, for one label, `top1` and `confusion`."""
         logits = self._logits(variables, batch)
         valid = batch["valid"]
-        sums: dict[str, Any] = {"loss": Mean.of(self._cross_entropy(logits, batch), valid)}
+        losses = self._cross_entropy(logits, self._targets(batch))
+        sums: dict[str, Any] = {"loss": Mean.of(losses, valid)}
         rows = {"index": batch["index"], "valid": valid}
         if self.multi_label:
             rows |= {"scores": jax.nn.sigmoid(logits), "targets": batch["labels"]}
@@ -136,25 +149,36 @@ class Classification:
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> dict[str, Array]:
         """Images in unit values with their labels and predicted scores (B, classes)."""
-        name = "labels" if self.multi_label else "label"
         scores = self.predict(variables, batch["image"])
-        return {"image": self.normalise.unit(batch["image"]), name: batch[name], "scores": scores}
+        image = self.normalise.unit(batch["image"])
+        return {"image": image, self._target: batch[self._target], "scores": scores}
 
     def _logits(self, variables: dict[str, Any], batch: dict[str, Array]) -> Array:
         features = batch["features"] if "features" in batch else self.features(variables, batch)
         return self.head.apply(part_of(variables, "head"), features).astype(jnp.float32)
 
-    def _cross_entropy(self, logits: Array, batch: dict[str, Array], smoothing: float = 0) -> Array:
+    @property
+    def _target(self) -> str:
+        return "labels" if self.multi_label else "label"
+
+    def _examples(self, part: dict[str, Array], key: Array) -> tuple[Array, Array]:
+        """What is trained on: features or views (B, h, w, C), and targets (B, classes)."""
+        targets = self._targets(part, self.label_smoothing)
+        if "features" in part:
+            return part["features"], targets
+        keys = example_keys(key, part["index"])
+        views = random_views(self.views, self.normalise, keys, part["image"])
+        return self.mix(jax.random.fold_in(key, MIXING), part["index"], views, targets)
+
+    def _targets(self, batch: dict[str, Array], smoothing: float = 0.0) -> Array:
+        """Shares (B, classes) of the classes, or of each of several labels."""
+        if self.multi_label:
+            return batch["labels"] * (1 - smoothing) + smoothing / 2
+        return optax.smooth_labels(jax.nn.one_hot(batch["label"], len(self.classes)), smoothing)
+
+    def _cross_entropy(self, logits: Array, targets: Array) -> Array:
         """Losses (B,); with several labels their mean over the classes."""
         logits = logits.astype(jnp.float32)
         if self.multi_label:
-            targets = batch["labels"].astype(jnp.float32)
             return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)
-        targets = jax.nn.one_hot(batch["label"], len(self.classes))
-        return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
-
-    def _views(self, batch: dict[str, Array], key: Array) -> Array:
-        keys = example_keys(key, batch["index"])
-        return self.normalise.standardise(
-            jax.vmap(self.views)(keys, self.normalise.unit(batch["image"]))
-        )
+        return optax.softmax_cross_entropy(logits, targets)

@@ -16,7 +16,14 @@ from ssl_jax.augment import Augmentation, Normalisation
 from ssl_jax.metrics import Mean
 from ssl_jax.models.patches import grid_of, patchify, unpatchify
 from ssl_jax.objectives.accumulate import accumulated
-from ssl_jax.objectives.shared import DROPOUT, deterministic_view, example_keys, part_of, train_mode
+from ssl_jax.objectives.shared import (
+    DROPOUT,
+    deterministic_view,
+    example_keys,
+    part_of,
+    random_views,
+    train_mode,
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,7 @@ class MAE:
 
         def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, Array]:
             keys = example_keys(view_key, part["index"])
-            view = jax.vmap(self.views)(keys, self.normalise.unit(part["image"]))
-            image = self.normalise.standardise(view)
+            image = random_views(self.views, self.normalise, keys, part["image"])
             (prediction, hidden), batch_stats = train_mode(
                 self.model,
                 {"params": variables["params"], "batch_stats": batch_stats},

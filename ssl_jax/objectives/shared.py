@@ -10,13 +10,20 @@ from jax import Array
 
 from ssl_jax.augment import Augmentation, Normalisation
 
-# Folded into a step's key for what networks drop, so that it shares no draw with the views.
-DROPOUT = 1
+# Folded into a step's key for what networks drop and for how examples are mixed. No example's index
+# is as large, nor is the number of keys one is split into: neither shares a draw with the views.
+DROPOUT, MIXING = 2**32 - 1, 2**32 - 2
 
 
 def example_keys(key: Array, index: Array) -> Array:
     """One key for each example from its global index (B,): the same on any number of devices."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+
+
+def random_views(views: Augmentation, normalise: Normalisation, keys: Array, image: Array) -> Array:
+    """Digital numbers (B, H, W, C) -> what a network is trained on, one key an example."""
+    drawn = normalise.standardise(jax.vmap(views)(keys, normalise.unit(image)))
+    return jax.vmap(views.erase)(keys, drawn)
 
 
 def deterministic_view(views: Augmentation, normalise: Normalisation, image: Array) -> Array:

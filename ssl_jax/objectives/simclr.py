@@ -15,7 +15,14 @@ from jax import Array
 from ssl_jax.augment import Augmentation, Normalisation
 from ssl_jax.metrics import Mean
 from ssl_jax.objectives.accumulate import accumulated
-from ssl_jax.objectives.shared import DROPOUT, deterministic_view, example_keys, part_of, train_mode
+from ssl_jax.objectives.shared import (
+    DROPOUT,
+    deterministic_view,
+    example_keys,
+    part_of,
+    random_views,
+    train_mode,
+)
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,8 @@ class SimCLR:
 
     def _views(self, batch: dict[str, Array], key: Array) -> Array:
         """Both views of all examples as one batch (2 B, h, w, C): batch norm sees both."""
-        image = self.normalise.unit(batch["image"])
-        views = jax.vmap(self.views)(self._both(key, batch), jnp.concatenate([image, image]))
-        return self.normalise.standardise(views)
+        twice = jnp.concatenate([batch["image"], batch["image"]])
+        return random_views(self.views, self.normalise, self._both(key, batch), twice)
 
     @staticmethod
     def _both(key: Array, batch: dict[str, Array]) -> Array:
