@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from ssl_jax.augment import Augmentation, SegmentationAugmentation
+from ssl_jax.augment import Augmentation, Normalisation, SegmentationAugmentation
+from ssl_jax.objectives.shared import random_views
 
 KEYS = jax.random.split(jax.random.key(0), 16)
 FLIPS = Augmentation(horizontal_flip=True, vertical_flip=True, quarter_turns=True)
@@ -34,9 +35,18 @@ def test_default_augmentations_are_the_identity():
         (Augmentation.simclr(16, rgb=(0, 1, 2)), 4),
         (Augmentation.mae(16), 1),
         (Augmentation.finetune(16), 4),
+        (Augmentation.finetune(16, operations=2, fill=(0.3,) * 4, erasing=0.25), 4),
         (Augmentation.evaluation(16, centre=0.875), 3),
     ],
-    ids=["simclr", "simclr rgb", "simclr rgb + nir", "mae", "finetune", "evaluation"],
+    ids=[
+        "simclr",
+        "simclr rgb",
+        "simclr rgb + nir",
+        "mae",
+        "finetune",
+        "finetune of MAE",
+        "evaluation",
+    ],
 )
 def test_presets_work_for_any_bands_and_stay_in_range(views, bands):
     out = np.asarray(jax.jit(jax.vmap(views))(KEYS, draw_images(bands=bands)))
@@ -60,6 +70,21 @@ def test_a_view_depends_on_its_key_alone_and_not_on_the_devices():
     mapped = jax.shard_map(jax.vmap(views), mesh=mesh, in_specs=P("data"), out_specs=P("data"))
     np.testing.assert_allclose(jax.jit(mapped)(KEYS, images), expected, atol=1e-6)
     assert not np.allclose(expected[0], views(KEYS[1], jnp.asarray(images[0])))
+
+
+def test_erasing_leaves_noise_in_the_standardised_view_and_the_rest_as_it_was():
+    normalise = Normalisation((1e-4,) * 2, (0.0,) * 2, (3000.0,) * 2, (500.0,) * 2)
+    images = np.full((16, 32, 32, 2), 4000, np.uint16)  # two standard deviations above the mean
+    views = Augmentation.finetune(32, erasing=1.0)
+    seen = np.asarray(jax.jit(random_views, static_argnums=(0, 1))(views, normalise, KEYS, images))
+    erased = np.abs(seen - 2).max(axis=-1) > 1e-3
+    assert erased.any(axis=(1, 2)).all()
+    assert not erased.all(axis=(1, 2)).any()
+    assert abs(seen[erased].mean()) < 0.1
+    assert abs(seen[erased].std() - 1) < 0.1
+    plain = dataclasses.replace(views, erasing=Augmentation().erasing)
+    crops = [jax.jit(jax.vmap(v))(KEYS, draw_images(size=32)) for v in (views, plain)]
+    np.testing.assert_array_equal(*crops)
 
 
 def test_all_eight_orientations_are_drawn_equally():

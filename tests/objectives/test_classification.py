@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import sklearn.metrics as reference
 
-from ssl_jax.augment import Augmentation
+from data_pipelines.errors import UserError
+from ssl_jax.augment import Augmentation, Mix
+from ssl_jax.objectives.shared import MIXING
 
 
 def logits_of(objective, variables, batch):
@@ -59,6 +61,72 @@ def test_softmax_loss_is_the_smoothed_cross_entropy(lab, smoothing):
     loss, _, _, figures = lab.gradient(objective, variables, batch)
     assert loss == pytest.approx(-(targets * log_p).sum(1).mean(), rel=1e-5)
     assert figures["top1"] == pytest.approx((logits.argmax(1) == batch["label"]).mean())
+
+
+@pytest.mark.parametrize("mix", [Mix(mixup=0.8), Mix(cutmix=1.0)], ids=["mixup", "cutmix"])
+def test_views_and_smoothed_targets_are_mixed_alike(lab, mix):
+    view = Augmentation.evaluation(lab.size)
+    objective = lab.make("classification", frozen=True, views=view, mix=mix, label_smoothing=0.1)
+    assert not objective.precomputable
+    batch = lab.draw()
+    variables = lab.init(objective, batch)
+    key = jax.random.fold_in(jax.random.key(1), MIXING)  # of lab.gradient's step
+    own = np.asarray(mix.shares(key, lab.size, lab.size))[..., None]
+    assert 0.05 < own.mean() < 0.95
+    x = np.asarray(lab.normalise(batch["image"]))
+    y = np.eye(lab.classes)[batch["label"]] * 0.9 + 0.1 / lab.classes
+    x, y = (
+        share * v + (1 - share) * v.reshape(-1, 2, *v.shape[1:])[:, ::-1].reshape(v.shape)
+        for share, v in ((own, x), (own.mean(), y))
+    )
+    backbone = {name: v["backbone"] for name, v in variables.items()}
+    logits = np.asarray(
+        objective.head.apply(
+            {"params": variables["params"]["head"]}, objective.backbone.apply(backbone, x)
+        ),
+        np.float64,
+    )
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    loss, _, _, figures = lab.gradient(objective, variables, batch)
+    assert loss == pytest.approx(-(y * log_p).sum(1).mean(), rel=1e-5)
+    assert figures["top1"] == pytest.approx((logits.argmax(1) == y.argmax(1)).mean())
+    evaluated = objective.metrics(lab.evaluate(objective, variables, batch))
+    assert abs(evaluated["loss"] - loss) > 1e-3  # of the scenes as they are
+
+
+@pytest.mark.parametrize("mode", ["batch", "pair"])
+def test_neighbours_are_mixed_alike_on_any_devices_and_however_accumulated(lab, mode):
+    mix, batch = Mix(0.8, 1.0, mode=mode), lab.draw()
+    whole = lab.make("classification", norm=False, mix=mix)
+    variables = lab.init(whole, batch)
+    expected = lab.gradient(whole, variables, batch)
+    plain = lab.gradient(lab.make("classification", norm=False), variables, batch)
+    assert abs(expected[0] - plain[0]) > 1e-3
+    for devices, parts in ((8, 1), (2, 4), (1, 2)):
+        objective = lab.make("classification", norm=False, mix=mix, accumulate=parts)
+        found = lab.gradient(objective, variables, batch, devices)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected
+        )
+
+
+def test_neighbours_that_would_be_parted_are_refused(lab):
+    objective, batch = lab.make("classification", mix=Mix(0.8), accumulate=2), lab.draw()
+    variables = lab.init(objective, batch)
+    with pytest.raises(UserError, match="2 examples per device can't be cut into 2 equal"):
+        lab.gradient(objective, variables, batch, devices=8)
+
+
+def test_smoothed_labels_are_drawn_towards_a_half(lab):
+    view = Augmentation.evaluation(lab.size)
+    options = {"frozen": True, "multi_label": True, "views": view, "label_smoothing": 0.2}
+    objective = lab.make("classification", **options)
+    batch = lab.draw()
+    variables = lab.init(objective, batch)
+    p = 1 / (1 + np.exp(-logits_of(objective, variables, batch)))
+    y = np.where(batch["labels"] == 1, 0.9, 0.1)
+    expected = -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+    assert lab.gradient(objective, variables, batch)[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_multi_label_loss_and_map_are_those_of_scikit_learn(lab):
