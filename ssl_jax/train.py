@@ -204,11 +204,16 @@ def restore_or_start(run: Run, bundles: checkpoint.Bundles) -> tuple[TrainState,
 def with_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
     """`state` with the backbone of the bundle at `config.pretrained` in place of its own.
 
+    A final norm that was fitted to other tokens is left as it starts: where the patches' mean is
+    pooled in place of the class token, facebookresearch/mae drops `norm` and has a new `fc_norm`.
+
     Raises:
         UserError: that bundle's backbone is another network.
     """
     path = Path(run.config.pretrained)
     variables = checkpoint.load_variables(path)
+    network = checkpoint.load_card(path)["config"]["model"]["backbone"]
+    pools = [section.get("pool", "cls") for section in (network, run.config.model.backbone)]
 
     def put(own: dict[str, Any], collection: str) -> dict[str, Any]:
         if "backbone" not in own:
@@ -218,9 +223,10 @@ def with_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
         if shapes[0] != shapes[1]:
             raise UserError(
                 f"config.model.backbone: is not the network of {path}, which was trained with "
-                f"{checkpoint.load_card(path)['config']['model']['backbone']}; expected the same"
+                f"{network}; expected the same"
             )
-        return {**own, "backbone": there}
+        fresh = {"norm": own["backbone"]["norm"]} if pools[0] != pools[1] else {}
+        return {**own, "backbone": {**there, **fresh}}
 
     return state.replace(
         params=put(state.params, "params"), batch_stats=put(state.batch_stats, "batch_stats")

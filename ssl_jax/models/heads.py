@@ -60,6 +60,7 @@ class MLP(nn.Module):
         dropout: before the linear layer; drawn only where keys are given.
         batch_norm: normalise the representation over the batch first, without scale and shift, as
             MAE's linear probe does.
+        initial_std: of the linear layer's weights at first; 0 is SimCLR's `zero_init_logits_layer`.
         dtype: of the hidden layers' arithmetic.
     """
 
@@ -67,6 +68,7 @@ class MLP(nn.Module):
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     batch_norm: bool = False
+    initial_std: float = 0.01
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -81,4 +83,5 @@ class MLP(nn.Module):
                 nn.Dense(units, kernel_init=he_normal, dtype=self.dtype, name=f"fc{i + 1}")(x)
             )
         x = dropout(keys, x, self.dropout)
-        return nn.Dense(self.num_classes, kernel_init=_normal, dtype=jnp.float32, name="fc")(x)
+        normal = nn.initializers.normal(self.initial_std)
+        return nn.Dense(self.num_classes, kernel_init=normal, dtype=jnp.float32, name="fc")(x)

@@ -39,7 +39,8 @@ class ViT(nn.Module):
         drop_path: probability that a branch of the last block is skipped in training, falling to 0
             in the first (Huang et al. 2016); drawn only where keys are given.
         pool: `cls`, the class token after the final norm, or `mean`, the mean of the patches'
-            tokens and then the norm (`fc_norm` of MAE's fine-tuning).
+            tokens and then the norm, as `fc_norm` of MAE's fine-tuning: there a norm that was
+            pretrained on other tokens starts afresh.
         position: `sincos`, fixed, or `learned`.
         attention: implementation of `jax.nn.dot_product_attention`: None for its own choice, `xla`,
             or `cudnn`, which takes bfloat16 only.

@@ -1,0 +1,120 @@
+"""Scene classification of NaSC-TG2 with the whole network fine-tuned.
+
+`get_config("vit_b")`, or `--config=configs/transfer/nasc_finetune.py:vit_b`, is MAE's recipe (He et
+al. 2022, table 9; facebookresearch/mae, FINETUNE.md and main_finetune.py), `get_config("resnet50")`
+SimCLR's (Chen et al. 2020, appendix B.5). With `pretrained` empty the network starts from scratch.
+
+Batches are smaller than the papers', whose sets are 300 times larger: of 4,000 scenes (2:8) MAE's
+1,024 would be 3 steps an epoch, 256 are 15. Learning rates are scaled with the batch, as there.
+"""
+
+from ml_collections import ConfigDict
+
+SIZE = 128  # pixels of a scene
+
+
+def get_config(backbone: str = "vit_b") -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.pretrained = ""  # workdir of the pretraining run whose backbone is the starting point
+
+    config.data = ConfigDict()
+    config.data.name = "nasc_tg2/rgbn"
+    config.data.data_dir = "data"
+    config.data.bands = ("red", "green", "blue", "nir")
+    config.data.target = ""  # feature to learn, such as labels_43; empty: label or labels
+    config.data.train = "all[2:8]"  # a tenth of its labels: all[2:8][10%]
+    config.data.evaluation = "all[2:8].rest"
+    config.data.split_seed = 0
+    config.data.threads = 16
+
+    config.model = ConfigDict()
+    config.model.backbone = ConfigDict({"name": backbone})
+    config.model.head = ConfigDict({"hidden": ()})  # a linear layer in both papers
+
+    config.objective = ConfigDict()
+    config.objective.name = "classification"
+    config.objective.frozen = False
+    config.objective.multi_label = False
+    config.objective.accumulate = 1
+
+    config.augment = ConfigDict()
+    config.augment.train = ConfigDict({"name": "finetune", "size": SIZE})
+    config.augment.train.crop_scale = (0.08, 1.0)  # of timm's create_transform, and of SimCLR
+    config.augment.train.vertical_flip = True  # ours: a satellite knows no upside
+    # Both papers: 224 of 256 pixels, as random crops enlarge what they show.
+    config.augment.evaluation = ConfigDict({"name": "evaluation", "size": SIZE, "centre": 0.875})
+
+    config.batch_size = 256
+    config.steps = 0
+    config.precision = "auto"
+
+    config.every = ConfigDict({"log": 50, "save": 500, "evaluate": 0})
+    # A loss 20 times the first one, or none at all, stops the run; with skip, so many batches may
+    # be left out before it does.
+    config.bad_loss = ConfigDict({"explosion": 20.0, "skip": 0})
+    config.keep = 1
+    if backbone.startswith("vit"):
+        _mae(config)
+    else:
+        _simclr(config)
+    return config
+
+
+def _mae(config: ConfigDict) -> None:
+    """FINETUNE.md's command for ViT-B; what it leaves out is main_finetune.py's default."""
+    config.model.backbone.patch_size = 8
+    config.model.backbone.image_size = 120  # of the pretraining: the position table is resampled
+    config.model.backbone.drop_path = 0.1  # --drop_path
+    config.model.backbone.pool = "mean"  # --global_pool: patches' mean, then a fresh norm
+    config.model.head.initial_std = 2e-5  # main_finetune.py: trunc_normal_(head.weight, std=2e-5)
+
+    config.objective.label_smoothing = 0.1  # --smoothing
+    config.objective.mix = ConfigDict()
+    config.objective.mix.mixup = 0.8  # --mixup
+    config.objective.mix.cutmix = 1.0  # --cutmix
+    config.objective.mix.probability = 1.0  # --mixup_prob
+    config.objective.mix.switch_probability = 0.5  # --mixup_switch_prob
+    config.objective.mix.mode = "batch"  # --mixup_mode; there a batch is the 32 images of a GPU
+
+    config.augment.train.operations = 2  # --aa rand-m9-mstd0.5-inc1, and timm's default of 2
+    config.augment.train.magnitude = 9.0
+    config.augment.train.magnitude_std = 0.5
+    config.augment.train.erasing = 0.25  # --reprob, with --remode pixel
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 5e-4  # --blr, per 256 examples
+    config.optimizer.reference_batch = 256
+    config.optimizer.weight_decay = 0.05  # --weight_decay
+    config.optimizer.b1 = 0.9  # of torch.optim.AdamW
+    config.optimizer.b2 = 0.999
+    config.optimizer.layer_decay = 0.65  # --layer_decay
+
+    config.schedule = ConfigDict()
+    config.schedule.name = "cosine"
+    config.schedule.warmup_epochs = 5.0  # --warmup_epochs
+    config.schedule.warmup_steps = 0
+    config.schedule.final_fraction = 1e-6 / 5e-4  # --min_lr, of the rate at a batch of 256
+    config.epochs = 100.0  # --epochs
+
+
+def _simclr(config: ConfigDict) -> None:
+    """Appendix B.5: no regularisation, no augmentation but crops and flips, no warm-up."""
+    config.model.head.initial_std = 0.0  # README of google-research/simclr: zero_init_logits_layer
+    config.objective.label_smoothing = 0.0
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 0.05  # per 256 examples; 0.8 at the paper's 4,096
+    config.optimizer.reference_batch = 256
+    config.optimizer.weight_decay = 0.0
+    config.optimizer.momentum = 0.9
+    config.optimizer.nesterov = True
+
+    config.schedule = ConfigDict()
+    config.schedule.name = "cosine"  # learning_rate_schedule of google-research/simclr
+    config.schedule.warmup_epochs = 0.0
+    config.schedule.warmup_steps = 0
+    config.schedule.final_fraction = 0.0
+    config.epochs = 60.0  # of 1 % of ImageNet, 12,811 images; of 10 % it is 30
