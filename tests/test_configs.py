@@ -15,9 +15,13 @@ FILES = sorted(
     for folder in ("pretrain", "transfer")
     for path in Path("configs", folder).glob("*.py")
 )
+OTHERS = [
+    f"configs/transfer/{name}"
+    for name in ("potsdam_upernet.py:vit_b", "nasc_finetune.py:resnet50", "nasc_linear.py:resnet50")
+]
 
 
-@pytest.mark.parametrize("file", [*FILES, "configs/transfer/potsdam_upernet.py:vit_b"])
+@pytest.mark.parametrize("file", [*FILES, *OTHERS])
 def test_a_config_trains_two_steps_and_evaluates(file, data_dir, tmp_path):
     config = load_config(file)
     backbone = VIT if config.model.backbone.name.startswith("vit") else RESNET

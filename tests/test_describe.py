@@ -23,6 +23,11 @@ FILES = sorted(
 )
 MAE, SIMCLR = "configs/pretrain/mae_vitb_ben4.py", "configs/pretrain/simclr_resnet50_ben3.py"
 UPERNET = "configs/transfer/potsdam_upernet.py"
+OTHERS = [
+    f"{UPERNET}:vit_b",
+    "configs/transfer/nasc_finetune.py:resnet50",
+    "configs/transfer/nasc_linear.py:resnet50",
+]
 RGB_224 = ("data.bands=red,green,blue", "augment.train.size=224")
 
 
@@ -30,7 +35,7 @@ def described(file, *overrides, devices=8, data_dir="nowhere"):
     return describe(load_config(file, [*overrides, f"data.data_dir={data_dir}"]), devices)
 
 
-@pytest.mark.parametrize("file", [*FILES, f"{UPERNET}:vit_b"])
+@pytest.mark.parametrize("file", [*FILES, *OTHERS])
 def test_every_config_is_described_at_its_real_size_within_seconds(file, capsys):
     began = time.process_time()
     description = described(file)

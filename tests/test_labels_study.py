@@ -28,8 +28,9 @@ def test_every_cell_has_its_runs_and_every_transfer_the_backbone_it_needs(settin
     assert [row.baseline for row in table.rows] == [False, False, True, True]
     for run in plan.runs:
         for name in run.needs:
-            mine, theirs = (r.config.model.backbone.to_dict() for r in (run, runs[name]))
-            assert {**mine, **theirs} == mine
+            mine, theirs = (r.config.model.backbone for r in (run, runs[name]))
+            for field in set(theirs) - {"drop_path", "pool"}:
+                assert mine[field] == theirs[field]
         if run.name in filled:
             assert run.config.objective.frozen is (setting == ":frozen")
             assert run.config.data.evaluation == "all[8:2].rest"

@@ -107,8 +107,9 @@ def _run(
     cell.data.update(data_dir=config.data_dir, bands=RGBN)
     cell.data.train = f"all[{config.ratio}][{fraction}]"
     cell.data.evaluation = f"all[{config.ratio}].rest"
-    # The pretrained network, with what only the transfer has, such as its drop path.
-    cell.model.backbone.update(backbone.model)
+    # The pretrained network, with what doesn't make it another one as the transfer has it.
+    kept = {name: v for name, v in cell.model.backbone.items() if name in ("drop_path", "pool")}
+    cell.model.backbone.update({**backbone.model, **kept})
     cell.batch_size = batch_size
     cell.pretrained = backbone.bundle
     share = re.sub(r"\W+", "-", fraction.replace("%", " percent"))

@@ -27,10 +27,12 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
     config.data.evaluation = "all[2:8].rest"
     config.data.split_seed = 0
     config.data.threads = 16
+    config.data.on_error = "stop"  # at a damaged record; "skip" counts it and goes on without it
 
     config.model = ConfigDict()
     config.model.backbone = ConfigDict({"name": backbone})
-    config.model.head = ConfigDict({"hidden": ()})  # a linear layer in both papers
+    # A linear layer in both papers.
+    config.model.head = ConfigDict({"hidden": (), "dropout": 0.0, "batch_norm": False})
 
     config.objective = ConfigDict()
     config.objective.name = "classification"
@@ -44,6 +46,9 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
     config.augment.train.vertical_flip = True  # ours: a satellite knows no upside
     # Both papers: 224 of 256 pixels, as random crops enlarge what they show.
     config.augment.evaluation = ConfigDict({"name": "evaluation", "size": SIZE, "centre": 0.875})
+
+    # Rates to try on a part of data.train and to judge on the rest, such as (2.5e-4, 5e-4, 1e-3).
+    config.search = ConfigDict({"learning_rates": (), "validation": "20%"})
 
     config.batch_size = 256
     config.steps = 0
@@ -65,6 +70,7 @@ def _mae(config: ConfigDict) -> None:
     """FINETUNE.md's command for ViT-B; what it leaves out is main_finetune.py's default."""
     config.model.backbone.patch_size = 8
     config.model.backbone.image_size = 120  # of the pretraining: the position table is resampled
+    config.model.backbone.position = "sincos"
     config.model.backbone.drop_path = 0.1  # --drop_path
     config.model.backbone.pool = "mean"  # --global_pool: patches' mean, then a fresh norm
     config.model.head.initial_std = 2e-5  # main_finetune.py: trunc_normal_(head.weight, std=2e-5)
@@ -89,6 +95,7 @@ def _mae(config: ConfigDict) -> None:
     config.optimizer.weight_decay = 0.05  # --weight_decay
     config.optimizer.b1 = 0.9  # of torch.optim.AdamW
     config.optimizer.b2 = 0.999
+    config.optimizer.eps = 1e-8
     config.optimizer.layer_decay = 0.65  # --layer_decay
 
     config.schedule = ConfigDict()
@@ -101,6 +108,7 @@ def _mae(config: ConfigDict) -> None:
 
 def _simclr(config: ConfigDict) -> None:
     """Appendix B.5: no regularisation, no augmentation but crops and flips, no warm-up."""
+    config.model.backbone.update(small_stem=False, norm="batch")
     config.model.head.initial_std = 0.0  # README of google-research/simclr: zero_init_logits_layer
     config.objective.label_smoothing = 0.0
 

@@ -28,10 +28,11 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
     config.data.evaluation = "all[2:8].rest"
     config.data.split_seed = 0
     config.data.threads = 16
+    config.data.on_error = "stop"  # at a damaged record; "skip" counts it and goes on without it
 
     config.model = ConfigDict()
     config.model.backbone = ConfigDict({"name": backbone})
-    config.model.head = ConfigDict({"hidden": ()})
+    config.model.head = ConfigDict({"hidden": (), "dropout": 0.0})
 
     config.objective = ConfigDict()
     config.objective.name = "classification"
@@ -48,6 +49,9 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
     config.optimizer.reference_batch = 256
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 0.0
+
+    # Rates to try on a part of data.train and to judge on the rest, such as (0.5, 1.0, 2.0).
+    config.search = ConfigDict({"learning_rates": (), "validation": "20%"})
 
     config.schedule = ConfigDict()
     config.schedule.name = "cosine"
@@ -74,6 +78,7 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
 def _mae(config: ConfigDict) -> None:
     config.model.backbone.patch_size = 8
     config.model.backbone.image_size = 120  # of the pretraining: the position table is resampled
+    config.model.backbone.position = "sincos"
     config.model.backbone.pool = "cls"  # --cls_token
     config.model.head.batch_norm = True  # main_linprobe.py: BatchNorm1d(affine=False, eps=1e-6)
     config.model.head.initial_std = 0.01  # main_linprobe.py: trunc_normal_(head.weight, std=0.01)
@@ -87,6 +92,8 @@ def _mae(config: ConfigDict) -> None:
 
 
 def _simclr(config: ConfigDict) -> None:
+    config.model.backbone.update(small_stem=False, norm="batch")
+    config.model.head.batch_norm = False
     config.model.head.initial_std = 0.0  # --zero_init_logits_layer
     config.optimizer.name = "sgd"  # --optimizer=momentum
     config.optimizer.learning_rate = 0.1  # per 256 examples
