@@ -27,7 +27,8 @@ def expect_agreement(comparison: str, ours, theirs, tolerance: float) -> None:
     """Print the largest deviation of the arrays in two trees, and hold all to a bound."""
     found = deviations(ours, theirs)
     worst = max(found, key=found.get)
-    print(f"\n{comparison}: {found[worst]:.1e} (the largest of {len(found)}, {worst})")
+    among = f" (the largest of {len(found)}: {worst})" if len(found) > 1 else ""
+    print(f"\n{comparison}: {found[worst]:.1e}{among}")
     beyond = {name: value for name, value in found.items() if not value <= tolerance}
     assert not beyond, f"{comparison}: beyond {tolerance:g}: {beyond}"
 
