@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from data_pipelines.errors import UserError
 from ssl_jax import checkpoint, models, parts
-from ssl_jax.card import ModelCard
+from ssl_jax.bundle import expect_network, read_card
 from ssl_jax.weights import networks, positions, resnet, transformers, vit
 
 __all__ = ["LAYOUTS", "Exported", "export_weights", "loading_code"]
@@ -41,11 +41,12 @@ def export_weights(
             that of the images the run was evaluated on, or else trained on.
 
     Raises:
-        UserError: there is no checkpoint, or the layout has no such network.
+        UserError: there is no checkpoint, its card isn't that of its arrays, or the layout has no
+            such network.
     """
-    card = ModelCard.from_dict(checkpoint.load_card(Path(path)))
+    card = read_card(path)
+    backbone = _backbone(expect_network(path, card, parts.objective))
     variables = checkpoint.load_variables(Path(path))
-    backbone = _backbone(parts.objective(card))
     variables, left_out = _exportable(variables)
     classes = card.classes if "head" in variables["params"] else ()
     size = image_size or _size(card.config, backbone)
