@@ -7,6 +7,7 @@ can be read by plain `orbax.checkpoint.v1` without this package. A finished bund
 
 import contextlib
 import functools
+import json
 import logging
 import shutil
 import sys
@@ -24,7 +25,7 @@ from orbax.checkpoint import v1 as ocp
 
 from data_pipelines.errors import UserError
 from ssl_jax.mesh import REPLICATED
-from ssl_jax.seal import damage, is_sealed, seal
+from ssl_jax.seal import damage, is_sealed, replace_file, seal
 from ssl_jax.state import TrainState
 
 __all__ = [
@@ -112,6 +113,10 @@ class Bundles:
         self.wait()
         bundle = self._directory / str(step)
         if is_sealed(bundle) and not damage(bundle):  # restored from it, and no step further
+            text = json.dumps(card)
+            if self._leads and json.dumps(load_card(bundle)) != text:  # it was evaluated since
+                with _told(bundle):
+                    replace_file(bundle, "card/data.json", text)
             self._saved = step
             return
         with _told(bundle), _context():

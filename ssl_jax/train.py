@@ -97,6 +97,7 @@ def train_to_the_end(
     ready = run
     while True:
         state, position = restore_or_start(run, bundles)
+        evaluation.metrics = position["metrics"]
         if ready is run:
             try:
                 ready = features.computed_once(run, state.variables, stop)
@@ -177,7 +178,7 @@ def save(
 
 
 def restore_or_start(run: Run, bundles: checkpoint.Bundles) -> tuple[TrainState, dict[str, Any]]:
-    """State and position of the newest sound bundle, or the initial ones.
+    """State and position of the newest sound bundle, with its figures, or the initial ones.
 
     At first the backbone is that of `config.pretrained`, if there is one.
     """
@@ -194,11 +195,14 @@ def restore_or_start(run: Run, bundles: checkpoint.Bundles) -> tuple[TrainState,
 
     if (bundle := bundles.newest) is not None:
         state = checkpoint.load_state(bundle, jax.eval_shape(initial_state), run.mesh)
-        return state, checkpoint.load_position(bundle)
+        return state, {
+            **checkpoint.load_position(bundle),
+            "metrics": checkpoint.load_card(bundle)["metrics"],
+        }
     state = compiled_for_one_run(initial_state)()
     if run.config.pretrained:
         state = with_pretrained_backbone(state, run)
-    return replicate(state, run.mesh), {"carried": {}}
+    return replicate(state, run.mesh), {"carried": {}, "metrics": {}}
 
 
 def with_pretrained_backbone(state: TrainState, run: Run) -> TrainState:

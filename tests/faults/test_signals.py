@@ -6,9 +6,10 @@ import sys
 import time
 
 import pytest
-from faults.harness import assert_equal_runs
+from faults.harness import Job, assert_equal_runs
 
 from ssl_jax import checkpoint
+from ssl_jax.logs import read_records
 from ssl_jax.stopping import STOPPED
 
 # In which phase, and where nothing else is under way; the run is started again after each.
@@ -20,6 +21,8 @@ MOMENTS = {
         ("sealing", "seal 1 0"),
         ("evaluation", "evaluation 1 0"),
         ("probe", "probe 1 0"),
+        ("step, again", "step 1 0"),
+        ("step, without an evaluation since", "step 1 0"),
         ("final evaluation", "evaluation@40 1 0"),
     ),
     "classification": (
@@ -28,6 +31,12 @@ MOMENTS = {
         ("step", "step 2 0.002"),
     ),
 }
+
+
+def records(run: Job, phase: str) -> list[dict[str, float]]:
+    """The figures of a phase in the log."""
+    found = [r for r in read_records(run.workdir / "metrics.jsonl") if r["phase"] == phase]
+    return [{name: r[name] for name in r if name not in ("step", "phase")} for r in found]
 
 
 @pytest.mark.parametrize("kind", MOMENTS)
@@ -45,6 +54,9 @@ def test_a_signal_saves_a_bundle_within_a_step_wherever_it_comes(kind, job, tmp_
         assert len(begun_since) <= 1
         stood_at = max(stood_at, ended.last_step)
         assert int(checkpoint.newest(survivor.workdir).name) == stood_at
+        evaluations = records(survivor, "evaluation")
+        figures = checkpoint.load_card(survivor.workdir)["metrics"]
+        assert figures == (evaluations[-1] if evaluations else {})
         faults.record(f"{sent.name} in phase {phase}", 1, 1, f"{STOPPED}: stopped as asked; …")
     survivor.done()
     assert_equal_runs(undisturbed, survivor)
