@@ -187,6 +187,9 @@ def test_every_cell_of_both_tables_has_its_runs_and_every_transfer_the_backbone_
     for r in plan.runs:
         for name in r.needs:
             mine, theirs = (x.config.model.backbone.to_dict() for x in (r, runs[name]))
+            # These don't make it another network: what is dropped, and how tokens are pooled.
+            for of_the_transfer in ("drop_path", "pool"):
+                theirs.pop(of_the_transfer, None)
             assert {**mine, **theirs} == mine
             assert r.config.data.bands == runs[name].config.data.bands
 
