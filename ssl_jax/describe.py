@@ -389,6 +389,8 @@ def _length(of: Description) -> Table:
     micro = of.config.objective.accumulate
     steps = of.examples // batch
     parts_of_it = f", in {micro} micro-batches of {per_device // micro:,}" if micro > 1 else ""
+    tried = of.config.get("search", {}).get("learning_rates", ())
+    before = [("before it", f"{len(tried)} runs on less, to choose the learning rate")]
     return _lines(
         ("batch", f"{batch:,} examples: {per_device:,} a device, on {of.devices}{parts_of_it}"),
         ("an epoch", f"{steps:,} steps, {steps * batch:,} examples"),
@@ -396,6 +398,7 @@ def _length(of: Description) -> Table:
             "the run",
             f"{of.steps:,} steps, {of.steps * batch:,} examples: {of.steps / steps:.4g} epochs",
         ),
+        *(before if tried else []),
     )
 
 

@@ -57,34 +57,9 @@ def get_config(backbone: str = "resnet50") -> ConfigDict:
     config.schedule.name = "polynomial"
     config.schedule.warmup_epochs = 0.0
     if backbone.startswith("resnet"):
-        # _base_/schedules/schedule_40k.py
-        config.optimizer.name = "sgd"
-        config.optimizer.learning_rate = 0.01
-        config.optimizer.reference_batch = 0  # 0: the learning rate is not scaled with the batch
-        config.optimizer.weight_decay = 5e-4
-        config.optimizer.momentum = 0.9
-        config.optimizer.nesterov = False
-        config.schedule.power = 0.9
-        config.schedule.warmup_steps = 0
-        config.schedule.final_fraction = 0.01  # `eta_min` 1e-4
+        _resnet(config)
     else:
-        config.model.backbone.patch_size = 8
-        # Of the pretraining: the position table is resampled.
-        config.model.backbone.image_size = 120
-        config.model.backbone.drop_path = 0.1
-        config.model.backbone.position = "sincos"
-        # The ViT's recipe, also its drop path.
-        config.optimizer.name = "adamw"
-        config.optimizer.learning_rate = 1e-4
-        config.optimizer.reference_batch = 0  # 0: the learning rate is not scaled with the batch
-        config.optimizer.weight_decay = 0.05
-        config.optimizer.b1 = 0.9
-        config.optimizer.b2 = 0.999
-        config.optimizer.eps = 1e-8  # PyTorch's default
-        config.optimizer.layer_decay = 0.65
-        config.schedule.power = 1.0
-        config.schedule.warmup_steps = 1500
-        config.schedule.final_fraction = 0.0
+        _vit(config)
 
     # Rates to be tried on a part of data.train and judged on the rest of its pictures, such as
     # (3e-3, 1e-2, 3e-2); the best one takes the place of optimizer.learning_rate.
@@ -101,3 +76,36 @@ def get_config(backbone: str = "resnet50") -> ConfigDict:
     config.bad_loss = ConfigDict({"explosion": 20.0, "skip": 0})
     config.keep = 2
     return config
+
+
+def _resnet(config: ConfigDict) -> None:
+    """Optimizer and schedule of _base_/schedules/schedule_40k.py."""
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 0.01
+    config.optimizer.reference_batch = 0  # 0: the learning rate is not scaled with the batch
+    config.optimizer.weight_decay = 5e-4
+    config.optimizer.momentum = 0.9
+    config.optimizer.nesterov = False
+    config.schedule.power = 0.9
+    config.schedule.warmup_steps = 0
+    config.schedule.final_fraction = 0.01  # `eta_min` 1e-4
+
+
+def _vit(config: ConfigDict) -> None:
+    """Drop path, optimizer and schedule of the ViT's recipe."""
+    config.model.backbone.patch_size = 8
+    # Of the pretraining: the position table is resampled.
+    config.model.backbone.image_size = 120
+    config.model.backbone.drop_path = 0.1
+    config.model.backbone.position = "sincos"
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 1e-4
+    config.optimizer.reference_batch = 0  # 0: the learning rate is not scaled with the batch
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+    config.optimizer.eps = 1e-8  # PyTorch's default
+    config.optimizer.layer_decay = 0.65
+    config.schedule.power = 1.0
+    config.schedule.warmup_steps = 1500
+    config.schedule.final_fraction = 0.0
