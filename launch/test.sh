@@ -28,7 +28,7 @@ if [[ "${1:-}" == "--parity" ]]; then
 fi
 if [[ "${1:-}" == "--faults" ]]; then
   shift
-  exec python -m pytest tests/faults -s "$@"
+  exec python -m pytest -n 2 --dist loadscope tests/faults "$@"
 fi
 exec python -m pytest -n 2 --dist loadscope \
   --ignore tests/realdata --ignore tests/bench --ignore tests/parity --ignore tests/faults "$@"

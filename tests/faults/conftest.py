@@ -1,5 +1,7 @@
 """What was done to the runs, how often, and what their users saw: a table when all is over."""
 
+import collections
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +13,12 @@ _HEAD = ("fault", "tried", "survived", "what the user saw")
 
 @dataclass
 class Faults:
-    """The faults tried so far."""
+    """The faults tried so far: test, fault, how often it was tried and survived, what was seen."""
 
-    rows: list[tuple[str, int, int, str]] = field(default_factory=list)
+    rows: list[tuple[str, str, int, int, str]] = field(default_factory=list)
 
     def record(self, fault: str, tried: int, survived: int, saw: str) -> None:
-        """One fault.
+        """One fault. A test that records none is a row of its own, by its name.
 
         Args:
             fault: what was done, such as "kill -9 while saving".
@@ -24,8 +26,14 @@ class Faults:
             survived: how often it ended as promised; all of them, or the test fails.
             saw: the exit code, and the line the user reads.
         """
-        self.rows.append((fault, tried, survived, re.sub(r"(?<= )/\S*/", "…/", saw)))
+        test = function_of(os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])
+        self.rows.append((test, fault, tried, survived, re.sub(r"(?<= )/\S*/", "…/", saw)))
         assert survived == tried, fault
+
+
+def function_of(test: str) -> str:
+    """The name of a test without its file and its parameters."""
+    return test.partition("[")[0].rpartition("::")[2]
 
 
 _FAULTS = Faults()
@@ -38,9 +46,21 @@ def faults():
 
 
 def pytest_terminal_summary(terminalreporter):
-    if not _FAULTS.rows:
-        return
-    rows = [_HEAD, *((fault, str(n), str(m), saw) for fault, n, m, saw in _FAULTS.rows)]
+    found = {
+        passed: collections.Counter(
+            function_of(report.nodeid)
+            for report in terminalreporter.getreports("passed" if passed else "failed")
+            if report.when == "call" and "tests/faults/" in report.nodeid
+        )
+        for passed in (True, False)
+    }
+    told = {row[0] for row in _FAULTS.rows}
+    rows = [_HEAD, *((fault, str(n), str(m), saw) for _, fault, n, m, saw in _FAULTS.rows)]
+    for name in dict.fromkeys([*found[True], *found[False]]):
+        if name not in told:
+            tried, survived = found[True][name] + found[False][name], found[True][name]
+            words = name.removeprefix("test_").replace("_", " ")
+            rows.append((words, str(tried), str(survived), ""))
     wide = [max(len(row[column]) for row in rows) for column in range(3)]
     terminalreporter.section("faults")
     for number, (*cells, saw) in enumerate(rows):

@@ -77,15 +77,16 @@ def alone(data_dir, tmp_path_factory):
     return folder
 
 
-def test_two_processes_train_what_one_does(alone, data_dir, tmp_path):
+def test_two_processes_train_what_one_does(alone, data_dir, tmp_path, faults):
     codes, said = Job(tmp_path, data_dir, 2, 2).ends()
     assert codes == [0, 0], said
     assert_same_run(alone, tmp_path)
+    faults.record("2 processes × 2 devices for 1 × 4", 1, 1, "nothing")
 
 
 @pytest.mark.parametrize(("killed", "restart"), [(1, 1), (0, 2)])
 def test_a_killed_process_ends_the_job_and_a_restart_goes_on(
-    killed, restart, alone, data_dir, tmp_path
+    killed, restart, alone, data_dir, tmp_path, faults
 ):
     job = Job(tmp_path, data_dir, 2, 2)
     job.reaches(tmp_path / "checkpoints" / "8")
@@ -100,13 +101,15 @@ def test_a_killed_process_ends_the_job_and_a_restart_goes_on(
         assert "the same command goes on from the newest bundle" in line
     else:  # with the first process the job's own service goes, and jax speaks first
         assert "another task died" in said[1] or "does not answer" in said[1]
+    fault = f"kill -9 of process {killed} of 2, on with {restart}"
+    faults.record(fault, 1, 1, f"{codes[1 - killed]}: {said[1 - killed].splitlines()[-1]}")
     codes, said = Job(tmp_path, data_dir, restart, 4 // restart).ends()
     assert codes == [0] * restart, said
     assert_same_run(alone, tmp_path)
     assert len(losses(tmp_path)) == len(losses(alone))
 
 
-def test_a_signal_to_one_process_stops_all_with_one_bundle(alone, data_dir, tmp_path):
+def test_a_signal_to_one_process_stops_all_with_one_bundle(alone, data_dir, tmp_path, faults):
     job = Job(tmp_path, data_dir, 2, 2)
     job.reaches(tmp_path / "checkpoints" / "8")
     job.processes[1].send_signal(signal.SIGUSR1)
@@ -117,11 +120,13 @@ def test_a_signal_to_one_process_stops_all_with_one_bundle(alone, data_dir, tmp_
     codes, said = Job(tmp_path, data_dir, 1, 4).ends()
     assert codes == [0], said
     assert_same_run(alone, tmp_path)
+    faults.record("SIGUSR1 to one process of 2", 1, 1, "75 from both: stopped as asked; …")
 
 
-def test_a_process_that_fails_does_not_keep_the_others_waiting(data_dir, tmp_path):
+def test_a_process_that_fails_does_not_keep_the_others_waiting(data_dir, tmp_path, faults):
     mistaken = {1: ["--config.data.train=training"]}
     codes, said = Job(tmp_path, data_dir, 2, 2, mistaken).ends(WITHIN)
     assert codes == [STOPPED, 2]
     assert "no split 'training'" in said[1]
     assert "error: process 1 of the 2 of this job has ended with exit code 2" in said[0]
+    faults.record("a mistake of one process of 2", 1, 1, f"75: {said[0].splitlines()[-1]}")
