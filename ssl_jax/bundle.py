@@ -43,7 +43,14 @@ def read_card(path: str | Path) -> ModelCard:
         return ModelCard.from_dict(card)
     except UserError as error:
         raise UserError(f"bundle {bundle}: {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise UserError(
             f"bundle {bundle}: its card can't be used ({_told(error)}); expected it as it was "
             "written: get the checkpoint again"

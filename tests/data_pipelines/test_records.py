@@ -7,11 +7,13 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from damaged import copy_of, damage
+from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.errors import UserError
 from data_pipelines.loader import Loader, evaluation_batches
-from data_pipelines.records import BadRecord
+from data_pipelines.records import BadRecord, Decoder
 from data_pipelines.skipping import BadRecords, Skipping
 from data_pipelines.source import open_dataset
 
@@ -258,3 +260,12 @@ def test_a_damaged_catalogue_is_named(data_dir, tmp_path):
         file.write_bytes(content)
         with pytest.raises(UserError, match=rf"file {file}: is no catalogue of records, or damage"):
             opened(tmp_path)
+
+
+def test_an_encoded_image_of_another_shape_is_undecodable():
+    stored = tf_example_pb2.Feature()
+    five = tfds.features.Image(shape=(5, 5, 3)).encode_example(np.zeros((5, 5, 3), np.uint8))
+    stored.bytes_list.value.append(five)
+    assert Decoder.of("image", tfds.features.Image(shape=(5, 5, 3)))(stored).shape == (5, 5, 3)
+    with pytest.raises(ValueError, match=r"found shape \(5, 5, 3\), expected \(4, 4, 3\)"):
+        Decoder.of("image", tfds.features.Image(shape=(4, 4, 3)))(stored)

@@ -460,6 +460,8 @@ def test_a_size_that_cannot_be_is_refused_before_memory_is_taken(
         (("metrics",), {"loss": "low"}, "metrics is"),
         (("sensor", "bands"), [], "sensor is"),
         (("sensor", "bands", 0, "mean"), float("nan"), "sensor.bands.mean is nan"),
+        (("sensor", "bands", 0, "mean"), 10**400, "OverflowError"),
+        (("sensor", "name"), None, "sensor is"),
         (("sensor", "bands", 0, "std"), 0.0, "sensor.bands.std is 0.0"),
         (("sensor", "bands", 0, "name"), 5, "sensor.bands is"),
         (("config", "model", "head", "hidden"), [16] * 5000, "at most 1,024 entries"),
