@@ -22,14 +22,14 @@ from ssl_jax import (
     divergence,
     features,
     loop,
+    outcome,
     parts,
     probe,
     search,
     terminal,
     workdir,
 )
-from ssl_jax.card import versions
-from ssl_jax.logs import Log, read_records, write_arrays, write_json
+from ssl_jax.logs import Log, write_json
 from ssl_jax.mesh import compiled_for_one_run, replicate
 from ssl_jax.metrics import Sums
 from ssl_jax.parts import Run
@@ -73,10 +73,10 @@ def train(
         evaluation = Evaluation(run, stop)
         with checkpoint.Bundles(folder / "checkpoints", config.keep) as bundles:
             run, state, cost = train_to_the_end(run, folder, bundles, evaluation, stop)
-        write_samples(run, state, folder)
-        write_predictions(evaluation, folder)
+        outcome.write_samples(run, state, folder)
+        outcome.write_predictions(evaluation.sums, folder)
         cost["seconds"] = time.monotonic() - began
-        summary = {**summarise(run, folder, evaluation, cost), "search": found}
+        summary = outcome.summarise(run, folder, evaluation.metrics, evaluation.sums, cost, found)
         if jax.process_index() == 0:
             write_json(folder / "results.json", summary)
         return summary
@@ -274,66 +274,6 @@ class Evaluation:
             jax.process_count(),
         )
         return loop.evaluate(self._step, state.variables, batches, self._run.mesh, self._stop)
-
-
-def write_samples(run: Run, state: TrainState, folder: Path, examples: int = 8) -> None:
-    """A few examples as the objective sees and answers them, for the report: `samples.npz`."""
-    if jax.process_index() != 0:
-        return
-    source = run.samples_source
-    chosen = np.linspace(0, len(source) - 1, min(examples, len(source))).astype(int)
-    records = [source[int(index)] for index in chosen]
-    batch = {name: np.stack([record[name] for record in records]) for name in records[0]}
-    variables = jax.device_get(state.variables)
-    draw = compiled_for_one_run(run.objective.samples)
-    samples = draw(variables, batch, jax.random.key(run.config.seed))
-    write_arrays(folder / "samples.npz", jax.device_get(samples))
-
-
-def write_predictions(evaluation: Evaluation, folder: Path) -> None:
-    """What the final evaluation predicted for each example: `predictions.npz`."""
-    if jax.process_index() != 0 or "predictions" not in evaluation.sums:
-        return
-    rows = dict(evaluation.sums["predictions"].values)
-    valid = rows.pop("valid")
-    write_arrays(folder / "predictions.npz", {name: x[valid] for name, x in rows.items()})
-
-
-def summarise(
-    run: Run, folder: Path, evaluation: Evaluation, cost: dict[str, Any]
-) -> dict[str, Any]:
-    """What `results.json` holds: the figures, what they were got with, and what that cost."""
-    losses = [
-        record["loss"]
-        for record in read_records(folder / "metrics.jsonl")
-        if record["phase"] == "train"
-    ]
-    summary = {
-        "status": "done",
-        "objective": run.config.objective.name,
-        "config": run.config.to_dict(),
-        "steps": run.steps,
-        "classes": list(run.card.classes),
-        "colours": [list(colour) for colour in run.card.colours],
-        "metrics": evaluation.metrics,
-        "probe": probe.frozen(run),  # what the same features give without a step of training
-        "train": {"first_loss": losses[0], "last_loss": losses[-1]},
-        "cost": cost,
-        "data": {
-            "name": run.config.data.name,
-            "bands": list(run.card.sensor.names),
-            "train": len(run.source),
-            "evaluation": len(run.evaluation_source or ()),
-            "examples": run.examples,
-            "skipped": run.skipped(),
-            "embedded": run.config.data.name.startswith("demo_"),
-        },
-        "versions": versions(),
-        "command": sys.argv,
-    }
-    if "confusion" in evaluation.sums:
-        summary["confusion"] = np.asarray(evaluation.sums["confusion"]).tolist()
-    return summary
 
 
 def main(arguments: Sequence[str]) -> int:

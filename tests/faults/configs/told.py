@@ -19,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from small import small
 
-from ssl_jax import checkpoint, features, loop, objectives, probe
+from ssl_jax import checkpoint, features, loop, objectives, outcome, probe
 
 _FILE = os.open(os.environ["FAULTS_TOLD"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 _NUMBER, _PHASE, _LEFT, _DELAY = (os.environ.get("FAULTS_SEND", "0 - 0 0")).split()
@@ -95,7 +95,7 @@ def get_config(kind: str) -> ConfigDict:
     if hasattr(door, "restore_or_start"):  # python -m ssl_jax.train
         step_of = lambda evaluation, state: int(state.step)  # noqa: E731
         telling(door, "restore_or_start", "main", "restore")
-        telling(door, "write_samples", "main", "finish")
+        telling(outcome, "write_samples", "main", "finish")
         telling(door.Evaluation, "__call__", "main", "evaluation", step_of, after="loop")
         telling(probe.OnlineProbe, "__call__", "main", "probe", step_of, after="loop")
         telling(features, "computed_once", "main", "features", after="loop")
