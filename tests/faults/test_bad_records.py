@@ -115,8 +115,9 @@ def test_a_run_ends_at_a_damaged_record_or_skips_it_the_same_way_however_it_is_d
         assert found["data"]["skipped"] == skipped
         np.testing.assert_allclose(losses(runs[name]), losses(runs["stopped"]), rtol=1e-5)
         assert found["metrics"]["loss"] == pytest.approx(expected["metrics"]["loss"], rel=1e-5)
-    faults.record("damaged records", 3, 3, f"2: {line}")
-    faults.record("damaged records, on_error=skip", 3, 3, warnings(went_on)[0])
+    faults.record("damaged records", 1, 1, f"2: {line}")
+    ways = "at once, killed and gone on, in two processes"
+    faults.record(f"damaged records, on_error=skip: {ways}", 3, 3, warnings(went_on)[0])
 
 
 def test_features_computed_once_see_the_same_as_those_of_each_step(data_dir, tmp_path, monkeypatch):
