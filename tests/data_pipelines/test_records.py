@@ -263,7 +263,7 @@ def test_a_damaged_catalogue_is_named(data_dir, tmp_path):
 
 
 def test_an_encoded_image_of_another_shape_is_undecodable():
-    stored = tf_example_pb2.Feature()
+    stored = tf_example_pb2.Example().features.feature["image"]
     five = tfds.features.Image(shape=(5, 5, 3)).encode_example(np.zeros((5, 5, 3), np.uint8))
     stored.bytes_list.value.append(five)
     assert Decoder.of("image", tfds.features.Image(shape=(5, 5, 3)))(stored).shape == (5, 5, 3)
