@@ -2,11 +2,12 @@
 
 import collections
 import random
+import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import pytest
 from faults.harness import Ended, Job, assert_equal_runs
 
 from ssl_jax import seal
@@ -96,11 +97,14 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bits(job, tmp_path, faults)
         faults.record(f"kill -9 in phase {phase}", times, times, "nothing: it goes on")
 
 
-@pytest.mark.parametrize("bytes_left", [0, 100, 10_000])
-def test_a_compiled_program_cut_off_by_a_kill_is_compiled_again(bytes_left, job, tmp_path):
-    cache = tmp_path / "xla"
-    undisturbed = job("mae", tmp_path / "undisturbed", "steps=5", cache=cache).done()
-    for program in cache.glob("*-cache"):
-        program.write_bytes(program.read_bytes()[:bytes_left])
-    again = job("mae", tmp_path / "again", "steps=5", cache=cache).done()
-    assert_equal_runs(undisturbed, again)
+def test_a_compiled_program_cut_off_by_a_kill_is_compiled_again(job, tmp_path, faults):
+    whole = tmp_path / "xla"
+    undisturbed = job("mae", tmp_path / "undisturbed", "steps=5", cache=whole).done()
+    left = (0, 100, 10_000)  # bytes
+    for size in left:
+        cache = Path(shutil.copytree(whole, tmp_path / f"xla{size}"))
+        for program in cache.glob("*-cache"):
+            program.write_bytes(program.read_bytes()[:size])
+        again = job("mae", tmp_path / f"again{size}", "steps=5", cache=cache).done()
+        assert_equal_runs(undisturbed, again)
+    faults.record("a compiled program cut off by a kill", len(left), len(left), "it is recompiled")
