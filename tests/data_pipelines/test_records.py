@@ -1,5 +1,6 @@
 """Records that can't be read: what is said of them, and what is seen in their place."""
 
+import io
 import pickle
 import re
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from damaged import copy_of, damage
+from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.errors import UserError
@@ -264,8 +266,9 @@ def test_a_damaged_catalogue_is_named(data_dir, tmp_path):
 
 def test_an_encoded_image_of_another_shape_is_undecodable():
     stored = tf_example_pb2.Example().features.feature["image"]
-    five = tfds.features.Image(shape=(5, 5, 3)).encode_example(np.zeros((5, 5, 3), np.uint8))
-    stored.bytes_list.value.append(five)
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(file, "PNG")
+    stored.bytes_list.value.append(file.getvalue())
     assert Decoder.of("image", tfds.features.Image(shape=(5, 5, 3)))(stored).shape == (5, 5, 3)
     with pytest.raises(ValueError, match=r"found shape \(5, 5, 3\), expected \(4, 4, 3\)"):
         Decoder.of("image", tfds.features.Image(shape=(4, 4, 3)))(stored)
