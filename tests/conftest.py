@@ -7,7 +7,12 @@ import os
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 # Set, if only to nothing, where a test trains for longer than it compiles (tests/realdata).
 os.environ.setdefault(
