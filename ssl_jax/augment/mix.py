@@ -58,19 +58,17 @@ class Mix:
         if self.together == 1:
             return images, targets
         height, width = images.shape[1:3]
-        if self.mode == "batch":
-            own = self.shares(key, height, width)[None]
-        else:
+        keys = key[None]
+        if self.mode == "pair":
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index[::2])
-            own = jax.vmap(lambda k: self.shares(k, height, width))(keys)
-        share = own.mean(axis=(1, 2))
-        return _blended(own[:, None, ..., None], images), _blended(share[:, None, None], targets)
+        pixels, share = jax.vmap(lambda k: self.shares(k, height, width))(keys)
+        return _blended(pixels[:, None, ..., None], images), _blended(share[:, None, None], targets)
 
-    def shares(self, key: Array, height: int, width: int) -> Array:
-        """What pixels (H, W) keep of their own image: λ everywhere, or 0 in a box and 1 outside.
+    def shares(self, key: Array, height: int, width: int) -> tuple[Array, Array]:
+        """What pixels (H, W) and targets () keep of their own.
 
-        Its mean is the share of the targets: with cutmix that of the pixels outside of the box,
-        which is cut at the border.
+        λ, or with cutmix 0 in a box and 1 outside; the targets then the share of the pixels that
+        are outside, as the box is cut at the border.
         """
         beta_key, box_key = jax.random.split(key)
         chance, switch, y, x = jax.random.uniform(box_key, (4,))
@@ -80,7 +78,8 @@ class Mix:
         own = jax.random.beta(beta_key, alpha, alpha)
         own = jnp.where(chance < self.probability, own, 1.0)
         box = _span(y, height, own)[:, None] & _span(x, width, own)[None, :]
-        return jnp.where(cut, 1.0 - box, own)
+        outside = 1 - box.sum() / (height * width)
+        return jnp.where(cut, 1.0 - box, own), jnp.where(cut, outside, own)
 
 
 def _blended(own: Array, x: Array) -> Array:

@@ -55,7 +55,9 @@ def test_half_are_boxes_and_half_are_blends(many):
 
 def test_boxes_that_stay_inside_have_the_drawn_area():
     keys = jax.random.split(jax.random.key(3), 2000)
-    boxes = 1 - np.asarray(jax.jit(jax.vmap(lambda k: Mix(cutmix=1.0).shares(k, 64, 64)))(keys))
+    pixels, shares = jax.jit(jax.vmap(lambda k: Mix(cutmix=1.0).shares(k, 64, 64)))(keys)
+    boxes = 1 - np.asarray(pixels)
+    np.testing.assert_allclose(shares, 1 - boxes.mean(axis=(1, 2)), atol=1e-6)
     heights, widths = boxes.any(axis=2).sum(axis=1), boxes.any(axis=1).sum(axis=1)
     inside = ~(boxes[:, [0, -1]].any(axis=(1, 2)) | boxes[:, :, [0, -1]].any(axis=(1, 2)))
     assert inside.sum() > 300

@@ -71,13 +71,13 @@ def test_views_and_smoothed_targets_are_mixed_alike(lab, mix):
     batch = lab.draw()
     variables = lab.init(objective, batch)
     key = jax.random.fold_in(jax.random.key(1), MIXING)  # of lab.gradient's step
-    own = np.asarray(mix.shares(key, lab.size, lab.size))[..., None]
-    assert 0.05 < own.mean() < 0.95
+    pixels, share = map(np.asarray, mix.shares(key, lab.size, lab.size))
+    assert 0.05 < share < 0.95
     x = np.asarray(lab.normalise(batch["image"]))
     y = np.eye(lab.classes)[batch["label"]] * 0.9 + 0.1 / lab.classes
     x, y = (
-        share * v + (1 - share) * v.reshape(-1, 2, *v.shape[1:])[:, ::-1].reshape(v.shape)
-        for share, v in ((own, x), (own.mean(), y))
+        own * v + (1 - own) * v.reshape(-1, 2, *v.shape[1:])[:, ::-1].reshape(v.shape)
+        for own, v in ((pixels[..., None], x), (share, y))
     )
     backbone = {name: v["backbone"] for name, v in variables.items()}
     logits = np.asarray(
