@@ -28,7 +28,10 @@ if [[ "${1:-}" == "--parity" ]]; then
 fi
 if [[ "${1:-}" == "--faults" ]]; then
   shift
-  exec python -m pytest -n 2 --dist loadscope tests/faults "$@"
+  # The fifty kills take longest and come first, so that one worker does them while the other does
+  # all else.
+  exec python -m pytest -n 2 --dist loadscope --no-loadscope-reorder \
+    tests/faults/test_kills.py tests/faults "$@"
 fi
 exec python -m pytest -n 2 --dist loadscope \
   --ignore tests/realdata --ignore tests/bench --ignore tests/parity --ignore tests/faults "$@"

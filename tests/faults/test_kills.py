@@ -23,10 +23,10 @@ def moments(chance: random.Random, steps: int) -> list[str]:
         return f"9 {phase} {chance.randint(1, times)} {chance.uniform(0, seconds):.5f}"
 
     under_way = [
-        *(at("start", 1, 1.0), at("restore", 1, 0.5)),
+        *(at("start", 1, 0.0), at("restore", 1, 0.5)),
         *(at("compile", 1, 4.0) for _ in range(4)),  # any moment of the seconds after
         *(at("step", 6, 0.05) for _ in range(4)),
-        *(at("evaluation", 2, 0.02), at("probe", 1, 0.05)),
+        *(at("evaluation", 2, 0.02), at("probe", 1, 0.0)),
         *(at("save", 2, 0.01), at("write", 2, 0.01), at("write", 2, 0.2)),
         *(at("seal", 2, 0.001), at("seal", 2, 0.005), at("delete", 2, 0.0002)),
     ]
