@@ -35,6 +35,7 @@ def data_dir(tmp_path_factory):
 def pretraining(kind, dataset, data_dir, steps):
     config = load_config(f"configs/pretrain/{kind}.py", SMALL)
     config.data.update(name=dataset, data_dir=str(data_dir), train="train", threads=2)
+    config.probe.update(train="train", evaluation="validation")
     config.steps = steps
     config.augment.train.size = 48
     config.schedule.warmup_steps = 10
@@ -73,6 +74,7 @@ def test_mae_learns_on_bigearthnet_patches(data_dir, tmp_path):
     config = pretraining("mae_vitb_ben4", "bigearthnet/v1/real", data_dir, steps=100)
     config.batch_size = 8
     config.data.train = "all"
+    config.probe.train = ""  # the patches are in no official split
     config.optimizer.reference_batch = 0
     config.optimizer.learning_rate = 1e-3
     losses = train(config, tmp_path)["train"]
