@@ -19,12 +19,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import v1 as ocp
 
 from data_pipelines.errors import UserError
 from ssl_jax.mesh import REPLICATED
+from ssl_jax.processes import gathered
 from ssl_jax.seal import damage, is_sealed, replace_file, seal
 from ssl_jax.state import TrainState
 
@@ -96,10 +96,8 @@ class Bundles:
     def newest(self) -> Path | None:
         """The newest sound bundle; None when there is none. The same one on all processes."""
         found = next(_sound_bundles(self._directory), None) if self._leads else None
-        step = -1 if found is None else int(found.name)
-        if jax.process_count() > 1:
-            step = int(multihost_utils.broadcast_one_to_all(np.int64(step)))
-        return None if step < 0 else self._directory / str(step)
+        name = gathered(found and found.name)[0]  # as the first process sees it
+        return None if name is None else self._directory / name
 
     def save(self, state: TrainState, position: dict[str, Any], card: dict[str, Any]) -> None:
         """Start saving; returns once the state has been copied from the devices.

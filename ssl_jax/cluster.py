@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from ssl_jax.processes import store
 from ssl_jax.stopping import STOPPED
 
 __all__ = ["join", "leave"]
@@ -47,7 +48,7 @@ def join() -> None:
     else:
         return
     if jax.process_count() > 1:
-        _watch_over(_store(), jax.process_index(), jax.process_count())
+        _watch_over(store(), jax.process_index(), jax.process_count())
 
 
 def leave(code: int) -> None:
@@ -57,23 +58,17 @@ def leave(code: int) -> None:
     them, and they leave too.
     """
     if code not in (0, STOPPED) and jax.distributed.is_initialized() and jax.process_count() > 1:
-        _store().key_value_set(_key(jax.process_index()), f"failed {code}", allow_overwrite=True)
+        store().key_value_set(_key(jax.process_index()), f"failed {code}", allow_overwrite=True)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def _store() -> Any:
-    from jax._src import distributed  # the job's key-value store has no public name
-
-    return distributed.global_state.client
 
 
 def _key(process: int) -> str:
     return f"{_ALIVE}{process}"
 
 
-def _watch_over(store: Any, own: int, processes: int) -> None:
+def _watch_over(job: Any, own: int, processes: int) -> None:
     """Beat, and watch the others beat, in a thread until this process ends."""
     over = threading.Event()
 
@@ -81,8 +76,8 @@ def _watch_over(store: Any, own: int, processes: int) -> None:
         seen = {process: ("", time.monotonic()) for process in range(processes)}
         for count in range(sys.maxsize):
             try:
-                store.key_value_set(_key(own), str(count), allow_overwrite=True)
-                beats = dict(store.key_value_dir_get(_ALIVE))
+                job.key_value_set(_key(own), str(count), allow_overwrite=True)
+                beats = dict(job.key_value_dir_get(_ALIVE))
             except jax.errors.JaxRuntimeError:
                 if not over.is_set():
                     _lost("the first process", "does not answer")
@@ -102,7 +97,7 @@ def _watch_over(store: Any, own: int, processes: int) -> None:
     def end() -> None:
         over.set()
         thread.join()
-        store.key_value_set(_key(own), "done", allow_overwrite=True)
+        job.key_value_set(_key(own), "done", allow_overwrite=True)
 
     thread = threading.Thread(target=beat_and_watch, daemon=True)
     thread.start()

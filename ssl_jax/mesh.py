@@ -1,12 +1,10 @@
 """The `data` mesh: one axis over all devices of all processes, and how arrays are laid on it."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -15,7 +13,6 @@ __all__ = [
     "SHARDED",
     "compiled_for_one_run",
     "data_mesh",
-    "gathered",
     "pmapped",
     "replicate",
     "shard",
@@ -60,17 +57,3 @@ def shard(batch: Any, mesh: Mesh) -> Any:
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """A copy of every leaf on every device."""
     return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
-
-
-def gathered(value: Any) -> list[Any]:
-    """What each process of the job has, as JSON can hold it; in the order of processes."""
-    if jax.process_count() == 1:
-        return [value]
-    mine = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.array([mine.size]))
-    padded = np.pad(mine, (0, int(sizes.max()) - mine.size))
-    all_of_them = multihost_utils.process_allgather(padded).reshape(len(sizes.reshape(-1)), -1)
-    return [
-        json.loads(row[: int(size)].tobytes())
-        for row, size in zip(all_of_them, sizes.reshape(-1), strict=True)
-    ]

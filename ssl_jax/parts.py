@@ -26,7 +26,8 @@ from ssl_jax.bundle import expect_network, read_card
 from ssl_jax.card import ModelCard
 from ssl_jax.divergence import BadLoss
 from ssl_jax.loop import Every
-from ssl_jax.mesh import data_mesh, gathered
+from ssl_jax.mesh import data_mesh
+from ssl_jax.processes import gathered
 from ssl_jax.scenes import PictureEvaluation, SlidingWindow, picture_evaluation
 
 __all__ = [

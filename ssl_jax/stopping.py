@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from ssl_jax.processes import store
+
 __all__ = ["STOPPED", "StopRequest", "Stopped"]
 
 # EX_TEMPFAIL of sysexits.h: try again later. Schedulers are told to requeue on it.
@@ -82,16 +84,13 @@ class StopRequest:
         Between two polls lies a collective whose outcome is waited for, so that no process is more
         than one poll ahead: what is announced for the poll after the next is known to all by then.
         """
-        from jax._src import distributed  # the job's key-value store has no public name
-
-        client = distributed.global_state.client
-        assert client is not None
+        job = store()
         self._polls += 1
         if self._signalled and not self._announced:
             self._announced = True
-            client.key_value_set(_KEY, str(self._polls + 2), allow_overwrite=True)
+            job.key_value_set(_KEY, str(self._polls + 2), allow_overwrite=True)
         try:
-            return self._polls >= int(client.key_value_try_get(_KEY))
+            return self._polls >= int(job.key_value_try_get(_KEY))
         except jax.errors.JaxRuntimeError:  # nobody has announced anything
             return False
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +21,7 @@ from ssl_jax import cluster, report, terminal, workdir
 from ssl_jax.logs import write_json, write_text
 from ssl_jax.loop import Diverged
 from ssl_jax.plan import Run, State, Study, select, states
+from ssl_jax.processes import gathered
 from ssl_jax.stopping import STOPPED, Stopped, StopRequest
 from ssl_jax.train import train
 
@@ -103,9 +103,7 @@ def prepare(configs: Iterable[ConfigDict], stop: StopRequest) -> None:
                         build(name, data_dir)
         except Stopped:
             stopped = True
-    if jax.process_count() > 1:
-        stopped = bool(multihost_utils.broadcast_one_to_all(stopped))
-    if stopped:
+    if gathered(stopped)[0]:
         raise Stopped
 
 

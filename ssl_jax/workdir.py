@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.lock import locked
 from ssl_jax.logs import write_json
+from ssl_jax.processes import gathered
 
 __all__ = ["claim", "held", "results"]
 
@@ -54,7 +54,7 @@ def held(config: ConfigDict, workdir: Path) -> Iterator[None]:
             refusal = UserError(_unwritable(workdir, error))
         except UserError as error:
             refusal = error
-    if jax.process_count() > 1 and not multihost_utils.broadcast_one_to_all(refusal is None):
+    if not gathered(refusal is None)[0]:
         refusal = refusal or UserError(
             f"workdir {workdir}: refused by the first process of the job"
         )
