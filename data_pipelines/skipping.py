@@ -6,7 +6,6 @@ In evaluation a bad example doesn't count.
 """
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 from data_pipelines.records import BadRecord, Record
+from data_pipelines.writing import replaced
 
 __all__ = ["BadRecords", "Blanking", "Skipping"]
 
@@ -86,12 +86,9 @@ class BadRecords:
         if self._file is None or not self._entries:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        with beside.open("w") as file:
-            json.dump(list(self._entries.values()), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())  # a bundle saved after it was met will be on the disk too
-        beside.replace(self._file)
+        # It has come to the disk before any bundle that is saved after the record was met.
+        with replaced(self._file) as beside:
+            beside.write_text(json.dumps(list(self._entries.values()), indent=1))
 
 
 def _identity(entry: Entry) -> tuple[str, int]:

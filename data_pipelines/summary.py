@@ -14,6 +14,7 @@ from data_pipelines.bands import Sensor
 from data_pipelines.encoding import Moments
 from data_pipelines.pictures import FALSE_COLOUR, TRUE_COLOUR, can_show, class_map, shown
 from data_pipelines.source import ALL, Dataset
+from data_pipelines.writing import replaced
 
 __all__ = ["CONTACT_SHEET", "contact_sheet", "print_bands", "print_splits"]
 
@@ -94,9 +95,8 @@ def contact_sheet(dataset: Dataset, file: Path) -> None:
         for offset, picture in enumerate(pictures):
             tile = PIL.Image.fromarray((picture * 255).astype(np.uint8)).resize((_SIDE, _SIDE))
             sheet.paste(tile, (left, top + _CAPTION + offset * _STEP))
-    beside = file.with_name(f".{file.name}")
-    sheet.save(beside, format="png")
-    beside.replace(file)
+    with replaced(file) as beside:
+        sheet.save(beside, format="png")
 
 
 def _title(dataset: Dataset, example: Mapping[str, np.ndarray]) -> str:

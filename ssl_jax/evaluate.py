@@ -1,7 +1,6 @@
 """Evaluate a checkpoint from its bundle alone: `python -m ssl_jax.evaluate --checkpoint W`."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from data_pipelines.source import open_dataset
 from ssl_jax import checkpoint, cluster, loop, parts, terminal
 from ssl_jax.bundle import expect_network, read_card
 from ssl_jax.card import ModelCard
+from ssl_jax.logs import write_json
 from ssl_jax.mesh import data_mesh, replicate
 
 __all__ = ["evaluate", "main"]
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     show(figures, known.checkpoint)
     if known.json:
-        Path(known.json).write_text(json.dumps(figures, indent=2) + "\n")
+        write_json(Path(known.json), figures)
     return 0
 
 

@@ -16,6 +16,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from data_pipelines.progress import progress_bar
+from data_pipelines.writing import replaced
 
 __all__ = ["Log", "read_records", "write_arrays", "write_json", "write_text"]
 
@@ -139,16 +140,11 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text beside `path`, bring it to the disk, then rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with replaced(path) as beside:
+        beside.write_text(text)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write arrays, compressed, beside `path`, then rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    np.savez_compressed(beside, **arrays)
-    beside.replace(path)
+    with replaced(path) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, **arrays)

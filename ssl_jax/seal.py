@@ -1,8 +1,8 @@
 """A folder sealed when it is finished: what its files were, so that damage is noticed.
 
 `manifest.json` in the folder holds the size and the CRC-32 of every file, and of one that is being
-replaced also what it is to become. It tells accidents, such
-as a disk that loses bits or a copy that broke off, and doesn't guard against forgery.
+replaced also what it is to become. It tells accidents, such as a disk that loses bits or a copy
+that broke off, and doesn't guard against forgery.
 """
 
 import functools

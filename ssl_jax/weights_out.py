@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from data_pipelines.errors import UserError
+from data_pipelines.writing import replaced
 from ssl_jax import checkpoint, models, parts
 from ssl_jax.bundle import expect_network, read_card
 from ssl_jax.weights import networks, positions, resnet, transformers, vit
@@ -128,11 +129,8 @@ def _size(config: ConfigDict, backbone: Any) -> int:
 
 def _save(tensors: dict[str, np.ndarray], file: Path, metadata: dict[str, str]) -> None:
     """Written beside and then renamed, so that no half of a file is ever there."""
-    beside = file.with_name(f".{file.name}.partial")
     try:
-        save_file(tensors, beside, metadata)
-        beside.replace(file)
+        with replaced(file) as beside:
+            save_file(tensors, beside, metadata)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{file}: {error}; expected a file that can be written") from error
-    finally:
-        beside.unlink(missing_ok=True)
