@@ -12,6 +12,7 @@ import logging
 import shutil
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -39,10 +40,12 @@ __all__ = [
 
 
 # What goes wrong in Orbax's threads is raised where the save is waited for, and told there in a
-# line; the threads would each print it with a traceback as well.
+# line; the threads would each print it with a traceback as well, and Python what they had not
+# come to.
 logging.getLogger("absl").addFilter(
     lambda record: "_SignalingThread.run() raised" not in str(record.msg)
 )
+warnings.filterwarnings("ignore", r"coroutine '.*write_fragment' was never awaited", RuntimeWarning)
 
 
 def _context() -> ocp.Context:
