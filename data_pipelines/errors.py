@@ -1,6 +1,16 @@
-"""The one exception that means: the person at the terminal can put this right."""
+"""The one exception that means: the person at the terminal can put this right.
 
-__all__ = ["UserError"]
+And the errors of the system that are of that kind: a disk that is full, or can't be written.
+"""
+
+import errno
+import os
+
+__all__ = ["FULL", "UNWRITABLE", "UserError", "system_says"]
+
+# A disk, or one's share of it.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (*FULL, errno.EROFS)
 
 
 class UserError(Exception):
@@ -9,3 +19,15 @@ class UserError(Exception):
     The message names the thing, what was found, what was expected and what to do. The doors print
     it without a traceback and exit with code 2.
     """
+
+
+def system_says(error: BaseException, numbers: tuple[int, ...]) -> str:
+    """The system's words, if an error is one of these; empty for any other.
+
+    Libraries that write in threads of their own, such as Orbax and ArrayRecord, pass on no more
+    than the words.
+    """
+    for number in numbers:
+        if getattr(error, "errno", 0) == number or os.strerror(number) in str(error):
+            return os.strerror(number)
+    return ""

@@ -5,10 +5,8 @@ folder that bears a version's name is whole, whenever and however the process wa
 """
 
 import contextlib
-import errno
 import functools
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +20,7 @@ from rich.filesize import decimal
 from data_pipelines.bands import Sensor
 from data_pipelines.catalogue import small_features
 from data_pipelines.encoding import Encoder, Moments, Outcome, Read
-from data_pipelines.errors import UserError
+from data_pipelines.errors import FULL, UserError, system_says
 from data_pipelines.lock import locked
 from data_pipelines.parallel import parallel_map
 from data_pipelines.progress import Counter
@@ -39,9 +37,6 @@ __all__ = [
     "readings",
     "told_when_full",
 ]
-
-# What a full disk, and one's share of a disk, say.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Splits = Mapping[str, Iterable[tuple[Any, dict[str, Any]]]]
 
@@ -205,8 +200,7 @@ def told_when_full(
     try:
         yield
     except (OSError, RuntimeError) as error:  # array_record says it with a RuntimeError
-        said = any(os.strerror(number) in str(error) for number in _FULL)
-        if getattr(error, "errno", 0) not in _FULL and not said:
+        if not system_says(error, FULL):
             raise
         after = ""
         if writers:

@@ -6,7 +6,6 @@ import numpy as np
 
 from data_pipelines.build import Options, builder_of
 from data_pipelines.cuts import Flag, Part, cut
-from data_pipelines.errors import UserError
 from data_pipelines.source import Dataset, check_usable, dataset_of
 
 __all__ = ["number_of_examples", "published_dataset"]
@@ -38,14 +37,10 @@ def number_of_examples(dataset: Dataset, split: str) -> int | None:
         UserError: the split is not written as expected or does not exist.
     """
     part = Part.parse(split)
-    count = dataset.splits.get(part.split)
     if not any(dataset.splits.values()):
         return None
-    if count is None:
-        raise UserError(
-            f"split {split!r}: dataset {dataset.name} has no split {part.split!r}; it has "
-            + ", ".join(dataset.splits)
-        )
+    dataset.expect(part, split)
+    count = dataset.splits[part.split]
     for step in part.steps:
         if isinstance(step, Flag) or (step.rest and dataset.grid):
             return None

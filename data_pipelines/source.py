@@ -208,13 +208,21 @@ class Dataset:
         part = self._part(split, seed)
         return Skipping(part, self.bad_records) if self.bad_records.skip else part
 
-    def _part(self, split: str, seed: int) -> Source | Windows:
-        part = Part.parse(split)
+    def expect(self, part: Part, written: str) -> None:
+        """See that there is the split a part is of.
+
+        Raises:
+            UserError: there isn't; it says how the part was `written`.
+        """
         if part.split not in self.splits:
             raise UserError(
-                f"split {split!r}: dataset {self.name} has no split {part.split!r}; it has "
+                f"split {written!r}: dataset {self.name} has no split {part.split!r}; it has "
                 + ", ".join(self.splits)
             )
+
+    def _part(self, split: str, seed: int) -> Source | Windows:
+        part = Part.parse(split)
+        self.expect(part, split)
         cells = self._records(part.split)
         whole = Windows.over(cells, self.grid) if self.grid else cells
         rows = self._chosen(part, whole, seed, f"split {split!r} of {self.name}")

@@ -23,7 +23,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import v1 as ocp
 
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UNWRITABLE, UserError, system_says
 from ssl_jax.mesh import REPLICATED
 from ssl_jax.processes import gathered
 from ssl_jax.seal import damage, is_sealed, replace_file, seal
@@ -184,11 +184,10 @@ def _told(bundle: Path) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, if an error is about a file; Orbax's writers only pass on its text."""
+    """What the system said, if an error is about a file."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    known = ("No space left on device", "Disk quota exceeded", "Read-only file system")
-    return next((reason for reason in known if reason in str(error)), "")
+    return system_says(error, UNWRITABLE)
 
 
 def _as_dict(state: TrainState) -> dict[str, Any]:

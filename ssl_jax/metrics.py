@@ -121,13 +121,16 @@ def merge(first: Sums, second: Sums) -> Sums:
 
 def overall_accuracy(confusion: np.ndarray) -> float:
     """Share of the labelled that is predicted right; NaN if nothing is labelled."""
-    return float(_ratio(np.trace(confusion), confusion.sum()))
+    return float(ratio(np.trace(confusion), confusion.sum()))
 
 
 def per_class_iou(confusion: np.ndarray) -> np.ndarray:
-    """Intersection over union (classes,); NaN for a class neither labelled nor predicted."""
+    """Intersection over union (..., classes), of one confusion matrix or several.
+
+    NaN for a class neither labelled nor predicted.
+    """
     hits, labelled, predicted = _marginals(confusion)
-    return _ratio(hits, labelled + predicted - hits)
+    return ratio(hits, labelled + predicted - hits)
 
 
 def mean_iou(confusion: np.ndarray) -> float:
@@ -138,7 +141,7 @@ def mean_iou(confusion: np.ndarray) -> float:
 def per_class_f1(confusion: np.ndarray) -> np.ndarray:
     """Harmonic mean of precision and recall (classes,); NaN for a class that doesn't occur."""
     hits, labelled, predicted = _marginals(confusion)
-    return _ratio(2 * hits, labelled + predicted)
+    return ratio(2 * hits, labelled + predicted)
 
 
 def f1(confusion: np.ndarray) -> float:
@@ -150,8 +153,8 @@ def kappa(confusion: np.ndarray) -> float:
     """Cohen's kappa: agreement beyond chance; NaN where chance alone would agree fully."""
     _, labelled, predicted = _marginals(confusion)
     total = confusion.sum()
-    by_chance = _ratio(labelled @ predicted, float(total) ** 2)
-    return float(_ratio(overall_accuracy(confusion) - by_chance, 1 - by_chance))
+    by_chance = ratio(labelled @ predicted, float(total) ** 2)
+    return float(ratio(overall_accuracy(confusion) - by_chance, 1 - by_chance))
 
 
 def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -185,10 +188,11 @@ def mean_average_precision(rows: PerExample) -> float:
 def _marginals(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per class: predicted right, labelled, predicted; float64, which is exact to 2^53."""
     confusion = np.asarray(confusion, np.float64)
-    return np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return hits, confusion.sum(axis=-1), confusion.sum(axis=-2)
 
 
-def _ratio(part: Any, whole: Any) -> np.ndarray:
+def ratio(part: Any, whole: Any) -> np.ndarray:
     """`part / whole`, NaN (without a warning) where the whole is zero."""
     whole = np.asarray(whole, np.float64)
     return part / np.where(whole == 0, np.nan, whole)

@@ -1,7 +1,6 @@
 """The folder of a run is its whole truth: whose it is, whether it is done, what came out."""
 
 import contextlib
-import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UNWRITABLE, UserError, system_says
 from data_pipelines.lock import locked
 from ssl_jax.logs import write_json
 from ssl_jax.processes import gathered
@@ -28,9 +27,6 @@ _FREE_TO_CHANGE = (
     "pretrained",
     "probe.",
 )
-
-
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -64,10 +60,11 @@ def held(config: ConfigDict, workdir: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno not in _OF_THE_DISK:
+            reason = system_says(error, UNWRITABLE)
+            if not reason:
                 raise
             raise UserError(
-                f"workdir {workdir}: can't be written ({error.strerror}): make room, then the same "
+                f"workdir {workdir}: can't be written ({reason}): make room, then the same "
                 "command goes on from the newest bundle"
             ) from error
 

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ssl_jax.metrics import per_class_iou, ratio
+
 __all__ = ["Interval", "Outcomes", "difference", "mean", "outcomes", "student"]
 
 RESAMPLES = 10_000
@@ -129,17 +131,10 @@ def _middle(values: np.ndarray) -> Interval:
 
 def _share(counts: np.ndarray) -> np.ndarray:
     """Of counts (..., 2), hits and all, the share of hits."""
-    return _ratio(counts[..., 0], counts[..., 1])
+    return ratio(counts[..., 0], counts[..., 1])
 
 
 def _mean_iou(confusion: np.ndarray) -> np.ndarray:
     """Of confusion matrices (..., K, K): see `ssl_jax.metrics.mean_iou`."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    union = confusion.sum(axis=-1) + confusion.sum(axis=-2) - hits
-    present = union > 0
-    iou = np.where(present, hits / np.where(present, union, 1), 0)
-    return _ratio(iou.sum(axis=-1), present.sum(axis=-1))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return part / np.where(whole == 0, np.nan, whole)
+    iou = per_class_iou(confusion)
+    return ratio(np.nansum(iou, axis=-1), (~np.isnan(iou)).sum(axis=-1))
