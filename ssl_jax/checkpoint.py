@@ -8,11 +8,9 @@ can be read by plain `orbax.checkpoint.v1` without this package. A finished bund
 import contextlib
 import functools
 import json
-import logging
 import shutil
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +23,7 @@ from orbax.checkpoint import v1 as ocp
 
 from data_pipelines.errors import UNWRITABLE, UserError, system_says
 from ssl_jax.mesh import REPLICATED
+from ssl_jax.orbax_threads import quiet
 from ssl_jax.processes import gathered
 from ssl_jax.seal import damage, is_sealed, replace_file, seal
 from ssl_jax.state import TrainState
@@ -37,15 +36,6 @@ __all__ = [
     "load_variables",
     "newest",
 ]
-
-
-# What goes wrong in Orbax's threads is raised where the save is waited for, and told there in a
-# line; the threads would each print it with a traceback as well, and Python what they had not
-# come to.
-logging.getLogger("absl").addFilter(
-    lambda record: "_SignalingThread.run() raised" not in str(record.msg)
-)
-warnings.filterwarnings("ignore", r"coroutine '.*write_fragment' was never awaited", RuntimeWarning)
 
 
 def _context() -> ocp.Context:
@@ -72,6 +62,7 @@ class Bundles:
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
+        quiet()
         self._directory = directory.resolve()
         self._keep = max(keep, 1)
         self._leads = jax.process_index() == 0

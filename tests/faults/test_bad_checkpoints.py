@@ -171,6 +171,40 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_line(step, job, undisturbed, 
 
 
 @needs_mounts
+def test_nothing_but_the_line_is_said_of_many_arrays_on_a_full_disk(tmp_path):
+    """Each of them fails in a thread of its own, most of them after the save was given up."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "saves.py").write_text(
+        """
+import jax
+from pathlib import Path
+from data_pipelines.errors import UserError
+from ssl_jax.checkpoint import Bundles
+from ssl_jax.state import TrainState
+
+params = {str(i): jax.random.normal(jax.random.key(i), (64, 300)) for i in range(60)}
+for step in range(20):
+    state = TrainState(jax.numpy.asarray(step), params, {}, {"mu": params})
+    try:
+        with Bundles(Path(f"small/{step}"), 2) as bundles:
+            bundles.save(state, {}, {})
+    except UserError as told:
+        print(told)
+"""
+    )
+    done = mounted(
+        f"""
+        mount -t tmpfs -o size=400k tmpfs small
+        exec {sys.executable} saves.py
+        """,
+        tmp_path,
+        {**os.environ, "PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.stdout.count("No space left on device") == done.stdout.count("\n") == 20
+    assert done.stderr == ""
+
+
+@needs_mounts
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_workdir_that_cannot_be_written_is_refused_in_one_line(
     begun, job, stopped, undisturbed, tmp_path, faults
