@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from data_pipelines.errors import UserError
 from ssl_jax import checkpoint
 from ssl_jax.card import ModelCard
 from ssl_jax.objectives import Objective
+from ssl_jax.trees import mismatch, shapes
 
 __all__ = ["expect_network", "read_card"]
 
@@ -77,7 +76,7 @@ def expect_network(
     try:
         _expect_depth(card, len(stored))
         objective = make(card)
-        expected = _shapes(jax.eval_shape(objective.init, jax.random.key(0), _batch(card)))
+        expected = shapes(jax.eval_shape(objective.init, jax.random.key(0), card.batch_shapes(1)))
     except UserError as error:
         raise UserError(f"bundle {bundle}: its card says {error}") from error
     except Exception as error:  # whatever a network makes of numbers that don't belong together
@@ -85,13 +84,13 @@ def expect_network(
             f"bundle {bundle}: no network can be made of the config on its card "
             f"({_told(error)}); get the checkpoint again"
         ) from error
-    for name in sorted(stored.keys() | expected.keys()):
-        if stored.get(name) != expected.get(name):
-            raise UserError(
-                f"bundle {bundle}: {name} is {stored.get(name, 'missing')}; the network on its "
-                f"card has {expected.get(name, 'no such array')}: they don't belong together, get "
-                "the checkpoint again"
-            )
+    differs = mismatch(stored, expected)
+    if differs:
+        name, found, wanted = differs
+        raise UserError(
+            f"bundle {bundle}: {name} is {found}; the network on its card has {wanted}: they don't "
+            "belong together, get the checkpoint again"
+        )
     return objective
 
 
@@ -101,19 +100,12 @@ def _stored_shapes(bundle: Path) -> dict[str, tuple[int, ...]]:
         if size > _MOST_BYTES:
             raise ValueError(f"{size:,} bytes of names and shapes")
         state = ocp.checkpointables_metadata(bundle.resolve()).metadata["state"]
-        return _shapes({name: state.get(name) or {} for name in ("params", "batch_stats")})
+        return shapes({name: state.get(name) or {} for name in ("params", "batch_stats")})
     except Exception as error:  # whatever Orbax makes of damaged files
         raise UserError(
             f"bundle {bundle}: can't be read ({_told(error)}); expected it as it was written: get "
             "the checkpoint again"
         ) from error
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
 
 
 def _expect_depth(card: ModelCard, arrays: int) -> None:
@@ -130,15 +122,6 @@ def _expect_depth(card: ModelCard, arrays: int) -> None:
                 f"config.model.{name}: found {layers:,} layers, with {arrays:,} arrays in the "
                 "bundle; they don't belong together, get the checkpoint again"
             )
-
-
-def _batch(card: ModelCard) -> dict[str, jax.ShapeDtypeStruct]:
-    """One example as the card describes it, without pixels."""
-    return {
-        "image": jax.ShapeDtypeStruct((1, *card.image_shape), np.dtype(card.image_dtype)),
-        "mask": jax.ShapeDtypeStruct((1, *card.image_shape[:2]), np.uint8),
-        "index": jax.ShapeDtypeStruct((1,), np.int32),
-    }
 
 
 def _told(error: BaseException) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from data_pipelines.bands import Sensor
@@ -59,6 +61,24 @@ class ModelCard:
             ignore_label=dataset.ignore_label,
             config=config,
         )
+
+    def batch_shapes(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes of a batch as the loader makes it, of `size` examples."""
+        targets: dict[str, dict[str, tuple[tuple[int, ...], Any]]] = {
+            "none": {},
+            "label": {"label": ((), jnp.int32)},
+            "labels": {"labels": ((len(self.classes),), jnp.uint8)},
+            "mask": {"mask": (self.image_shape[:2], jnp.uint8)},
+        }
+        leaves: dict[str, tuple[tuple[int, ...], Any]] = {
+            "image": (self.image_shape, self.image_dtype),
+            "index": ((), jnp.int32),
+            **targets[self.target],
+        }
+        return {
+            name: jax.ShapeDtypeStruct((size, *shape), dtype)
+            for name, (shape, dtype) in leaves.items()
+        }
 
     def after(self, step: int, metrics: Mapping[str, float]) -> "ModelCard":
         """The card of a bundle saved at `step`."""

@@ -7,7 +7,6 @@ dataset need not be prepared.
 import argparse
 import dataclasses
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,30 +14,30 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.sharding import AbstractMesh
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.table import Table
 
 from data_pipelines.errors import UserError
 from data_pipelines.published import number_of_examples, published_dataset
 from data_pipelines.source import Dataset, is_prepared, open_dataset
-from ssl_jax import optimizers, parts, terminal
+from ssl_jax import optimizers, parts
 from ssl_jax.card import ModelCard
 from ssl_jax.cost import floating_point_operations, nbytes, peak_bytes
 from ssl_jax.mesh import REPLICATED, SHARDED
 from ssl_jax.objectives import Classification, Objective
 
-__all__ = ["Arithmetic", "Description", "Memory", "add_arguments", "describe", "show"]
+__all__ = [
+    "BATCHES_ON_DEVICE",
+    "VIEWS_AND_LOSS",
+    "Arithmetic",
+    "Description",
+    "Memory",
+    "add_arguments",
+    "describe",
+]
 
-_BATCHES_ON_DEVICE = 2  # the one in use and the next, as `loop.ahead` has it
+BATCHES_ON_DEVICE = 2  # the one in use and the next, as `loop.ahead` has it
 VIEWS_AND_LOSS = "views and loss"
-
-_ONCE = "The features of the frozen backbone are computed once, not at every step."
-_LEFT_OUT = """\
-Activations and working space: from where all elementwise arithmetic is fused to where none is.
-Left out: workspaces of convolutions, buffers of collectives, the program itself, fragmentation."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
     steps = parts.steps(config, examples)
     optimizer, _ = parts.optimizer(config, steps, examples, objective)
 
-    one, batch = _batch(card, 1), _batch(card, config.batch_size // devices)
+    one, batch = card.batch_shapes(1), card.batch_shapes(config.batch_size // devices)
     key = jax.eval_shape(lambda: jax.random.key(config.seed))
     variables = jax.eval_shape(objective.init, key, one)
     params = variables["params"]
@@ -183,7 +182,7 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
             gradients=nbytes(params),
             optimizer=nbytes(jax.eval_shape(optimizer.init, params)),
             batch_stats=nbytes(variables["batch_stats"]),
-            batches=_BATCHES_ON_DEVICE * nbytes(batch),
+            batches=BATCHES_ON_DEVICE * nbytes(batch),
             working=(least, most),
         ),
         precomputed=precomputed,
@@ -220,24 +219,6 @@ def _examples(config: ConfigDict, given: int) -> tuple[Dataset, int, int | None,
             f"{section.name} holds before it is prepared; expected --examples N"
         )
     return dataset, known, foreseen, "as given" if given else "as published; not prepared"
-
-
-def _batch(card: ModelCard, size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a batch as the loader makes it."""
-    targets: dict[str, dict[str, tuple[tuple[int, ...], Any]]] = {
-        "none": {},
-        "label": {"label": ((), jnp.int32)},
-        "labels": {"labels": ((len(card.classes),), jnp.uint8)},
-        "mask": {"mask": (card.image_shape[:2], jnp.uint8)},
-    }
-    leaves: dict[str, tuple[tuple[int, ...], Any]] = {
-        "image": (card.image_shape, card.image_dtype),
-        "index": ((), jnp.int32),
-        **targets[card.target],
-    }
-    return {
-        name: jax.ShapeDtypeStruct((size, *shape), dtype) for name, (shape, dtype) in leaves.items()
-    }
 
 
 def _with_features(objective: Classification, variables: Any, batch: Any) -> dict[str, Any]:
@@ -341,150 +322,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--tflops", type=float, default=0.0, help="that a device really does: the hours it takes"
     )
-
-
-def show(description: Description, teraflops: float = 0.0) -> None:
-    """Print a description; with the TFLOP/s that a device really does, also the hours it takes."""
-    # In a pipe lines are as long as they need to be.
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    sections: tuple[tuple[str, Table, str], ...] = (
-        ("Data", _data(description), ""),
-        ("Length", _length(description), ""),
-        ("Parameters", _parameters(description), description.groups),
-        ("Arithmetic", _operations(description), _ONCE if description.precomputed else ""),
-        ("Memory of a device", _memory(description), _LEFT_OUT),
-        ("The whole run", _whole(description, teraflops), ""),
-    )
-    for title, table, note in sections:
-        console.print(title, style="bold", markup=False)
-        console.print(table)
-        for line in note.splitlines():
-            console.print(f"  {line}", style="dim", markup=False)
-        console.print()
-
-
-def _lines(*rows: tuple[str, ...]) -> Table:
-    """Aligned columns: names, then text."""
-    table = Table.grid(padding=(0, 2))
-    for row in rows:
-        table.add_row(f"  {row[0]}", *row[1:])
-    return table
-
-
-def _data(of: Description) -> Table:
-    data, dataset = of.config.data, of.dataset
-    shape = " × ".join(map(str, dataset.image_shape))
-    bands = ", ".join(dataset.sensor.names)
-    evaluation = "unknown" if of.evaluation is None else f"{of.evaluation:,}"
-    return _lines(
-        ("dataset", data.name),
-        ("images", f"{shape} {dataset.image_dtype}: {bands}"),
-        ("to train on", f"{of.examples:,} examples, {data.train} ({of.origin})"),
-        ("to evaluate on", f"{evaluation} examples, {data.evaluation}" if data.evaluation else "-"),
-    )
-
-
-def _length(of: Description) -> Table:
-    batch, per_device = of.config.batch_size, of.config.batch_size // of.devices
-    micro = of.config.objective.accumulate
-    steps = of.examples // batch
-    parts_of_it = f", in {micro} micro-batches of {per_device // micro:,}" if micro > 1 else ""
-    tried = of.config.get("search", {}).get("learning_rates", ())
-    before = [("before it", f"{len(tried)} runs on less, to choose the learning rate")]
-    return _lines(
-        ("batch", f"{batch:,} examples: {per_device:,} a device, on {of.devices}{parts_of_it}"),
-        ("an epoch", f"{steps:,} steps, {steps * batch:,} examples"),
-        (
-            "the run",
-            f"{of.steps:,} steps, {of.steps * batch:,} examples: {of.steps / steps:.4g} epochs",
-        ),
-        *(before if tried else []),
-    )
-
-
-def _parameters(of: Description) -> Table:
-    table = _numbers("", "parameters", "float32")
-    for name, count in of.parameters.items():
-        table.add_row(f"  {name}", f"{count:,}", _bytes(4 * count))
-    total = sum(of.parameters.values())
-    table.add_row("  all", f"{total:,}", _bytes(4 * total), style="bold")
-    return table
-
-
-def _operations(of: Description) -> Table:
-    a = of.arithmetic
-    example = "a pair of views" if of.config.objective.name == "simclr" else "an example"
-    table = _numbers(f"  GFLOP {example}", "forward", "training", "inference of an image")
-    columns = (a.forward, a.training, a.inference)
-    for name in dict.fromkeys((*a.training, *a.inference)):
-        table.add_row(f"  {name}", *(_giga(column.get(name, 0)) for column in columns))
-    table.add_row("  all", *(_giga(sum(column.values())) for column in columns), style="bold")
-    table.add_row(f"  {VIEWS_AND_LOSS}", "", _giga(a.views_and_loss), "")
-    return table
-
-
-def _memory(of: Description) -> Table:
-    m = of.memory
-    table = _numbers("", "", "")
-    rows = {
-        "parameters": m.parameters,
-        "gradients": m.gradients,
-        f"state of {of.config.optimizer.name}": m.optimizer,
-        "running averages": m.batch_stats,
-        f"raw examples of {_BATCHES_ON_DEVICE} batches": m.batches,
-    }
-    for name, size in rows.items():
-        table.add_row(f"  {name}", _bytes(size), "")
-    table.add_row("  activations and working space", *_range(m.working))
-    table.add_row("  all", *_range(m.total), style="bold")
-    return table
-
-
-def _whole(of: Description, teraflops: float) -> Table:
-    operations = of.total_operations
-    rows = [
-        ("arithmetic", f"{_flop(operations)} of the networks, without evaluations"),
-        ("precision", of.config.precision),
-    ]
-    if teraflops:
-        seconds = operations / (teraflops * 1e12 * of.devices)
-        rows.append(
-            ("time", f"{terminal.duration(seconds)} at {teraflops:g} TFLOP/s on each device")
-        )
-    return _lines(*rows)
-
-
-def _numbers(*headings: str) -> Table:
-    table = Table(*headings, box=None, padding=(0, 2, 0, 0), caption_justify="left")
-    table.show_header = any(headings)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    return table
-
-
-def _giga(operations: int) -> str:
-    return _short(operations / 1e9) if operations else "-"
-
-
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
-
-
-def _flop(operations: float) -> str:
-    for unit in ("GFLOP", "TFLOP", "PFLOP"):
-        operations /= 1e9 if unit == "GFLOP" else 1e3
-        if operations < 1e4:
-            break
-    return f"{_short(operations)} {unit}"
-
-
-def _range(sizes: tuple[int, int]) -> tuple[str, str]:
-    return f"from {_bytes(sizes[0])}", f"to {_bytes(sizes[1])}"
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} GiB"

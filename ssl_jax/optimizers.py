@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from data_pipelines.errors import UserError
+from ssl_jax.trees import path_of
 
 __all__ = [
     "Group",
@@ -106,11 +107,6 @@ def frozen(groups: Sequence[Group], pattern: str) -> tuple[Group, ...]:
     """`groups` without the parameters that match `pattern`, which are a group that stays."""
     others = (replace(g, pattern=rf"(?!({pattern})$)({g.pattern})") for g in groups)
     return (Group("frozen", pattern, decays=False, scale=0.0), *others)
-
-
-def path_of(path: tuple[Any, ...]) -> str:
-    """The path of a parameter as it is written in patterns: `backbone/conv1/kernel`."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def group_of(params: Any, groups: Sequence[Group]) -> Any:

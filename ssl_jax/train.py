@@ -33,6 +33,7 @@ from ssl_jax.logs import Log, write_json
 from ssl_jax.mesh import compiled_for_one_run, replicate
 from ssl_jax.metrics import Sums
 from ssl_jax.parts import Run
+from ssl_jax.reporting.description import show
 from ssl_jax.state import TrainState
 from ssl_jax.stopping import STOPPED, Stopped, StopRequest
 
@@ -292,8 +293,7 @@ def main(arguments: Sequence[str]) -> int:
     describe.add_arguments(parser)
     known, config = terminal.parse(parser, arguments)
     if known.describe:
-        description = describe.describe(config, known.devices, known.examples)
-        describe.show(description, known.tflops)
+        show(describe.describe(config, known.devices, known.examples), known.tflops)
         return 0
     if not known.workdir:
         parser.error("the following arguments are required: --workdir (or --describe)")

