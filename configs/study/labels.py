@@ -11,7 +11,7 @@ import re
 from ml_collections import ConfigDict
 
 from configs.pretrain import mae_vitb_ben4, simclr_resnet50_ben4
-from configs.study.paper import RGBN, Backbone, pretraining
+from configs.study.paper import RGBN, Backbone, pretraining, transfer_of
 from configs.transfer import nasc_finetune, nasc_mlp
 from data_pipelines.errors import UserError
 from ssl_jax.plan import Cell, Contrast, Row, Run, Study, Table
@@ -102,14 +102,11 @@ def _run(
     config: ConfigDict,
 ) -> Run:
     """One backbone at one fraction; the seed also says which scenes are labelled."""
-    cell = ConfigDict(recipe.to_dict())
+    cell = transfer_of(backbone, recipe, config)
     cell.seed = cell.data.split_seed = seed
-    cell.data.update(data_dir=config.data_dir, bands=RGBN)
+    cell.data.bands = RGBN
     cell.data.train = f"all[{config.ratio}][{fraction}]"
     cell.data.evaluation = f"all[{config.ratio}].rest"
-    # The pretrained network, with what doesn't make it another one as the transfer has it.
-    kept = {name: v for name, v in cell.model.backbone.items() if name in ("drop_path", "pool")}
-    cell.model.backbone.update({**backbone.model, **kept})
     cell.batch_size = batch_size
     cell.pretrained = backbone.bundle
     share = re.sub(r"\W+", "-", fraction.replace("%", " percent"))

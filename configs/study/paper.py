@@ -251,12 +251,20 @@ def _aerial_run(
     config: ConfigDict,
 ) -> Run:
     """A run of Table 2."""
-    cell = _copy(section, config)
+    cell = transfer_of(backbone, section, config)
     cell.seed = seed
-    # The pretrained network, with what doesn't make it another one as the transfer has it.
+    return Run(f"aerial/{name}/seed{seed}", cell, tuple(run.name for run in start))
+
+
+def transfer_of(backbone: Backbone, section: ConfigDict, config: ConfigDict) -> ConfigDict:
+    """A section's transfer with a backbone's network.
+
+    What doesn't make it another network, drop path and pooling, stays as the transfer has it.
+    """
+    cell = _copy(section, config)
     kept = {name: v for name, v in cell.model.backbone.items() if name in ("drop_path", "pool")}
     cell.model.backbone.update({**backbone.model, **kept})
-    return Run(f"aerial/{name}/seed{seed}", cell, tuple(run.name for run in start))
+    return cell
 
 
 def _copy(section: ConfigDict, config: ConfigDict) -> ConfigDict:
