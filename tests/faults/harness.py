@@ -154,7 +154,7 @@ def mounted(script: str, folder: Path, environment: dict[str, str]) -> subproces
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
 
 

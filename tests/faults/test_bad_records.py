@@ -45,7 +45,7 @@ def start(command, devices, cluster=()):
 
 def run(command, devices=2):
     process = start(command, devices)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
@@ -56,7 +56,7 @@ def run_in_two_processes(command):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     job = {"JAX_COORDINATOR_ADDRESS": address, "JAX_PROCESS_COUNT": "2"}
     processes = [start(command, 1, {**job, "JAX_PROCESS_ID": str(n)}) for n in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in processes]
+    said = [process.communicate(timeout=900)[1] for process in processes]
     assert all("going on without it" in text for text in said), said  # each met some of them
     return [process.returncode for process in processes]
 
