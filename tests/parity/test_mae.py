@@ -1,4 +1,4 @@
-"""The masked autoencoder against transformers' `ViTMAEForPreTraining`, at the size of ViT-B."""
+"""The masked autoencoder against transformers' `ViTMAEForPreTraining`; with --full, ViT-B."""
 
 import functools
 
@@ -10,17 +10,29 @@ from parity.deviation import expect_agreement
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from ssl_jax.augment import Augmentation, Normalisation
-from ssl_jax.models import MaskedAutoencoder, vit_b
+from ssl_jax.models import MaskedAutoencoder, ViT
 from ssl_jax.objectives import MAE
 from ssl_jax.weights.transformers import from_torch
 
+SMALL = ({"dim": 48, "depth": 3, "heads": 4}, {"dim": 32, "depth": 2, "heads": 2})
+VIT_B = ({"dim": 768, "depth": 12, "heads": 12}, {"dim": 512, "depth": 8, "heads": 16})
+
 
 @pytest.mark.parametrize("norm_pix_loss", [True, False], ids=["norm_pix_loss", "pixels"])
-@pytest.mark.parametrize(("size", "patch", "bands"), [(224, 16, 3), (120, 8, 4)])
-def test_mae_is_that_of_transformers(size, patch, bands, norm_pix_loss):
-    reference = transformers_mae(size, patch, bands)
+@pytest.mark.parametrize(
+    ("size", "patch", "bands", "network"),
+    [
+        pytest.param(120, 8, 4, SMALL, id="small"),
+        pytest.param(224, 16, 3, VIT_B, id="ViT-B, 224 px", marks=pytest.mark.full),
+        pytest.param(120, 8, 4, VIT_B, id="ViT-B, 120 px", marks=pytest.mark.full),
+    ],
+)
+def test_mae_is_that_of_transformers(size, patch, bands, network, norm_pix_loss):
+    reference = transformers_mae(size, patch, bands, *map(freeze, network))
+    encoder, decoder = network
+    backbone = ViT(patch_size=patch, image_size=size, **encoder)
     objective = MAE(
-        MaskedAutoencoder(vit_b(patch_size=patch, image_size=size), channels=bands),
+        MaskedAutoencoder(backbone, channels=bands, **decoder),
         Augmentation.evaluation(size),
         Normalisation((1e-4,) * bands, (0.0,) * bands, (5000.0,) * bands, (3000.0,) * bands),
         norm_pix_loss=norm_pix_loss,
@@ -32,7 +44,7 @@ def test_mae_is_that_of_transformers(size, patch, bands, norm_pix_loss):
     theirs = their_step(reference, image, noise, norm_pix_loss)
     goal = "normalised pixels" if norm_pix_loss else "pixels"
     for part in ours:
-        case = f"MAE, {size} px, patch {patch}, {bands} bands, {goal}: {part}"
+        case = f"MAE of {encoder['dim']}, {size} px, patch {patch}, {bands} bands, {goal}: {part}"
         expect_agreement(case, ours[part], theirs[part], 1e-5)
 
 
@@ -74,11 +86,20 @@ def their_step(model, image, noise, norm_pix_loss):
     return {"outputs": outputs, "gradients": from_torch(gradients)["params"]}
 
 
+def freeze(sizes):
+    return tuple(sizes.items())
+
+
 @functools.cache
-def transformers_mae(size, patch, bands):
-    """ViT-B with weights as training leaves them: no shift at zero and no scale at one."""
+def transformers_mae(size, patch, bands, encoder, decoder):
+    """With weights as training leaves them: no shift at zero and no scale at one."""
     torch.manual_seed(0)
     sizes = {"image_size": size, "patch_size": patch, "num_channels": bands}
+    for prefix, network in (("", dict(encoder)), ("decoder_", dict(decoder))):
+        sizes[f"{prefix}hidden_size"] = network["dim"]
+        sizes[f"{prefix}num_hidden_layers"] = network["depth"]
+        sizes[f"{prefix}num_attention_heads"] = network["heads"]
+        sizes[f"{prefix}intermediate_size"] = 4 * network["dim"]
     model = ViTMAEForPreTraining(ViTMAEConfig(**sizes, layer_norm_eps=1e-6)).eval()
     embeddings = model.vit.embeddings
     # Or the position table stays zero, as if it were to be loaded.

@@ -1,4 +1,7 @@
-"""ResNet-50 against timm's, whose weights are laid out as torchvision's."""
+"""ResNet-50 against timm's, whose weights are laid out as torchvision's.
+
+The training steps are those of one block a stage, with --full of all of ResNet-50's.
+"""
 
 import functools
 
@@ -19,11 +22,17 @@ from ssl_jax.objectives.shared import part_of
 from ssl_jax.weights.resnet import from_torch
 
 CLASSES = 1000
+RESNET50, SMALL = (3, 4, 6, 3), (1, 1, 1, 1)
+of_stages = pytest.mark.parametrize(
+    "stages", [SMALL, pytest.param(RESNET50, marks=pytest.mark.full)], ids=str
+)
 
 
-@pytest.mark.parametrize(("size", "bands"), [(224, 3), (120, 4)])
+@pytest.mark.parametrize(
+    ("size", "bands"), [pytest.param(224, 3, marks=pytest.mark.full), (120, 4)]
+)
 def test_resnet50_gives_torchs_maps_and_logits(size, bands):
-    variables = from_torch(weights(bands))
+    variables = from_torch(weights(bands, RESNET50))
     image = examples(2, size, bands)["image"] / np.float32(5000) - 1
 
     @jax.jit
@@ -33,7 +42,7 @@ def test_resnet50_gives_torchs_maps_and_logits(size, bands):
         return levels, MLP(CLASSES).apply(head, resnet50().apply(backbone, image))
 
     levels, logits = ours(variables, image)
-    model = torch_model(bands, torch.float32).eval()
+    model = torch_model(bands, RESNET50, torch.float32).eval()
     with torch.no_grad():
         maps = model.forward_intermediates(channels_first(image), intermediates_only=True)
         expected = model(channels_first(image))
@@ -45,28 +54,30 @@ def test_resnet50_gives_torchs_maps_and_logits(size, bands):
     )
 
 
+@of_stages
 @pytest.mark.parametrize("devices", [1, 8])
-def test_a_training_step_on_any_number_of_devices_is_torchs_on_the_whole_batch(devices):
+def test_a_training_step_on_any_number_of_devices_is_torchs_on_the_whole_batch(devices, stages):
     batch = examples(8, 40, 4)
     with in_float64():
-        ours, image = our_step(batch, devices, jnp.float64)
-    theirs = their_step(image, batch["label"], torch.float64)
+        ours, image = our_step(batch, stages, devices, jnp.float64)
+    theirs = their_step(image, batch["label"], stages, torch.float64)
     for part in ours:
-        case = f"ResNet-50, training, 40 px, 4 bands, float64, devices: {devices}: {part}"
+        case = f"ResNet {stages}, training, 40 px, 4 bands, float64, devices: {devices}: {part}"
         expect_agreement(case, ours[part], theirs[part], 1e-10)
 
 
-def test_a_training_step_in_float32_is_torchs_but_for_relus_at_the_edge():
+@of_stages
+def test_a_training_step_in_float32_is_torchs_but_for_relus_at_the_edge(stages):
     """Gradients are reported only: either side's may lose digits, and which is a matter of chance.
 
     Where no value is so close to zero that rounding takes it to the other side of a ReLU, they
     differ by some 1e-6; where one is, it moves the gradients by 1e-3, and PyTorch's own as much.
     """
     batch = examples(8, 64, 4)
-    ours, image = our_step(batch, 8, jnp.float32)
-    theirs = their_step(image, batch["label"], torch.float32)
-    exact = their_step(image, batch["label"], torch.float64)
-    case = "ResNet-50, training, 64 px, 4 bands, float32, devices: 8"
+    ours, image = our_step(batch, stages, 8, jnp.float32)
+    theirs = their_step(image, batch["label"], stages, torch.float32)
+    exact = their_step(image, batch["label"], stages, torch.float64)
+    case = f"ResNet {stages}, training, 64 px, 4 bands, float32, devices: 8"
     for part in ("loss", "statistics"):
         expect_agreement(f"{case}: {part}", ours[part], exact[part], 1e-5)
     of_ours, of_theirs = (
@@ -76,12 +87,12 @@ def test_a_training_step_in_float32_is_torchs_but_for_relus_at_the_edge():
     print(f"\n{case}: gradients: median {of_ours:.1e}, PyTorch's from the exact {of_theirs:.1e}")
 
 
-def our_step(batch, devices, dtype):
+def our_step(batch, stages, devices, dtype):
     """Loss, gradients and statistics of a training step, as the loop takes it; and the images."""
     bands = batch["image"].shape[-1]
     normalise = Normalisation((1e-4,) * bands, (0.0,) * bands, (5000.0,) * bands, (3000.0,) * bands)
     objective = Classification(
-        resnet50(dtype=dtype),
+        resnet50(stages=stages, dtype=dtype),
         MLP(CLASSES, dtype=dtype),
         normalise,
         classes=tuple(map(str, range(CLASSES))),
@@ -96,15 +107,15 @@ def our_step(batch, devices, dtype):
         (loss, aux), gradients = jax.value_and_grad(global_loss, has_aux=True)(variables["params"])
         return {"loss": loss, "gradients": gradients, "statistics": aux["batch_stats"]}
 
-    variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), from_torch(weights(bands)))
+    variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), from_torch(weights(bands, stages)))
     over = mesh.data_mesh(jax.devices()[:devices])
     mapped = mesh.pmapped(step, over, (mesh.REPLICATED, mesh.SHARDED), mesh.REPLICATED)
     return mapped(variables, batch), normalise(batch["image"])
 
 
-def their_step(image, label, dtype):
+def their_step(image, label, stages, dtype):
     """The same of PyTorch."""
-    model = without_correction(torch_model(image.shape[-1], dtype).train())
+    model = without_correction(torch_model(image.shape[-1], stages, dtype).train())
     logits = model(channels_first(image, dtype))
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(label))
     loss.backward()
@@ -118,10 +129,10 @@ def their_step(image, label, dtype):
 
 
 @functools.cache
-def weights(bands):
+def weights(bands, stages):
     """Random, and as after training: no norm's shift is zero, and branches are weak."""
     torch.manual_seed(0)
-    model = timm.create_model("resnet50", in_chans=bands, num_classes=CLASSES)
+    model = timm_resnet(bands, stages)
     as_after_training(model)
     for name, module in model.named_modules():
         if name.endswith("bn3"):
@@ -129,10 +140,15 @@ def weights(bands):
     return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
 
-def torch_model(bands, dtype):
-    model = timm.create_model("resnet50", in_chans=bands, num_classes=CLASSES)
-    model.load_state_dict({name: torch.tensor(array) for name, array in weights(bands).items()})
+def torch_model(bands, stages, dtype):
+    model = timm_resnet(bands, stages)
+    arrays = weights(bands, stages)
+    model.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
     return model.to(dtype)
+
+
+def timm_resnet(bands, stages):
+    return timm.create_model("resnet50", layers=stages, in_chans=bands, num_classes=CLASSES)
 
 
 def channels_first(image, dtype=torch.float32):

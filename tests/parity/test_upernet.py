@@ -18,6 +18,7 @@ from ssl_jax.objectives import Segmentation
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
 CHANNELS = {"ResNet-50": (256, 512, 1024, 2048), "ViT-B": (768, 768, 768, 768)}
+full = pytest.mark.full
 
 
 @pytest.mark.parametrize("backbone", CHANNELS)
@@ -36,11 +37,13 @@ def test_at_full_size_the_heads_give_the_logits_of_transformers(backbone):
     expect_agreement(f"UperNet's heads on maps of {backbone}, 120 px", found, expected, 1e-5)
 
 
+@pytest.mark.parametrize("part", [8, pytest.param(1, marks=full)], ids=["an eighth", "full width"])
 @pytest.mark.parametrize("backbone", CHANNELS)
-def test_at_full_width_the_gradients_of_the_heads_are_those_of_transformers(backbone):
+def test_the_gradients_of_the_heads_are_those_of_transformers(backbone, part):
     """In float64: in float32 either may take a value next to zero for the other side of a ReLU."""
-    maps = levels_of(CHANNELS[backbone], 1, (8, 4, 2, 1), np.float64)
-    ours, theirs = heads(jnp.float64), transformers_heads(CHANNELS[backbone])
+    channels = tuple(c // part for c in CHANNELS[backbone])
+    maps = levels_of(channels, 1, (8, 4, 2, 1), np.float64)
+    ours, theirs = heads(jnp.float64, part), transformers_heads(channels, part)
     for head in theirs.values():
         head.double()
     variables = {name: from_torch_part(arrays(x.state_dict())) for name, x in theirs.items()}
@@ -58,7 +61,7 @@ def test_at_full_width_the_gradients_of_the_heads_are_those_of_transformers(back
     found = {name: gradient["params"] for name, gradient in gradients.items()} | {"maps": of_maps}
     expected = {name: from_torch_part(gradients_of(x))["params"] for name, x in theirs.items()}
     expected["maps"] = [channels_last(x.grad) for x in inputs]
-    case = f"UperNet's heads on {backbone}'s channels, evaluation, float64: gradients"
+    case = f"UperNet's heads on 1/{part} of {backbone}'s channels, evaluation, float64: gradients"
     expect_agreement(case, found, expected, 1e-10)
 
 
@@ -68,11 +71,11 @@ def levels_of(channels, count, sides, dtype):
     return [rng.normal(size=shape).astype(dtype) for shape in shapes]
 
 
-def heads(dtype):
+def heads(dtype, part=1):
     shared = {"num_classes": 5, "dropout": 0.1, "norm": "batch", "dtype": dtype}
     return {
-        "head": UPerHead(channels=512, pool_scales=(1, 2, 3, 6), **shared),
-        "auxiliary": FCNHead(channels=256, **shared),
+        "head": UPerHead(channels=512 // part, pool_scales=(1, 2, 3, 6), **shared),
+        "auxiliary": FCNHead(channels=256 // part, **shared),
     }
 
 
@@ -84,9 +87,9 @@ def logits_of(heads):
     return logits
 
 
-def transformers_heads(channels):
+def transformers_heads(channels, part=1):
     torch.manual_seed(0)
-    model = upernet(None, channels, hidden=512, auxiliary=256).eval()
+    model = upernet(None, channels, hidden=512 // part, auxiliary=256 // part).eval()
     return {"head": model.decode_head, "auxiliary": model.auxiliary_head}
 
 

@@ -90,7 +90,7 @@ def ours(model, picture):
     }
     goal = model.objective
     backbone = goal.backbone if hasattr(goal, "backbone") else goal.model.backbone
-    features = backbone.apply(variables, x)
+    features = jax.jit(backbone.apply)(variables, x)
     if "head" not in model.variables["params"]:
         return features
     return goal.head.apply({"params": model.variables["params"]["head"]}, features)
@@ -127,11 +127,16 @@ def test_a_resnet50_of_four_bands_goes_out_with_its_features(layout, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("dim", "depth"), [(192, 3), pytest.param(768, 12, marks=pytest.mark.full)], ids=str
+)
 @pytest.mark.parametrize(("layout", "position"), [("timm", "fixed"), ("transformers", "learned")])
-def test_a_vit_b_of_four_bands_goes_out_with_its_features(layout, position, tmp_path):
-    network = timm.models.VisionTransformer(img_size=120, patch_size=8, in_chans=4, num_classes=0)
+def test_a_vit_of_four_bands_goes_out_with_its_features(layout, position, dim, depth, tmp_path):
+    sizes = {"img_size": 120, "patch_size": 8, "in_chans": 4, "num_classes": 0}
+    sizes |= {"embed_dim": dim, "depth": depth, "num_heads": dim // 64}
+    network = timm.models.VisionTransformer(**sizes)
     if position == "fixed":
-        network.pos_embed.data = torch.tensor(vit.fixed_table(768, 15))
+        network.pos_embed.data = torch.tensor(vit.fixed_table(dim, 15))
     file = saved(lively(network), tmp_path / "w.safetensors")
     import_weights(file, "vit", (), tmp_path / "run", file_bands=BANDS)
     out = tmp_path / "out.safetensors"
@@ -143,9 +148,9 @@ def test_a_vit_b_of_four_bands_goes_out_with_its_features(layout, position, tmp_
     picture = images(120)
     x = standardised(model, picture)
     mine = ours(model, picture)
-    expect_agreement("vit_b in", {"cls": mine}, {"cls": answers(network, x)}, TOLERANCE)
+    expect_agreement(f"ViT of {dim} in", {"cls": mine}, {"cls": answers(network, x)}, TOLERANCE)
     expect_agreement(
-        f"vit_b to {layout}, {position} positions",
+        f"ViT of {dim} to {layout}, {position} positions",
         {"cls": mine},
         {"cls": answers(theirs, x)},
         TOLERANCE,
@@ -153,13 +158,13 @@ def test_a_vit_b_of_four_bands_goes_out_with_its_features(layout, position, tmp_
 
 
 @pytest.fixture(scope="module", params=["simclr", "mae", "classification"])
-def trained(request, data_dir, tmp_path_factory):
+def run_of_a_kind(request, data_dir, tmp_path_factory):
     """A run of each kind: its name, its folder."""
     kind = request.param
     # Of widths that only transformers has; the full ResNet-50 above goes to both.
     tiny = {"name": "resnet18", "stages": (1, 1, 1, 1), "width": 8}
     config = small(kind, data_dir, None if kind == "mae" else tiny)
-    config.steps = 1
+    config.data.evaluation, config.steps = "", 1
     if kind == "classification":
         config.model.head.hidden = ()
     folder = tmp_path_factory.mktemp(kind)
@@ -168,8 +173,8 @@ def trained(request, data_dir, tmp_path_factory):
 
 
 @pytest.mark.parametrize("layout", ["timm", "transformers"])
-def test_what_was_trained_here_answers_the_same_there(layout, trained, tmp_path):
-    kind, run = trained
+def test_what_was_trained_here_answers_the_same_there(layout, run_of_a_kind, tmp_path):
+    kind, run = run_of_a_kind
     if layout == "timm" and kind != "mae":
         with pytest.raises(UserError, match="--layout timm: has no ResNet of stages"):
             export_weights(run, tmp_path / "out.safetensors", layout)
@@ -191,7 +196,7 @@ def test_a_vit_that_pools_the_mean_goes_to_timm_with_its_classifier(data_dir, tm
     backbone = {"name": "vit_ti", "depth": 2, "dim": 24, "heads": 3, "patch_size": 8}
     backbone |= {"image_size": 32, "pool": "mean"}
     config = small("classification", data_dir, backbone)
-    config.model.head.hidden = ()
+    config.data.evaluation, config.model.head.hidden = "", ()
     train(config, tmp_path / "run")
     out = tmp_path / "out.safetensors"
     metadata, _ = export_weights(tmp_path / "run", out)
