@@ -1,0 +1,21 @@
+"""The real pixels, in the folder that `SSL_JAX_REALDATA` names; without it there are no tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+from realdata.real import SCENE
+
+from data_pipelines.build import build
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    if not (real := os.environ.get("SSL_JAX_REALDATA", "")):
+        pytest.skip("SSL_JAX_REALDATA is not set")
+    folder = tmp_path_factory.mktemp("data")
+    build("geotiff_tiles/naip", folder, manual_dir=Path(real, "naip_rgbn"))
+    patches = Path(real, "bigearthnet_v1")
+    build("bigearthnet/v1/rgbn", folder, manual_dir=patches, fields=["lists=,", "name=v1/real"])
+    build(SCENE, folder, manual_dir=Path(real, "sentinel2_mask"))
+    return folder

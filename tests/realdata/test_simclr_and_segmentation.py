@@ -1,0 +1,53 @@
+"""The whole chain on real pixels: pretrain on tiles, segment a scene with and without SSL."""
+
+import numpy as np
+import pytest
+from realdata.real import RESNET, SCENE, SMALL, pretraining
+
+from ssl_jax.terminal import load_config
+from ssl_jax.train import train
+
+
+@pytest.fixture(scope="module")
+def simclr_on_naip(data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simclr")
+    config = pretraining("simclr_resnet50_ben4", "geotiff_tiles/naip", data_dir, steps=80)
+    return folder, train(config, folder)
+
+
+def test_simclr_learns_on_real_tiles(simclr_on_naip):
+    losses = simclr_on_naip[1]["train"]
+    print(f"\nSimCLR on NAIP: loss {losses['first_loss']:.3f} -> {losses['last_loss']:.3f}")
+    assert losses["last_loss"] < 0.8 * losses["first_loss"]
+
+
+def segmentation(data_dir, pretrained):
+    config = load_config("configs/transfer/potsdam_upernet.py", SMALL)
+    config.data.update(name=SCENE, data_dir=str(data_dir), threads=2)
+    config.model.backbone = RESNET
+    config.model.upernet.update(channels=32, auxiliary_channels=32)
+    config.objective.excluded = ()
+    config.augment.train.size = 64
+    config.optimizer.learning_rate = 0.05
+    config.batch_size = 16
+    config.steps = 60
+    config.every.evaluate = 0
+    config.pretrained = str(pretrained)
+    return config
+
+
+def test_upernet_on_the_scene_with_and_without_ssl(data_dir, simclr_on_naip, tmp_path):
+    """The left half trains, the right half tests; the majority class alone is what to beat."""
+    figures = {}
+    for name, pretrained in (("without SSL", ""), ("with SSL", simclr_on_naip[0])):
+        results = train(segmentation(data_dir, pretrained), tmp_path / name)
+        figures[name] = results["metrics"]
+        print(
+            f"\nUperNet on the Sentinel-2 scene {name}: mIoU {figures[name]['mIoU']:.3f}, "
+            f"OA {figures[name]['OA']:.3f}"
+        )
+    labels = np.array(results["confusion"]).sum(axis=1)
+    majority = labels.max() / labels.sum() / len(labels)  # mIoU of saying "land" everywhere
+    assert labels.sum() == 512 * 256
+    assert figures["without SSL"]["mIoU"] > majority + 0.15
+    assert figures["with SSL"]["mIoU"] > majority + 0.15
