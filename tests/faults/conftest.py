@@ -39,6 +39,11 @@ def function_of(test: str) -> str:
 _FAULTS = Faults()
 
 
+def pytest_addoption(parser):
+    help = "how many of the fifty kills of test_kills.py are tried; they go by the commit's hash"
+    parser.addoption("--kills", type=int, default=50, metavar="N", help=help)
+
+
 @pytest.fixture(scope="session")
 def faults():
     """Where tests put down what they tried: `faults.record(fault, tried, survived, saw)`."""

@@ -1,10 +1,15 @@
-"""kill -9 at fifty moments, each followed by the same command: the bits of the undisturbed run."""
+"""kill -9 at fifty moments, each followed by the same command: the bits of the undisturbed run.
+
+With `--kills N` it is N of the fifty, chosen by the commit's hash, so that over time all are tried.
+"""
 
 import collections
 import random
 import shutil
 import signal
+import subprocess
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,11 +18,13 @@ from faults.harness import Ended, Job, assert_equal_runs
 from ssl_jax import seal
 
 STEPS = 200
-KILLS = 25  # of each run
+RUNS = {"simclr": (2, 1), "mae": (1, 2)}  # on how many devices, and the seed of its plan
+EACH = 25  # kills of each run
 
 
-def moments(chance: random.Random, steps: int) -> list[str]:
-    """When to kill: (phase, times it was come to, seconds since), at random; the end comes last."""
+def plan(kind: str) -> list[str]:
+    """The moments to kill a run at, in their order: as in $FAULTS_SEND, `cold …` or `after …`."""
+    chance = random.Random(RUNS[kind][1])
 
     def at(phase: str, times: int, seconds: float) -> str:
         return f"9 {phase} {chance.randint(1, times)} {chance.uniform(0, seconds):.5f}"
@@ -31,32 +38,45 @@ def moments(chance: random.Random, steps: int) -> list[str]:
         *(at("seal", 2, 0.001), at("seal", 2, 0.005), at("delete", 2, 0.0002)),
     ]
     chance.shuffle(under_way)
-    last = [at(f"{phase}@{steps}", 1, 0.002) for phase in ("evaluation", "write", "seal")]
-    return [*under_way, *last, at("finish", 1, 0.02)]
+    last = [at(f"{phase}@{STEPS}", 1, 0.002) for phase in ("evaluation", "write", "seal")]
+    planned = [*under_way, *last, at("finish", 1, 0.02)]
+    early = ["after", "after", *["cold"] * (EACH - 2 - len(planned))]
+    for word in early:  # somewhere among the first, where they hold nothing up
+        planned.insert(chance.randint(0, 10), word)
+    seconds = {"after": (0.1, 2.0), "cold": (0.5, 3.0)}
+    return [
+        f"{word} {chance.uniform(*seconds[word]):.5f}" if word in seconds else word
+        for word in planned
+    ]
 
 
-def killed(job: Job, seed: int) -> collections.Counter[str]:
-    """Kill a run `KILLS` times, then let it end; the phases it was killed in."""
-    chance = random.Random(seed)
-    planned = moments(chance, STEPS)
-    early = [None] * 2 + ["cold"] * (KILLS - 2 - len(planned))
-    for kind in early:  # somewhere among the first, where they hold nothing up
-        planned.insert(chance.randint(0, 10), kind)
+def chosen(number: int) -> dict[str, list[int]]:
+    """Which moments of each run's plan to kill it at: `number` in all, by the commit's hash."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    chance = random.Random(commit)
+    shares = [number // 2, number - number // 2]
+    return {
+        kind: sorted(chance.sample(range(EACH), min(share, EACH)))
+        for kind, share in zip(RUNS, shares, strict=True)
+    }
+
+
+def killed(job: Job, moments: Iterable[str]) -> collections.Counter[str]:
+    """Kill a run at each of the moments, then let it end; the phases it was killed in."""
     phases: collections.Counter[str] = collections.Counter()
     sound = -1
-    for number, moment in enumerate(planned):
-        if moment is None:
-            ended = killed_after(job, chance.uniform(0.1, 2.0))
-        elif moment == "cold":  # nothing is compiled yet, and what is being kept is cut off
+    for number, moment in enumerate(moments):
+        word, *rest = moment.split()
+        if word == "after":
+            ended = killed_after(job, float(rest[0]))
+        elif word == "cold":  # nothing is compiled yet, and what is being kept is cut off
             cold = job.workdir.with_name(f"{job.workdir.name}.xla{number}")
-            moment = f"9 compile 1 {chance.uniform(0.5, 3.0)}"
-            ended = job.run(moment, JAX_COMPILATION_CACHE_DIR=str(cold))
+            ended = job.run(f"9 compile 1 {rest[0]}", JAX_COMPILATION_CACHE_DIR=str(cold))
         else:
             ended = job.run(moment)
         assert ended.code == -signal.SIGKILL, (moment, ended)
         phases[ended.phase] += 1
         assert sound <= (sound := newest_sound(job)), (moment, ended)  # and was never deleted
-    assert phases.total() == KILLS
     job.done()
     return phases
 
@@ -76,25 +96,32 @@ def killed_after(job: Job, seconds: float) -> Ended:
     return Ended(process.returncode, output, errors, job.lines()[lines:])
 
 
-def test_a_run_killed_at_any_moment_ends_in_the_same_bits(job, tmp_path, faults):
-    def both(kind: str, devices: int, seed: int) -> collections.Counter[str]:
+def test_a_run_killed_at_any_moment_ends_in_the_same_bits(job, tmp_path, faults, request):
+    number = request.config.getoption("--kills")
+    places = chosen(number)
+
+    def both(kind: str) -> collections.Counter[str]:
         undisturbed, survivor = (
-            job(kind, tmp_path / f"{kind}_{name}", f"steps={STEPS}", devices=devices)
+            job(kind, tmp_path / f"{kind}_{name}", f"steps={STEPS}", devices=RUNS[kind][0])
             for name in ("undisturbed", "killed")
         )
         undisturbed.done()
-        phases = killed(survivor, seed)
+        planned = plan(kind)
+        phases = killed(survivor, [planned[place] for place in places[kind]])
+        assert phases.total() == len(places[kind])
         assert_equal_runs(undisturbed, survivor)
         return phases
 
-    with ThreadPoolExecutor(2) as pool:
-        found = [pool.submit(both, "simclr", 2, 1), pool.submit(both, "mae", 1, 2)]
-        phases = sum((future.result() for future in found), collections.Counter())
-    start = {"imports", "start", "restore", "compile"}
-    assert phases.keys() >= start | {"step", "evaluation", "probe", "save"}, phases
-    assert phases.keys() >= {"write", "seal", "finish"}, phases
+    with ThreadPoolExecutor(len(RUNS)) as pool:
+        phases = sum(pool.map(both, RUNS), collections.Counter())
+    if number == EACH * len(RUNS):
+        start = {"imports", "start", "restore", "compile"}
+        assert phases.keys() >= start | {"step", "evaluation", "probe", "save"}, phases
+        assert phases.keys() >= {"write", "seal", "finish"}, phases
+    which = "; ".join(f"{kind} {' '.join(map(str, at))}" for kind, at in places.items())
+    faults.record(f"kill -9 at these moments: {which}", number, number, "nothing: it goes on")
     for phase, times in sorted(phases.items()):
-        faults.record(f"kill -9 in phase {phase}", times, times, "nothing: it goes on")
+        faults.record(f"… of them in phase {phase}", times, times, "nothing: it goes on")
 
 
 def test_a_compiled_program_cut_off_by_a_kill_is_compiled_again(job, tmp_path, faults):
