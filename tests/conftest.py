@@ -1,12 +1,11 @@
-"""Every test sees eight devices: fake ones, on a CPU.
+"""Every test sees eight devices: fake ones, on a CPU."""
 
-Tests compile far more than they compute, so programs are optimised little and compiled only once.
-"""
-
+import contextlib
+import functools
+import gc
 import os
-import tempfile
-from pathlib import Path
 
+import compiling
 import hypothesis
 import pytest
 
@@ -14,13 +13,21 @@ import pytest
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
-# Set, if only to nothing, where a test trains for longer than it compiles (tests/realdata).
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-)
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(tempfile.gettempdir(), "ssl_jax_tests_xla"))
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+variables = compiling.environment(devices=8)
+if "XLA_FLAGS" in os.environ:  # set, if only to nothing, for what trains longer than it compiles
+    del variables["XLA_FLAGS"]
+os.environ.update(variables)
+
+# Tracing makes and drops objects by the million: collecting them less often saves a seventh of it.
+gc.set_threshold(100_000, 20, 50)
+
+
+# A worker does these from the start, or the others would wait for it at the end.
+LONGEST = ("test_usefulness.py", "test_kills.py", "test_several_processes.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
@@ -35,13 +42,27 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture
-def on_devices(monkeypatch):
+def on_devices():
     """Let runs see only the first n of the eight devices."""
-    import jax
+    from small import devices
 
-    from ssl_jax import mesh, parts
+    with contextlib.ExitStack() as stack:
+        yield lambda count: stack.enter_context(devices(count))
 
-    def limit(count):
-        monkeypatch.setattr(parts, "data_mesh", lambda: mesh.data_mesh(jax.devices()[:count]))
 
-    return limit
+@pytest.fixture(scope="session")
+def trained(data_dir, tmp_path_factory):
+    """Gives the run of `small(kind)` on one device, which no test may change: all share it."""
+    from small import Trained, devices, small
+
+    from ssl_jax.train import train
+
+    @functools.cache
+    def run(kind: str) -> Trained:
+        config = small(kind, data_dir)
+        config.every.save = 3
+        workdir = tmp_path_factory.mktemp(kind)
+        with devices(1):
+            return Trained(workdir, config, train(config, workdir))
+
+    return run

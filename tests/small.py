@@ -1,14 +1,21 @@
 """Real configs made small: the same file a user launches, shrunk by fields; and comparing runs."""
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import checkpoint
+from ssl_jax import checkpoint, mesh, parts
 from ssl_jax.logs import read_records
 from ssl_jax.terminal import load_config
 
-RESNET = {"name": "resnet18", "stages": (1, 1, 1, 1), "width": 8, "norm": "group"}
+RESNET = {"name": "resnet18", "stages": (1, 1), "width": 8, "norm": "group"}
+PYRAMID = {**RESNET, "stages": (1, 1, 1, 1)}  # the four levels that UperNet takes
 VIT = {"name": "vit_ti", "depth": 2, "dim": 24, "heads": 3, "patch_size": 8, "image_size": 32}
 
 
@@ -34,7 +41,8 @@ def small(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDi
         "classification": ("all[5:5]", "all[5:5].rest"),
         "segmentation": ("train", "test"),
     }[kind]
-    config.model.backbone = backbone or (VIT if kind == "mae" else RESNET)
+    usual = {"mae": VIT, "segmentation": PYRAMID}
+    config.model.backbone = backbone or usual.get(kind, RESNET)
     if kind == "simclr":
         config.model.projection = {"hidden": 16, "out": 8, "layers": 2, "norm": "group"}
     if kind == "mae":
@@ -54,6 +62,27 @@ def small(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDi
     if "probe" in config:
         config.probe.train = ""
     return config
+
+
+class Trained(NamedTuple):
+    """A run that is done."""
+
+    workdir: Path
+    config: ConfigDict
+    results: dict[str, Any]
+
+
+@contextlib.contextmanager
+def devices(count: int) -> Iterator[None]:
+    """Let runs see only the first devices."""
+    limited = mesh.data_mesh(jax.devices()[:count])
+    with mock.patch.object(parts, "data_mesh", return_value=limited):
+        yield
+
+
+def get_config(kind: str) -> ConfigDict:
+    """For commands in a process of their own: `--config tests/small.py:mae`."""
+    return small(kind, "")
 
 
 def losses(workdir):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import RESNET, VIT, small
+from small import PYRAMID, RESNET, VIT, small
 
 from configs.study import paper
 from ssl_jax import models, objectives, optimizers
@@ -28,7 +28,8 @@ OTHERS = [
 @pytest.mark.parametrize("file", [*FILES, *OTHERS])
 def test_a_config_trains_two_steps_and_evaluates(file, data_dir, tmp_path):
     config = load_config(file)
-    backbone = VIT if config.model.backbone.name.startswith("vit") else RESNET
+    resnet = PYRAMID if config.objective.name == "segmentation" else RESNET
+    backbone = VIT if config.model.backbone.name.startswith("vit") else resnet
     kept = {k: v for k, v in config.model.backbone.items() if k == "drop_path"}
     shrunk = small(config.objective.name, data_dir, {**backbone, **kept})
     shrunk.data.bands = config.data.bands

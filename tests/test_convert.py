@@ -83,7 +83,7 @@ def test_the_checkpoint_is_a_model_like_any_other(weights, tmp_path):
 def test_a_transfer_run_takes_the_backbone(weights, data_dir, tmp_path):
     import_weights(weights, "resnet18", ("red", "green", "blue"), tmp_path / "imagenet")
     config = small("classification", data_dir, {"name": "resnet18"})
-    config.data.bands = ("red", "green", "blue")
+    config.data.bands, config.data.evaluation = ("red", "green", "blue"), ""
     config.pretrained = str(tmp_path / "imagenet")
     train(config, tmp_path / "transfer")
     there, here = (
@@ -147,6 +147,7 @@ def test_an_mae_is_evaluated_and_transferred_like_one_trained_here(data_dir, tmp
     figures = evaluate(run, "demo_tiles/tiny", str(data_dir), "validation", 8)
     assert np.isfinite(figures["loss"])
     config = small("classification", data_dir, ssl_jax.load(run).card.config.model.backbone)
+    config.data.evaluation = ""
     config.pretrained = run
     train(config, tmp_path / "transfer")
     here = checkpoint.load_variables(tmp_path / "transfer")["params"]["backbone"]
@@ -200,7 +201,7 @@ def test_learned_positions_are_stretched_to_the_size_of_the_images(tmp_path):
 def test_what_goes_out_comes_in_again_to_the_bit(data_dir, tmp_path, capsys):
     """With its bands, their statistics and its classes, which the file holds too."""
     config = small("classification", data_dir, {**SMALL_VIT, "pool": "mean"})
-    config.model.head.hidden = ()
+    config.model.head.hidden, config.data.evaluation = (), ""
     train(config, tmp_path / "run")
     file = str(tmp_path / "out.safetensors")
     main(["export", str(tmp_path / "run"), file])
@@ -216,6 +217,7 @@ def test_what_goes_out_comes_in_again_to_the_bit(data_dir, tmp_path, capsys):
 
 def test_an_export_names_what_pytorch_has_no_place_for(data_dir, tmp_path):
     config = small("classification", data_dir, SMALL_VIT)
+    config.data.evaluation = ""
     config.steps = 1
     train(config, tmp_path / "run")
     file = tmp_path / "out.safetensors"
@@ -225,12 +227,9 @@ def test_an_export_names_what_pytorch_has_no_place_for(data_dir, tmp_path):
     assert [path.name for path in tmp_path.glob("*out*")] == ["out.safetensors"]
 
 
-def test_a_network_that_pytorch_lacks_is_refused(data_dir, tmp_path):
-    config = small("simclr", data_dir)  # of group norm
-    config.steps = 1
-    train(config, tmp_path / "run")
+def test_a_network_that_pytorch_lacks_is_refused(trained, tmp_path):
     with pytest.raises(UserError, match=r"found norm 'group'.*PyTorch's ResNets have batch norm"):
-        export_weights(tmp_path / "run", tmp_path / "out.safetensors")
+        export_weights(trained("simclr").workdir, tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
 
 

@@ -1,6 +1,6 @@
 """A description of a run agrees with published figures, with what is compiled and with itself."""
 
-import time
+import functools
 from pathlib import Path
 
 import jax
@@ -32,16 +32,32 @@ OTHERS = [
 RGB_224 = ("data.bands=red,green,blue", "augment.train.size=224")
 
 
-def described(file, *overrides, devices=8, data_dir="nowhere"):
-    return describe(load_config(file, [*overrides, f"data.data_dir={data_dir}"]), devices)
+@functools.cache
+def described(file, *overrides, devices=8):
+    return describe(load_config(file, [*overrides, "data.data_dir=nowhere"]), devices)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The seconds XLA compiled for, each time it did."""
+    seconds = []
+
+    def note(event, duration, **_):
+        if event.endswith("/backend_compile_duration"):
+            seconds.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield seconds
+    jax.monitoring.unregister_event_duration_listener(note)
 
 
 @pytest.mark.parametrize("file", [*FILES, *OTHERS])
-def test_every_config_is_described_at_its_real_size_within_seconds(file, capsys):
-    began = time.process_time()
+def test_every_config_is_described_at_its_real_size_from_shapes_alone(file, capsys, compiled):
+    before = len(jax.live_arrays())
     description = described(file)
+    assert len(jax.live_arrays()) == before
+    assert not compiled
     show(description, teraflops=300.0)
-    assert time.process_time() - began < 20
     printed = capsys.readouterr().out
     assert f"{description.steps:,} steps" in printed
     assert f"{sum(description.parameters.values()):,}" in printed
@@ -52,7 +68,7 @@ def test_every_config_is_described_at_its_real_size_within_seconds(file, capsys)
 @pytest.mark.parametrize(
     ("file", "overrides", "gigaflops"),
     [
-        (MAE, ("model.backbone.patch_size=8",), 66.5),
+        (MAE, (), 66.5),  # patch 8
         (MAE, ("model.backbone.patch_size=10",), 42.4),
         (MAE, ("model.backbone.patch_size=15",), 19.1),
         (MAE, (*RGB_224, "model.backbone.patch_size=16", "model.backbone.image_size=224"), 58.5),
@@ -117,13 +133,6 @@ def test_micro_batches_take_less_memory_and_more_arithmetic():
     assert cut.memory.working[1] < whole.memory.working[1] / 4
     ratio = sum(cut.arithmetic.training.values()) / sum(whole.arithmetic.training.values())
     assert ratio == pytest.approx(4 / 3, rel=0.02)
-
-
-def test_describing_makes_no_array():
-    before = len(jax.live_arrays())
-    description = described(MAE)
-    assert len(jax.live_arrays()) == before
-    assert sum(description.parameters.values()) > 1e8
 
 
 @pytest.mark.parametrize("kind", ["mae", "simclr", "segmentation"])

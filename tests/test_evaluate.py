@@ -3,48 +3,46 @@ import subprocess
 import sys
 
 import pytest
-from small import small
 
 from data_pipelines.errors import UserError
 from ssl_jax.evaluate import evaluate, main
-from ssl_jax.train import train
 
 
 @pytest.fixture(scope="module")
-def trained(data_dir, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    return folder, train(small("classification", data_dir), folder)
+def classifier(trained):
+    workdir, _, results = trained("classification")
+    return workdir, results
 
 
-def test_evaluation_of_the_bundle_gives_the_figures_of_the_run(trained):
-    workdir, results = trained
+def test_evaluation_of_the_bundle_gives_the_figures_of_the_run(classifier):
+    workdir, results = classifier
     figures = evaluate(workdir)
     assert figures["top1"] == pytest.approx(results["metrics"]["top1"])
     assert figures["loss"] == pytest.approx(results["metrics"]["loss"], rel=1e-5)
 
 
-def test_another_split_can_be_asked_for(trained):
-    workdir, _ = trained
+def test_another_split_can_be_asked_for(classifier):
+    workdir, _ = classifier
     both = [evaluate(workdir, split=split)["top1"] for split in ("all[5:5]", "all[5:5].rest")]
     assert evaluate(workdir, split="all")["top1"] == pytest.approx(sum(both) / 2)
 
 
-def test_the_door_prints_and_writes_the_figures(trained, tmp_path, capsys):
-    workdir, results = trained
+def test_the_door_prints_and_writes_the_figures(classifier, tmp_path, capsys):
+    workdir, results = classifier
     file = tmp_path / "figures.json"
     assert main(["--checkpoint", str(workdir), "--json", str(file)]) == 0
     assert "top1" in capsys.readouterr().out
     assert json.loads(file.read_text())["top1"] == pytest.approx(results["metrics"]["top1"])
 
 
-def test_a_dataset_of_other_classes_is_refused(trained, data_dir):
+def test_a_dataset_of_other_classes_is_refused(classifier, data_dir):
     with pytest.raises(UserError, match=r"demo_aerial/tiny: has the classes .* checkpoint knows"):
-        evaluate(trained[0], dataset="demo_aerial/tiny", split="test")
+        evaluate(classifier[0], dataset="demo_aerial/tiny", split="test")
 
 
-def test_a_dataset_without_the_bands_is_refused(trained):
+def test_a_dataset_without_the_bands_is_refused(classifier):
     with pytest.raises(UserError, match="nir"):
-        evaluate(trained[0], dataset="demo_objects/tiny", split="all")
+        evaluate(classifier[0], dataset="demo_objects/tiny", split="all")
 
 
 def test_what_is_no_checkpoint_ends_with_two_and_one_line(tmp_path):

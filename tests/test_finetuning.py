@@ -10,7 +10,6 @@ from small import RESNET, VIT, assert_same_run, losses, small
 
 from data_pipelines.errors import UserError
 from ssl_jax import checkpoint, parts
-from ssl_jax.mesh import data_mesh
 from ssl_jax.terminal import load_config
 from ssl_jax.train import restore_or_start, train
 
@@ -30,34 +29,17 @@ def tiny(recipe, data_dir, backbone="vit_b"):
     return config
 
 
-@pytest.fixture(scope="module")
-def one_device(data_dir, tmp_path_factory):
-    """The workdirs of MAE's fine-tuning on one device, by the mode of the mixing."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(parts, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
-    folders = {}
-    for mode in ("batch", "pair"):
-        config = tiny("finetune", data_dir)
-        config.data.evaluation, config.objective.mix.mode = "", mode
-        folders[mode] = tmp_path_factory.mktemp(mode)
-        train(config, folders[mode])
-    patch.undo()
-    return folders
-
-
-@pytest.mark.parametrize(
-    ("mode", "devices", "accumulate"), [("batch", 8, 1), ("pair", 2, 4)], ids=str
-)
 def test_fine_tuning_is_the_same_on_any_devices_and_however_accumulated(
-    mode, devices, accumulate, one_device, data_dir, tmp_path, on_devices
+    data_dir, tmp_path, on_devices
 ):
-    on_devices(devices)
-    config = tiny("finetune", data_dir)
-    config.data.evaluation, config.objective.mix.mode = "", mode
-    config.objective.accumulate = accumulate
-    train(config, tmp_path)
-    assert len(losses(tmp_path)) == 5
-    assert_same_run(tmp_path, one_device[mode])
+    """Of batches that are mixed; tests/objectives has each way to mix by itself."""
+    for devices, accumulate in ((1, 1), (4, 2)):
+        on_devices(devices)
+        config = tiny("finetune", data_dir)
+        config.data.evaluation, config.objective.accumulate = "", accumulate
+        train(config, tmp_path / str(devices))
+    assert len(losses(tmp_path / "1")) == 5
+    assert_same_run(tmp_path / "4", tmp_path / "1")
 
 
 @pytest.mark.parametrize("backbone", ["vit_b", "resnet50"])

@@ -1,23 +1,17 @@
 import numpy as np
 import pytest
-from small import small
 
 import ssl_jax
 from data_pipelines.errors import UserError
 from data_pipelines.source import open_dataset
-from ssl_jax.train import train
 
 
 @pytest.fixture(scope="module")
-def models(data_dir, tmp_path_factory):
+def models(trained, data_dir):
     """A model of each objective, and images it takes."""
     found = {}
     for kind in ("simclr", "mae", "classification", "segmentation"):
-        folder = tmp_path_factory.mktemp(kind)
-        config = small(kind, data_dir)
-        config.steps = 1
-        train(config, folder)
-        model = ssl_jax.load(folder)
+        model = ssl_jax.load(trained(kind).workdir)
         source = open_dataset(model.card.config.data.name, data_dir).source("all")
         found[kind] = model, np.stack([source[i]["image"] for i in range(5)])
     return found

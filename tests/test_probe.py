@@ -105,20 +105,25 @@ def test_a_pretraining_is_probed_from_the_start_to_the_end(kind, data_dir, tmp_p
     config = small(kind, data_dir)
     config.probe.update(name="demo_scenes/tiny", train="all[5:5]", evaluation="all[5:5].rest")
     config.every.probe = 2
+    config.data.evaluation = ""
     train(config, tmp_path)
     records = [r for r in read_records(tmp_path / "metrics.jsonl") if r["phase"] == "probe"]
     assert [record["step"] for record in records] == [0, 2, 4, 5]
     assert all(0 <= record["knn_top1"] <= 1 and record["collapsed"] == 0 for record in records)
 
 
-def test_a_frozen_backbone_is_probed_on_the_features_computed_once(data_dir, tmp_path):
-    results = train(small("classification", data_dir), tmp_path)
-    assert results["probe"].keys() >= {"knn_top1", "ridge_top1", "effective_rank"}
+def test_a_frozen_backbone_is_probed_on_the_features_computed_once(trained):
+    assert trained("classification").results["probe"].keys() >= {
+        "knn_top1",
+        "ridge_top1",
+        "effective_rank",
+    }
 
 
 def test_a_run_that_collapses_says_so(data_dir, tmp_path, capfd):
     config = small("mae", data_dir)
     config.probe.update(train="train", evaluation="validation")
+    config.data.evaluation = ""
     config.steps = 30
     config.optimizer.weight_decay = 100.0  # the weights die away
     config.optimizer.learning_rate = 9e-3

@@ -4,12 +4,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
 import pytest
 from small import RESNET, VIT, assert_same_run, losses, small
+from waiting import HANG, wait_for
 
 from data_pipelines.errors import UserError
 from ssl_jax import checkpoint, mesh, parts
@@ -20,30 +20,20 @@ from ssl_jax.train import train
 
 
 @pytest.mark.parametrize("kind", ["mae", "classification", "segmentation"])
-def test_evaluation_is_the_same_whatever_devices_and_batch(
-    kind, data_dir, tmp_path, on_devices, monkeypatch
-):
-    on_devices(2)
-    config = small(kind, data_dir)
-    config.steps = 1
-    train(config, tmp_path)
-    figures = []
-    for devices, batch_size in ((1, 7), (2, 16), (8, 8), (8, 64)):
+def test_evaluation_is_the_same_whatever_devices_and_batch(kind, trained, monkeypatch):
+    workdir, _, results = trained(kind)  # on one device, in batches of 16
+    for devices, batch_size in ((1, 7), (8, 64)):
         limited = mesh.data_mesh(jax.devices()[:devices])
         monkeypatch.setattr("ssl_jax.evaluate.data_mesh", lambda limited=limited: limited)
-        figures.append(evaluate(tmp_path, batch_size=batch_size))
-    for other in figures[1:]:
-        assert other.keys() == figures[0].keys()
-        for name, value in figures[0].items():
-            assert other[name] == pytest.approx(value, abs=1e-5, nan_ok=True), name
+        figures = evaluate(workdir, batch_size=batch_size)
+        assert figures.keys() == results["metrics"].keys()
+        for name, value in results["metrics"].items():
+            assert figures[name] == pytest.approx(value, abs=1e-5, nan_ok=True), name
 
 
-def test_every_labelled_pixel_and_every_scene_is_counted_once(data_dir, tmp_path, on_devices):
-    on_devices(8)
+def test_every_labelled_pixel_and_every_scene_is_counted_once(trained):
     for kind in ("classification", "segmentation"):
-        config = small(kind, data_dir)
-        config.steps = 1
-        results = train(config, tmp_path / kind)
+        _, config, results = trained(kind)
         source = parts.assemble(config).evaluation_source
         records = [source[i] for i in range(len(source))]
         if kind == "classification":
@@ -56,57 +46,48 @@ def test_every_labelled_pixel_and_every_scene_is_counted_once(data_dir, tmp_path
         np.testing.assert_array_equal(np.sum(results["confusion"], axis=1), expected)
 
 
-@pytest.mark.parametrize("kind", ["classification", "segmentation"])
-def test_predictions_are_those_of_the_final_evaluation(kind, data_dir, tmp_path, on_devices):
-    on_devices(8)
-    config = small(kind, data_dir)
-    if kind == "segmentation":
-        del config.evaluation  # each example by itself
-    config.steps = 1
-    results = train(config, tmp_path)
+def test_predictions_are_those_of_the_final_evaluation(trained):
+    workdir, config, results = trained("classification")
     source = parts.assemble(config).evaluation_source
-    with np.load(tmp_path / "predictions.npz") as file:
-        rows = dict(file)
-    assert rows["index"].tolist() == source.rows.tolist()
-    if kind == "classification":
+    with np.load(workdir / "predictions.npz") as rows:
+        assert rows["index"].tolist() == source.rows.tolist()
         assert rows["label"].tolist() == [int(source[i]["label"]) for i in range(len(source))]
         assert np.mean(rows["label"] == rows["predicted"]) == results["metrics"]["top1"]
-    else:
-        np.testing.assert_array_equal(rows["confusion"].sum(axis=0), results["confusion"])
 
 
-@pytest.mark.parametrize("backbone", [RESNET, VIT])
-def test_a_frozen_backbone_is_the_pretrained_one_to_the_bit(backbone, data_dir, tmp_path):
-    pretraining = small("mae" if backbone is VIT else "simclr", data_dir, backbone)
-    train(pretraining, tmp_path / "pretrained")
+@pytest.mark.parametrize(("kind", "backbone"), [("simclr", RESNET), ("mae", VIT)])
+def test_a_frozen_backbone_is_the_pretrained_one_to_the_bit(
+    kind, backbone, trained, data_dir, tmp_path
+):
     config = small("classification", data_dir, backbone)
-    config.pretrained = str(tmp_path / "pretrained")
-    train(config, tmp_path / "transfer")
+    config.data.evaluation = ""
+    config.pretrained = str(trained(kind).workdir)
+    train(config, tmp_path)
     there, here = (
-        checkpoint.load_variables(tmp_path / name)["params"]["backbone"]
-        for name in ("pretrained", "transfer")
+        checkpoint.load_variables(workdir)["params"]["backbone"]
+        for workdir in (trained(kind).workdir, tmp_path)
     )
     jax.tree.map(np.testing.assert_array_equal, here, there)
 
 
-def test_features_computed_once_train_the_same_head(data_dir, tmp_path, monkeypatch):
-    config = small("classification", data_dir)
-    train(config, tmp_path / "once")
+def test_features_computed_once_train_the_same_head(trained, tmp_path, on_devices, monkeypatch):
+    on_devices(1)
     monkeypatch.setattr("ssl_jax.train.features.computed_once", lambda run, variables, stop: run)
-    train(config, tmp_path / "each_step")
-    assert_same_run(tmp_path / "once", tmp_path / "each_step")
+    once = trained("classification")
+    train(once.config, tmp_path)
+    assert_same_run(once.workdir, tmp_path)
 
 
-def test_a_done_run_is_left_as_it_is(data_dir, tmp_path):
-    config = small("mae", data_dir)
-    first = train(config, tmp_path)
-    before = (tmp_path / "results.json").stat().st_mtime_ns
-    assert train(config, tmp_path) == json.loads(json.dumps(first))
-    assert (tmp_path / "results.json").stat().st_mtime_ns == before
+def test_a_done_run_is_left_as_it_is(trained):
+    workdir, config, results = trained("mae")
+    before = (workdir / "results.json").stat().st_mtime_ns
+    assert train(config, workdir) == json.loads(json.dumps(results))
+    assert (workdir / "results.json").stat().st_mtime_ns == before
 
 
 def test_a_loss_that_is_no_number_stops_the_run(data_dir, tmp_path):
     config = small("mae", data_dir)
+    config.data.evaluation = ""
     config.optimizer.learning_rate = 1e30
     config.steps = 40
     with pytest.raises(Diverged, match=r"the loss of step \d+ of objective mae is nan"):
@@ -116,23 +97,13 @@ def test_a_loss_that_is_no_number_stops_the_run(data_dir, tmp_path):
 
 def test_sigterm_saves_and_the_same_command_goes_on(data_dir, tmp_path):
     command = [
-        *(sys.executable, "-m", "ssl_jax.train", "--config", "configs/pretrain/mae_vitb_ben4.py"),
-        *("--workdir", str(tmp_path), "--config.data.name=demo_tiles/tiny"),
-        *(f"--config.data.data_dir={data_dir}", "--config.data.train=train"),
-        *("--config.model.backbone.name=vit_ti", "--config.model.backbone.image_size=32"),
-        *("--config.model.decoder.dim=16", "--config.model.decoder.depth=1"),
-        *("--config.augment.train.size=32", "--config.batch_size=16", "--config.epochs=0"),
-        *("--config.schedule.warmup_epochs=0", "--config.every.log=1"),
-        "--config.probe.train=",
+        *(sys.executable, "-m", "ssl_jax.train", "--config", "tests/small.py:mae"),
+        *("--workdir", str(tmp_path), f"--config.data.data_dir={data_dir}"),
     ]
     process = subprocess.Popen([*command, "--config.steps=100000"], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 240
-    while not (tmp_path / "metrics.jsonl").exists() or len(losses(tmp_path)) < 3:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for(lambda: (tmp_path / "metrics.jsonl").exists() and len(losses(tmp_path)) >= 3, process)
     process.send_signal(signal.SIGTERM)
-    message = process.communicate(timeout=120)[1].decode()
+    message = process.communicate(timeout=HANG)[1].decode()
     assert process.returncode == STOPPED
     assert "the same command goes on" in message
     saved = int(checkpoint.newest(tmp_path).name)
@@ -175,17 +146,18 @@ def test_a_mistake_is_named_in_one_line_and_nothing_is_left(number, data_dir, tm
     assert not workdir.exists()
 
 
-def test_a_workdir_of_another_config_is_refused(data_dir, tmp_path):
-    config = small("mae", data_dir)
-    train(config, tmp_path)
-    config.optimizer.weight_decay = 0.3
+def test_a_workdir_of_another_config_is_refused(trained):
+    workdir, config, _ = trained("mae")
+    other = config.copy_and_resolve_references()
+    other.optimizer.weight_decay = 0.3
     with pytest.raises(UserError, match=r"belongs to a run with config\.optimizer\.weight_decay"):
-        train(config, tmp_path)
+        train(other, workdir)
 
 
 def test_a_backbone_of_other_bands_is_refused(data_dir, tmp_path):
     three = small("simclr", data_dir)
-    three.data.bands = ("red", "green", "blue")
+    three.data.bands, three.data.evaluation = ("red", "green", "blue"), ""
+    three.steps = 1
     train(three, tmp_path / "three")
     config = small("classification", data_dir)
     config.pretrained = str(tmp_path / "three")

@@ -13,13 +13,15 @@ import numpy as np
 import psutil
 import pytest
 from archives_of_patches import LABELS_V1, write_lists, write_patch
+from waiting import HANG, wait_for
 
 from data_pipelines.build import build
 from data_pipelines.errors import UserError
 from data_pipelines.source import open_dataset
 
-# Patches that take their time, so that a signal finds the build at work.
-SLOW = """
+# Patches that take their time where $PAUSE says so: a signal then finds the build at work.
+PATCHES = """
+import os
 import time
 import numpy as np
 import tensorflow_datasets as tfds
@@ -32,11 +34,11 @@ class Item(NamedTuple):
     split: str
 
 def read(item):
-    time.sleep({seconds})
+    time.sleep(float(os.environ.get("PAUSE", 0)))
     pixels = np.random.default_rng(item.number).integers(0, 255, (64, 64, 4)).astype(np.uint8)
     yield f"{{item.number:04}}", {{"image": pixels, "label": item.number % 3}}
 
-class Slow(tfds.core.GeneratorBasedBuilder):
+class Patches(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
@@ -60,14 +62,15 @@ class Slow(tfds.core.GeneratorBasedBuilder):
 """
 
 
-def slow_builder(folder, seconds=0.02, count=80, known=True):
-    file = folder / "slow.py"
+def patches(folder, count=80, known=True):
+    file = folder / "patches.py"
     train, test = (count - -(-count // 4), -(-count // 4)) if known else (None, None)
-    file.write_text(SLOW.format(seconds=seconds, count=count, train=train, test=test))
+    file.write_text(PATCHES.format(count=count, train=train, test=test))
     return file
 
 
-def start(builder, data_dir, *options):
+def start(builder, data_dir, *options, pause=0.0):
+    """Start a build that pauses for so many seconds at each patch."""
     command = [sys.executable, "-m", "data_pipelines.build", str(builder), "--data_dir"]
     # A shell's background job ignores Ctrl-C, and so do its children: the tests may be such a job.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -77,6 +80,7 @@ def start(builder, data_dir, *options):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PAUSE": str(pause)},
         )
     finally:
         signal.signal(signal.SIGINT, before)
@@ -98,26 +102,19 @@ def datasets(data_dir):
     return whole, [path for path in files if path not in whole]
 
 
-def wait_for(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    return contents(build(str(slow_builder(folder, seconds=0)), folder / "data"))
+    return contents(build(str(patches(folder)), folder / "data"))
 
 
 @pytest.mark.parametrize(
     ("sign", "seconds"), [("*.incomplete", 0.0), ("train-00000", 0.0), ("train-00000", 1.0)]
 )
 def test_killed_at_any_moment_it_leaves_no_broken_dataset(tmp_path, undisturbed, sign, seconds):
-    builder = slow_builder(tmp_path, seconds=0.05)
+    builder = patches(tmp_path)
     data_dir = tmp_path / "data"
-    process = start(builder, data_dir, "--workers", "2")
+    process = start(builder, data_dir, "--workers", "2", pause=0.05)
     wait_for(lambda: list(data_dir.rglob(sign)))
     time.sleep(seconds)
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -143,10 +140,10 @@ def test_killed_at_any_moment_it_leaves_no_broken_dataset(tmp_path, undisturbed,
 )
 def test_asked_to_stop_it_removes_what_it_began(tmp_path, number, code):
     data_dir = tmp_path / "data"
-    process = start(slow_builder(tmp_path, seconds=0.05), data_dir, "--workers", "2")
+    process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.05)
     wait_for(lambda: list(data_dir.rglob("train-00000")))
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=HANG)
     assert process.returncode == code
     assert errors == "interrupted; nothing half-written is left\n"
     assert datasets(data_dir) == ([], [])
@@ -154,7 +151,7 @@ def test_asked_to_stop_it_removes_what_it_began(tmp_path, number, code):
 
 def test_killed_while_replacing_it_leaves_the_old_dataset_or_the_new(tmp_path):
     data_dir = tmp_path / "data"
-    builder = str(slow_builder(tmp_path, seconds=0, count=8))
+    builder = str(patches(tmp_path, count=8))
     folder = build(builder, data_dir)
     old = contents(folder)
     folder.rename(folder.with_name("1.0.0.replaced"))  # as between the two renames
@@ -164,18 +161,18 @@ def test_killed_while_replacing_it_leaves_the_old_dataset_or_the_new(tmp_path):
 
 
 def test_the_number_of_workers_changes_no_byte(tmp_path, undisturbed):
-    builder = slow_builder(tmp_path, seconds=0)
+    builder = patches(tmp_path)
     folder = build(str(builder), tmp_path / "data", workers=3)
     assert contents(folder) == undisturbed
 
 
 def test_a_second_build_of_the_same_dataset_is_refused(tmp_path):
     data_dir = tmp_path / "data"
-    builder = slow_builder(tmp_path, seconds=0.2, count=40)
-    first = start(builder, data_dir)
+    builder = patches(tmp_path, count=40)
+    first = start(builder, data_dir, pause=1.0)
     wait_for(lambda: list(data_dir.rglob("*.incomplete")))
     second = start(builder, data_dir)
-    _, errors = second.communicate(timeout=30)
+    _, errors = second.communicate(timeout=HANG)
     assert second.returncode == 2
     assert "another process is preparing it" in errors
     assert first.poll() is None
@@ -185,12 +182,12 @@ def test_a_second_build_of_the_same_dataset_is_refused(tmp_path):
 
 def test_a_worker_that_dies_is_told_in_a_line(tmp_path):
     data_dir = tmp_path / "data"
-    process = start(slow_builder(tmp_path, seconds=0.1), data_dir, "--workers", "2")
+    process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.1)
     wait_for(lambda: list(data_dir.rglob("train-00000")))
     forkserver = psutil.Process(process.pid).children(recursive=True)
     workers = [child for child in forkserver if child.ppid() != process.pid]
     os.kill(workers[0].pid, signal.SIGKILL)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=HANG)
     assert process.returncode == 1
     assert errors.startswith("error: a worker process died; if the machine ran out of memory")
     assert errors.count("\n") == 1
@@ -215,7 +212,7 @@ can_mount = (
 @pytest.mark.parametrize("known", [True, False])
 def test_a_full_disk_is_told_before_or_when_it_happens(tmp_path, known):
     """Before, where the number of examples is known; else when it happens."""
-    builder = slow_builder(tmp_path, seconds=0, count=400, known=known)
+    builder = patches(tmp_path, count=400, known=known)
     (tmp_path / "small").mkdir()
     command = f"{sys.executable} -m data_pipelines.build {builder} --data_dir small"
     done = subprocess.run(
@@ -239,7 +236,7 @@ def test_memory_does_not_grow_with_the_number_of_patches_read(tmp_path):
     """The pixels of the larger build take 164 MB; few of them stay."""
     peaks = {}
     for count in (1000, 10_000):
-        builder = slow_builder(tmp_path, seconds=0, count=count)
+        builder = patches(tmp_path, count=count)
         process = start(builder, tmp_path / f"data{count}", "--workers", "1")
         peak = 0
         watched = psutil.Process(process.pid)
@@ -274,7 +271,7 @@ def test_a_truncated_archive_leaves_nothing(tmp_path):
 
 
 def test_examples_that_are_not_what_their_features_say_are_named(tmp_path):
-    file = slow_builder(tmp_path, seconds=0, count=8)
+    file = patches(tmp_path, count=8)
     file.write_text(file.read_text().replace("item.number % 3}", "item.number}"))
     with pytest.raises(UserError, match=r"example '0003': isn't what its features say"):
         build(str(file), tmp_path / "data")

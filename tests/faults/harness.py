@@ -5,18 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import compiling
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
+from waiting import HANG
 
 from ssl_jax import checkpoint
 
-CACHE = Path(tempfile.gettempdir(), "ssl_jax_faults_xla")
+CACHE = Path(f"{compiling.CACHE}_of_killed_runs")
 CONFIG = "tests/faults/configs/told.py"
 
 
@@ -54,13 +55,10 @@ class Job:
 
     def environment(self, send: str = "", **more: str) -> dict[str, str]:
         """What its process finds in its environment; see `start`."""
-        flags = f"--xla_force_host_platform_device_count={self.devices}"
         return {
             **os.environ,
+            **compiling.environment(self.devices, self.cache),
             "PYTHONPATH": f"{os.getcwd()}{os.pathsep}{Path('tests').resolve()}",
-            "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(self.cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "FAULTS_TOLD": str(self.told),
             "FAULTS_DATA": str(self.data_dir),
@@ -84,12 +82,12 @@ class Job:
             env=self.environment(send, **more),
         )
 
-    def run(self, send: str = "", seconds: float = 300, **more: str) -> "Ended":
+    def run(self, send: str = "", **more: str) -> "Ended":
         """Start the run and wait for its end."""
         lines = len(self.lines())
         process = self.start(send, **more)
         try:
-            output, errors = process.communicate(timeout=seconds)
+            output, errors = process.communicate(timeout=HANG)
         finally:
             process.kill()
         return Ended(process.returncode, output, errors, self.lines()[lines:])
@@ -154,7 +152,7 @@ def mounted(script: str, folder: Path, environment: dict[str, str]) -> subproces
         env=environment,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=HANG,
     )
 
 

@@ -8,12 +8,14 @@ from faults.harness import assert_equal_runs
 
 from ssl_jax.logs import read_records
 
-POISONS = {"NaN": "17 nan", "explosion": "17 1e6"}  # of the batches with example 17: one an epoch
+# The batches with an example, one an epoch, and what their loss is multiplied by.
+POISONS = {"NaN": "17 nan", "explosion": "5 1e6"}
 EPOCH = 3  # steps
 
 
-def poisoned_steps(job):
-    return {step for step, examples in job.batches().items() if "17" in examples.split()}
+def poisoned_steps(job, poison):
+    example, _ = poison.split()
+    return {step for step, examples in job.batches().items() if example in examples.split()}
 
 
 @pytest.mark.parametrize("poison", POISONS)
@@ -23,7 +25,7 @@ def test_a_bad_loss_stops_the_run_and_names_step_objective_and_examples(
     run = job("mae", tmp_path / "run")
     ended = run.run(FAULTS_POISON=POISONS[poison])
     assert ended.code == 1
-    step = min(poisoned_steps(run))
+    step = min(poisoned_steps(run, POISONS[poison]))
     line = ended.errors.splitlines()[-1]
     assert line.startswith(f"error: the loss of step {step} of objective mae is ")
     assert "its batch of 16 holds " in line
@@ -36,13 +38,16 @@ def test_a_bad_loss_stops_the_run_and_names_step_objective_and_examples(
     faults.record(f"loss: {poison}", 1, 1, f"1: {line[7:]}")
 
 
-@pytest.mark.parametrize("poison", POISONS)
-def test_a_bad_batch_is_left_out_if_so_asked_also_after_a_kill(poison, job, tmp_path, faults):
-    overrides = ("steps=12", "bad_loss.skip=4")
+def test_bad_batches_are_left_out_if_so_asked_also_after_a_kill(job, tmp_path, faults):
+    """Of both kinds, in one run."""
+    overrides, poison = ("steps=12", "bad_loss.skip=8"), " ".join(POISONS.values())
     undisturbed = job("mae", tmp_path / "undisturbed", *overrides)
-    undisturbed.done(FAULTS_POISON=POISONS[poison])
-    bad = poisoned_steps(undisturbed)
-    assert len(bad) == 12 / EPOCH
+    undisturbed.done(FAULTS_POISON=poison)
+    kinds = [poisoned_steps(undisturbed, poison) for poison in POISONS.values()]
+    assert [len(steps) for steps in kinds] == [12 / EPOCH, 12 / EPOCH]
+    assert kinds[0] - kinds[1]
+    assert kinds[1] - kinds[0]
+    bad = kinds[0] | kinds[1]
     records = read_records(undisturbed.workdir / "metrics.jsonl")
     assert {record["step"] for record in records if record["phase"] == "skipped"} == bad
     entries = json.loads((undisturbed.workdir / "bad_losses.json").read_text())
@@ -50,11 +55,11 @@ def test_a_bad_batch_is_left_out_if_so_asked_also_after_a_kill(poison, job, tmp_
 
     killed = job("mae", tmp_path / "killed", *overrides)
     for moment in ("step 3 0", "step@9 1 0.01"):
-        ended = killed.run(f"9 {moment}", FAULTS_POISON=POISONS[poison])
+        ended = killed.run(f"9 {moment}", FAULTS_POISON=poison)
         assert ended.code == -signal.SIGKILL, ended
-    killed.done(FAULTS_POISON=POISONS[poison])
+    killed.done(FAULTS_POISON=poison)
     assert_equal_runs(undisturbed, killed)
-    faults.record(f"loss: {poison}, with bad_loss.skip", 2, 2, "warning: …; going back")
+    faults.record("losses of both kinds, with bad_loss.skip", 2, 2, "warning: …; going back")
 
 
 def test_no_more_batches_are_left_out_than_allowed(job, tmp_path):

@@ -5,12 +5,14 @@ import os
 import socket
 import subprocess
 import sys
-import time
 
+import compiling
 import numpy as np
 import pytest
 from damaged import copy_of, damage
+from faults.harness import CACHE
 from small import losses, small
+from waiting import HANG, wait_for
 
 from data_pipelines.source import open_dataset
 from ssl_jax.checkpoint import load_variables
@@ -21,31 +23,25 @@ TILES, SCENES = "demo_tiles/tiny", "demo_scenes/tiny"
 
 def tiny_mae(folder):
     return [
-        *("--config", "configs/pretrain/mae_vitb_ben4.py", f"--config.data.name={TILES}"),
-        *(f"--config.data.data_dir={folder}", "--config.data.train=train"),
-        *("--config.data.threads=4", "--config.data.evaluation=train", "--config.probe.train="),
-        *("--config.model.backbone.name=vit_ti", "--config.model.backbone.image_size=32"),
-        *("--config.model.decoder.dim=16", "--config.model.decoder.depth=1"),
-        *("--config.augment.train.size=32", "--config.batch_size=16", "--config.epochs=0"),
-        *("--config.schedule.warmup_epochs=0", "--config.every.log=1", "--config.every.save=2"),
-        "--config.steps=7",
+        *("--config", "tests/small.py:mae", f"--config.data.data_dir={folder}"),
+        *("--config.data.threads=4", "--config.data.evaluation=train"),
+        *("--config.every.save=2", "--config.steps=7"),
     ]
 
 
 def start(command, devices, cluster=()):
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     return subprocess.Popen(
         [sys.executable, "-m", *map(str, command)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "XLA_FLAGS": flags, **dict(cluster)},
+        env={**os.environ, **compiling.environment(devices, CACHE), **dict(cluster)},
     )
 
 
 def run(command, devices=2):
     process = start(command, devices)
-    out, err = process.communicate(timeout=900)
+    out, err = process.communicate(timeout=HANG)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
@@ -56,7 +52,7 @@ def run_in_two_processes(command):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     job = {"JAX_COORDINATOR_ADDRESS": address, "JAX_PROCESS_COUNT": "2"}
     processes = [start(command, 1, {**job, "JAX_PROCESS_ID": str(n)}) for n in range(2)]
-    said = [process.communicate(timeout=900)[1] for process in processes]
+    said = [process.communicate(timeout=HANG)[1] for process in processes]
     assert all("going on without it" in text for text in said), said  # each met some of them
     return [process.returncode for process in processes]
 
@@ -102,10 +98,7 @@ def test_a_run_ends_at_a_damaged_record_or_skips_it_the_same_way_however_it_is_d
     assert {record["file"] for record in skipped["records"]} == {str(shard)}
 
     killed = start([*command, runs["killed"], skip], devices=4)
-    while killed.poll() is None and not list(
-        runs["killed"].glob("checkpoints/[1-9]/manifest.json")
-    ):
-        time.sleep(0.05)
+    wait_for(lambda: list(runs["killed"].glob("checkpoints/[1-9]/manifest.json")), killed)
     killed.kill()
     killed.communicate()
     assert run([*command, runs["killed"], skip]).returncode == 0

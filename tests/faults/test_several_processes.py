@@ -5,17 +5,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import compiling
 import pytest
+from faults.harness import CACHE
 from small import assert_same_run, losses
+from waiting import HANG, wait_for
 
 from ssl_jax import checkpoint
 from ssl_jax.stopping import STOPPED
 
 CONFIG = Path(__file__).parent / "configs" / "two_processes.py"
-WITHIN = 60  # seconds, for the others to notice a death
 
 
 class Job:
@@ -33,8 +34,7 @@ class Job:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        flags += " --xla_backend_optimization_level=0"
+        environment = {**os.environ, **compiling.environment(devices, CACHE)}
         self.processes = []
         for number in range(processes):
             cluster = {
@@ -47,25 +47,21 @@ class Job:
             self.processes.append(
                 subprocess.Popen(
                     command + (own or {}).get(number, []),
-                    env={**os.environ, "XLA_FLAGS": flags} | (cluster if processes > 1 else {}),
+                    env=environment | (cluster if processes > 1 else {}),
                     stderr=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
                 )
             )
 
-    def ends(self, within=240):
+    def ends(self):
         """Exit codes and what was said on stderr, once all have ended."""
-        said = [process.communicate(timeout=within) for process in self.processes]
+        said = [process.communicate(timeout=HANG) for process in self.processes]
         return [process.returncode for process in self.processes], [text[1] for text in said]
 
     def reaches(self, bundle):
         """Wait until a bundle is complete."""
-        deadline = time.monotonic() + 240
-        while not (bundle / "manifest.json").exists():
-            assert all(process.poll() is None for process in self.processes), self.ends()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for((bundle / "manifest.json").exists, *self.processes)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +87,7 @@ def test_a_killed_process_ends_the_job_and_a_restart_goes_on(
     job = Job(tmp_path, data_dir, 2, 2)
     job.reaches(tmp_path / "checkpoints" / "8")
     job.processes[killed].kill()
-    codes, said = job.ends(WITHIN)
+    codes, said = job.ends()
     assert codes[killed] == -signal.SIGKILL
     assert codes[1 - killed] != 0
     if killed == 1:
@@ -113,7 +109,7 @@ def test_a_signal_to_one_process_stops_all_with_one_bundle(alone, data_dir, tmp_
     job = Job(tmp_path, data_dir, 2, 2)
     job.reaches(tmp_path / "checkpoints" / "8")
     job.processes[1].send_signal(signal.SIGUSR1)
-    codes, said = job.ends(WITHIN)
+    codes, said = job.ends()
     assert codes == [STOPPED, STOPPED], said
     stopped_at = int(checkpoint.newest(tmp_path).name)
     assert stopped_at % 8, "a bundle of the signal's own"
@@ -125,7 +121,7 @@ def test_a_signal_to_one_process_stops_all_with_one_bundle(alone, data_dir, tmp_
 
 def test_a_process_that_fails_does_not_keep_the_others_waiting(data_dir, tmp_path, faults):
     mistaken = {1: ["--config.data.train=training"]}
-    codes, said = Job(tmp_path, data_dir, 2, 2, mistaken).ends(WITHIN)
+    codes, said = Job(tmp_path, data_dir, 2, 2, mistaken).ends()
     assert codes == [STOPPED, 2]
     assert "no split 'training'" in said[1]
     assert "error: process 1 of the 2 of this job has ended with exit code 2" in said[0]

@@ -3,10 +3,10 @@
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from faults.harness import Job, assert_equal_runs
+from waiting import HANG, wait_for
 
 from ssl_jax import checkpoint
 from ssl_jax.logs import read_records
@@ -14,7 +14,7 @@ from ssl_jax.stopping import STOPPED
 
 # In which phase, and where nothing else is under way; the run is started again after each.
 MOMENTS = {
-    "simclr": (
+    "mae": (
         ("compilation", "compile 1 0.3"),
         ("step", "step 3 0"),
         ("saving", "save 1 0"),
@@ -72,14 +72,6 @@ def test_a_signal_during_imports_is_a_plain_death_that_loses_nothing(number, job
     faults.record(f"{number.name} during imports", 1, 1, f"{128 + number}: the shell's word")
 
 
-def wait_for_incomplete(process: subprocess.Popen, data_dir) -> None:
-    end = time.monotonic() + 120
-    while not list(data_dir.rglob("*.incomplete")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("door", ["build", "study"])
 def test_a_signal_while_data_is_prepared_leaves_nothing_half_written(
@@ -101,9 +93,9 @@ def test_a_signal_while_data_is_prepared_leaves_nothing_half_written(
         start_new_session=True,
     )
     try:
-        wait_for_incomplete(process, data_dir)
+        wait_for(lambda: list(data_dir.rglob("*.incomplete")), process)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=HANG)
     finally:
         process.kill()
     assert process.returncode == STOPPED, errors

@@ -1,9 +1,9 @@
 """Two runs in one workdir: the second is refused, unless the first one is dead."""
 
 import os
-import time
 
 from faults.harness import assert_equal_runs
+from waiting import wait_for
 
 
 def test_a_second_run_in_a_workdir_is_refused_and_a_dead_one_is_not_in_the_way(
@@ -13,11 +13,7 @@ def test_a_second_run_in_a_workdir_is_refused_and_a_dead_one_is_not_in_the_way(
     run = job("mae", tmp_path / "run", "steps=20")
     first = run.start()
     try:
-        end = time.monotonic() + 120
-        while not (run.workdir / ".lock").exists():
-            assert first.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        wait_for((run.workdir / ".lock").exists, first)
         os.kill(first.pid, 19)  # SIGSTOP: alive, and not done before the second asks
         second = run.run()
         assert second.code == 2

@@ -27,9 +27,9 @@ def sliding(data_dir, **evaluation):
 
 
 @pytest.fixture(scope="module")
-def trained(data_dir, tmp_path_factory):
+def slid(data_dir, tmp_path_factory):
     """A run on pictures of 64 × 64 pixels, its config and results."""
-    folder = tmp_path_factory.mktemp("trained")
+    folder = tmp_path_factory.mktemp("slid")
     config = sliding(data_dir)
     return folder, config, train(config, folder)
 
@@ -62,8 +62,8 @@ def by_hand(workdir, config, flips):
 
 
 @pytest.mark.parametrize("flips", [False, True])
-def test_figures_are_those_of_averaged_logits(flips, trained):
-    workdir, config, results = trained
+def test_figures_are_those_of_averaged_logits(flips, slid):
+    workdir, config, results = slid
     confusion, loss = by_hand(workdir, config, flips)
     figures = evaluate(workdir, flips=flips)
     assert figures["loss"] == pytest.approx(loss, rel=1e-5)
@@ -72,8 +72,8 @@ def test_figures_are_those_of_averaged_logits(flips, trained):
         np.testing.assert_array_equal(results["confusion"], confusion)
 
 
-def test_the_predictions_hold_each_pictures_own_confusion(trained):
-    workdir, config, results = trained
+def test_the_predictions_hold_each_pictures_own_confusion(slid):
+    workdir, config, results = slid
     pictures = open_dataset(config.data.name, config.data.data_dir).pictures("test")
     kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
     with np.load(workdir / "predictions.npz") as predictions:
@@ -85,8 +85,8 @@ def test_the_predictions_hold_each_pictures_own_confusion(trained):
         assert one.sum(axis=1).tolist() == [(mask == label).sum() for label in kept]
 
 
-def test_every_labelled_pixel_counts_once(trained, data_dir):
-    _, config, results = trained
+def test_every_labelled_pixel_counts_once(slid, data_dir):
+    _, config, results = slid
     source = open_dataset(config.data.name, data_dir).source("test")
     labels = np.concatenate([source[i]["mask"].reshape(-1) for i in range(len(source))])
     kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
@@ -94,42 +94,45 @@ def test_every_labelled_pixel_counts_once(trained, data_dir):
     np.testing.assert_array_equal(np.sum(results["confusion"], axis=1), expected)
 
 
-def test_the_door_repeats_the_figures_of_the_run(trained, tmp_path):
-    workdir, _, results = trained
+def test_the_door_repeats_the_figures_of_the_run(slid, tmp_path):
+    workdir, _, results = slid
     file = tmp_path / "figures.json"
     assert main(["--checkpoint", str(workdir), "--json", str(file)]) == 0
     assert json.loads(file.read_text()) == results["metrics"]
 
 
-def test_stride_and_flips_can_be_asked_for(trained):
-    workdir, _, results = trained
+def test_stride_and_flips_can_be_asked_for(slid):
+    workdir, _, results = slid
     assert evaluate(workdir, stride=24, flips=False) == results["metrics"]
     others = [evaluate(workdir, stride=16), evaluate(workdir, flips=True)]
     assert len({figures["loss"] for figures in (results["metrics"], *others)}) == 3
 
 
-def test_one_device_and_eight_have_the_same_figures(trained, monkeypatch):
-    workdir, _, results = trained
+def test_one_device_and_eight_have_the_same_figures(slid, monkeypatch):
+    workdir, _, results = slid
     expected = evaluate(workdir, flips=True)
     monkeypatch.setattr("ssl_jax.evaluate.data_mesh", lambda: data_mesh(jax.devices()[:1]))
     assert evaluate(workdir) == results["metrics"]
     assert evaluate(workdir, flips=True, batch_size=3) == expected
 
 
-def test_a_window_as_large_as_the_pictures_is_no_window(data_dir, tmp_path):
-    plain = sliding(data_dir)
-    del plain.evaluation
-    results = train(plain, tmp_path)
+def test_without_a_window_the_examples_are_evaluated_one_by_one(data_dir, tmp_path):
+    """With the predictions of each; a window as large as the pictures makes no difference."""
+    config = sliding(data_dir)
+    del config.evaluation
+    results = train(config, tmp_path)
+    with np.load(tmp_path / "predictions.npz") as rows:
+        assert rows["index"].tolist() == parts.assemble(config).evaluation_source.rows.tolist()
+        np.testing.assert_array_equal(rows["confusion"].sum(axis=0), results["confusion"])
     whole = evaluate(tmp_path, stride=64)
     assert whole["loss"] == pytest.approx(results["metrics"]["loss"], rel=1e-5)
     assert whole["OA"] == pytest.approx(results["metrics"]["OA"], abs=1e-4)
 
 
-def test_asked_to_stop_within_an_evaluation(data_dir):
-    run = parts.assemble(sliding(data_dir))
-    source = run.source
-    variables = run.objective.init(jax.random.key(0), {k: v[None] for k, v in source[0].items()})
-    variables = replicate(variables, run.mesh)
+def test_asked_to_stop_within_an_evaluation(slid):
+    workdir, config, _ = slid
+    run = parts.assemble(config)
+    variables = replicate(checkpoint.load_variables(workdir), run.mesh)
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped):

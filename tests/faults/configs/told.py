@@ -5,7 +5,8 @@ comes to a phase: its thread (`main`, or `back` for what is saved in the backgro
 the step; with a training step go the numbers of its examples. $FAULTS_SEND, such as
 `9 write 3 0.01`, has the process get signal 9 ten milliseconds after it began its third `write`.
 
-$FAULTS_POISON, such as `17 nan`, multiplies the loss of each batch with example 17 by that factor.
+$FAULTS_POISON, such as `17 nan 5 1e6`, multiplies the loss of each batch with example 17 or 5 by
+that factor.
 """
 
 import functools
@@ -105,8 +106,9 @@ def get_config(kind: str) -> ConfigDict:
         telling(checkpoint.Bundles, "_delete_old", "back", "delete")
         tell_steps()
     if "FAULTS_POISON" in os.environ:
-        example, factor = os.environ["FAULTS_POISON"].split()
-        poison(int(example), float(factor))
+        words = os.environ["FAULTS_POISON"].split()
+        for example, factor in zip(words[::2], words[1::2], strict=True):
+            poison(int(example), float(factor))
     tell("main", "start")
     config = small(kind, os.environ["FAULTS_DATA"])
     config.every.update(log=7, save=5, evaluate=4)
