@@ -36,3 +36,20 @@ newest_python() {
   echo "error: no Python 3.11 or newer was found on PATH; install one and start again" >&2
   exit 2
 }
+
+# `newest_environment`: makes .venv-newest anew, with the newest releases that pip finds whatever
+# pyproject.toml caps, activates it, and says which caps that tried.
+newest_environment() {
+  local python
+  python=$(newest_python)
+  echo "making .venv-newest with $("$python" --version) and the newest releases"
+  "$python" -m venv --clear .venv-newest
+  # shellcheck disable=SC1091
+  source .venv-newest/bin/activate
+  python -m pip install --quiet --disable-pip-version-check packaging
+  python launch/newest.py requirements > .venv-newest/requirements.txt
+  python -m pip install --quiet --disable-pip-version-check --no-compile \
+    --requirement .venv-newest/requirements.txt
+  python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --editable .
+  python launch/newest.py caps
+}
