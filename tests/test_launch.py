@@ -1,10 +1,12 @@
 import os
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-SCRIPTS = sorted([*Path("launch").glob("*.sh"), Path("launch/slurm.sbatch")])
+SCRIPTS = sorted([*Path("launch").glob("*.sh"), Path("launch/slurm.sbatch"), Path(".ci/run")])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=str)
@@ -44,3 +46,20 @@ def test_slurm_queues_a_run_again_that_a_signal_ended(code, requeued, tmp_path):
     assert (tmp_path / "asked").exists() == requeued
     if requeued:
         assert (tmp_path / "asked").read_text() == "requeue 7\n"
+
+
+def test_the_newest_releases_are_asked_for_without_caps():
+    def printed(what):
+        command = [sys.executable, "launch/newest.py", what]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    declared = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
+    asked = printed("requirements").splitlines()
+    assert asked[: len(declared)] == [requirement.split(",<")[0] for requirement in declared]
+    assert any(line.startswith("apache-beam") for line in asked)  # of an extra within the extra
+    assert not any("<" in line or "ssl_jax" in line for line in asked)
+    capped = [requirement for requirement in declared if "<" in requirement]
+    assert capped
+    for line, requirement in zip(printed("caps").splitlines(), capped, strict=True):
+        assert line.split()[0] == requirement.split(">=")[0]
+        assert "<" + requirement.split("<")[1] in line

@@ -114,7 +114,7 @@ def undisturbed(tmp_path_factory):
 def test_killed_at_any_moment_it_leaves_no_broken_dataset(tmp_path, undisturbed, sign, seconds):
     builder = patches(tmp_path)
     data_dir = tmp_path / "data"
-    process = start(builder, data_dir, "--workers", "2", pause=0.05)
+    process = start(builder, data_dir, "--workers", "2", pause=0.25)
     wait_for(lambda: list(data_dir.rglob(sign)))
     time.sleep(seconds)
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -140,7 +140,7 @@ def test_killed_at_any_moment_it_leaves_no_broken_dataset(tmp_path, undisturbed,
 )
 def test_asked_to_stop_it_removes_what_it_began(tmp_path, number, code):
     data_dir = tmp_path / "data"
-    process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.05)
+    process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.25)
     wait_for(lambda: list(data_dir.rglob("train-00000")))
     process.send_signal(number)
     _, errors = process.communicate(timeout=HANG)
@@ -182,7 +182,7 @@ def test_a_second_build_of_the_same_dataset_is_refused(tmp_path):
 
 def test_a_worker_that_dies_is_told_in_a_line(tmp_path):
     data_dir = tmp_path / "data"
-    process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.1)
+    process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.25)
     wait_for(lambda: list(data_dir.rglob("train-00000")))
     forkserver = psutil.Process(process.pid).children(recursive=True)
     workers = [child for child in forkserver if child.ppid() != process.pid]

@@ -20,6 +20,7 @@ from ssl_jax import seal
 STEPS = 200
 RUNS = {"simclr": (2, 1), "mae": (1, 2)}  # on how many devices, and the seed of its plan
 EACH = 25  # kills of each run
+ALL = EACH * len(RUNS)
 
 
 def plan(kind: str) -> list[str]:
@@ -43,16 +44,15 @@ def plan(kind: str) -> list[str]:
     early = ["after", "after", *["cold"] * (EACH - 2 - len(planned))]
     for word in early:  # somewhere among the first, where they hold nothing up
         planned.insert(chance.randint(0, 10), word)
-    seconds = {"after": (0.1, 2.0), "cold": (0.5, 3.0)}
+    seconds = {"after": (0.1, 2.0), "cold": (0.1, 1.5)}
     return [
         f"{word} {chance.uniform(*seconds[word]):.5f}" if word in seconds else word
         for word in planned
     ]
 
 
-def chosen(number: int) -> dict[str, list[int]]:
+def chosen(number: int, commit: str) -> dict[str, list[int]]:
     """Which moments of each run's plan to kill it at: `number` in all, by the commit's hash."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
     chance = random.Random(commit)
     shares = [number // 2, number - number // 2]
     return {
@@ -97,8 +97,9 @@ def killed_after(job: Job, seconds: float) -> Ended:
 
 
 def test_a_run_killed_at_any_moment_ends_in_the_same_bits(job, tmp_path, faults, request):
-    number = request.config.getoption("--kills")
-    places = chosen(number)
+    number = min(request.config.getoption("--kills", ALL), ALL)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    places = chosen(number, commit)
 
     def both(kind: str) -> collections.Counter[str]:
         undisturbed, survivor = (
@@ -114,7 +115,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bits(job, tmp_path, faults,
 
     with ThreadPoolExecutor(len(RUNS)) as pool:
         phases = sum(pool.map(both, RUNS), collections.Counter())
-    if number == EACH * len(RUNS):
+    if number == ALL:
         start = {"imports", "start", "restore", "compile"}
         assert phases.keys() >= start | {"step", "evaluation", "probe", "save"}, phases
         assert phases.keys() >= {"write", "seal", "finish"}, phases
@@ -122,6 +123,17 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bits(job, tmp_path, faults,
     faults.record(f"kill -9 at these moments: {which}", number, number, "nothing: it goes on")
     for phase, times in sorted(phases.items()):
         faults.record(f"… of them in phase {phase}", times, times, "nothing: it goes on")
+
+
+def test_over_many_commits_every_kill_is_tried():
+    tried = set()
+    for commit in map(str, range(100)):
+        places = [(kind, place) for kind, at in chosen(8, commit).items() for place in at]
+        assert len(set(places)) == 8
+        tried.update(places)
+    assert tried == {(kind, place) for kind in RUNS for place in range(EACH)}
+    assert all(len(plan(kind)) == EACH for kind in RUNS)
+    assert chosen(ALL, "any") == {kind: list(range(EACH)) for kind in RUNS}
 
 
 def test_a_compiled_program_cut_off_by_a_kill_is_compiled_again(job, tmp_path, faults):

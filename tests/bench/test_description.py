@@ -1,0 +1,20 @@
+"""A run is described at its real size within seconds, from shapes alone."""
+
+import time
+
+import pytest
+
+from ssl_jax.describe import describe
+from ssl_jax.terminal import load_config
+
+CONFIGS = ("pretrain/mae_vitb_ben4", "pretrain/simclr_resnet50_ben4", "transfer/potsdam_upernet")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_description_takes_seconds(name):
+    config = load_config(f"configs/{name}.py", ["data.data_dir=nowhere"])
+    began = time.process_time()
+    describe(config, 8)
+    seconds = time.process_time() - began
+    print(f"\n--describe of {name}: {seconds:.1f} s of a processor")
+    assert seconds < 20
