@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -16,7 +18,13 @@ from ssl_jax.weights import vit
 
 
 def torchvision_resnet18():
-    """Random weights in torchvision's names and shapes, written out from its source."""
+    """Random weights in torchvision's names and shapes; the arrays are not to be changed."""
+    return dict(_torchvision_resnet18())
+
+
+@functools.cache
+def _torchvision_resnet18():
+    """Names and shapes are written out from torchvision's source."""
     rng = np.random.default_rng(0)
     shapes = {"conv1.weight": (64, 3, 7, 7)}
     norms = {"bn1": 64}
@@ -264,7 +272,7 @@ def test_a_pickle_is_never_read_but_its_owner_told_how_to_convert_it(tmp_path):
 
 def test_broken_weights_are_refused(tmp_path):
     tensors = torchvision_resnet18()
-    tensors["fc.bias"][0] = np.nan
+    tensors["fc.bias"] = np.full_like(tensors["fc.bias"], np.nan)
     save_file(tensors, tmp_path / "weights.safetensors")
     with pytest.raises(UserError, match=r"fc.bias holds NaN or infinity"):
         import_weights(tmp_path / "weights.safetensors", "resnet18", (), tmp_path / "run")
