@@ -91,7 +91,7 @@ def test_the_checkpoint_is_a_model_like_any_other(weights, tmp_path):
 def test_a_transfer_run_takes_the_backbone(weights, data_dir, tmp_path):
     import_weights(weights, "resnet18", ("red", "green", "blue"), tmp_path / "imagenet")
     config = small("classification", data_dir, {"name": "resnet18"})
-    config.data.bands, config.data.evaluation = ("red", "green", "blue"), ""
+    config.data.update(bands=("red", "green", "blue"), train="all[2:8]", evaluation="")
     config.pretrained = str(tmp_path / "imagenet")
     train(config, tmp_path / "transfer")
     there, here = (
