@@ -14,7 +14,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, AxisType
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
@@ -240,7 +240,7 @@ def _step(objective: Objective, variables: Any, batch: Any, devices: int) -> Any
 
     mapped = jax.shard_map(
         gradients,
-        mesh=AbstractMesh((devices,), ("data",)),
+        mesh=AbstractMesh((devices,), ("data",), axis_types=(AxisType.Auto,)),  # as `data_mesh`
         in_specs=(REPLICATED, SHARDED),
         out_specs=REPLICATED,
         check_vma=False,  # only how values vary is left out, which costs nothing
