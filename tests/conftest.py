@@ -22,8 +22,13 @@ os.environ.update(variables)
 gc.set_threshold(100_000, 20, 50)
 
 
-# A worker does these from the start, or the others would wait for it at the end.
-LONGEST = ("test_usefulness.py", "test_kills.py", "test_several_processes.py")
+# The workers do these first, or one would be busy with the last of them when the other is done.
+LONGEST = (
+    *("test_usefulness.py", "test_kills.py", "test_several_processes.py"),
+    *("test_one_run_however_it_is_done.py", "test_describe.py", "test_configs.py"),
+    *("test_finetuning.py", "test_convert.py", "test_prepare.py", "test_potsdam.py"),
+    *("test_train.py", "test_datasets_of_the_study.py", "test_search.py", "test_report.py"),
+)
 
 
 def pytest_collection_modifyitems(items):

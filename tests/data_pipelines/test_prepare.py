@@ -62,7 +62,7 @@ class Patches(tfds.core.GeneratorBasedBuilder):
 """
 
 
-def patches(folder, count=80, known=True):
+def patches(folder, count=400, known=True):
     file = folder / "patches.py"
     train, test = (count - -(-count // 4), -(-count // 4)) if known else (None, None)
     file.write_text(PATCHES.format(count=count, train=train, test=test))
@@ -114,7 +114,7 @@ def undisturbed(tmp_path_factory):
 def test_killed_at_any_moment_it_leaves_no_broken_dataset(tmp_path, undisturbed, sign, seconds):
     builder = patches(tmp_path)
     data_dir = tmp_path / "data"
-    process = start(builder, data_dir, "--workers", "2", pause=0.25)
+    process = start(builder, data_dir, "--workers", "2", pause=0.05)
     wait_for(lambda: list(data_dir.rglob(sign)))
     time.sleep(seconds)
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -140,7 +140,7 @@ def test_killed_at_any_moment_it_leaves_no_broken_dataset(tmp_path, undisturbed,
 )
 def test_asked_to_stop_it_removes_what_it_began(tmp_path, number, code):
     data_dir = tmp_path / "data"
-    process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.25)
+    process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.05)
     wait_for(lambda: list(data_dir.rglob("train-00000")))
     process.send_signal(number)
     _, errors = process.communicate(timeout=HANG)
@@ -182,7 +182,7 @@ def test_a_second_build_of_the_same_dataset_is_refused(tmp_path):
 
 def test_a_worker_that_dies_is_told_in_a_line(tmp_path):
     data_dir = tmp_path / "data"
-    process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.25)
+    process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.05)
     wait_for(lambda: list(data_dir.rglob("train-00000")))
     forkserver = psutil.Process(process.pid).children(recursive=True)
     workers = [child for child in forkserver if child.ppid() != process.pid]
