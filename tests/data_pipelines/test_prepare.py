@@ -115,7 +115,7 @@ def test_killed_at_any_moment_it_leaves_no_broken_dataset(tmp_path, undisturbed,
     builder = patches(tmp_path)
     data_dir = tmp_path / "data"
     process = start(builder, data_dir, "--workers", "2", pause=0.05)
-    wait_for(lambda: list(data_dir.rglob(sign)))
+    wait_for(lambda: list(data_dir.rglob(sign)), process)
     time.sleep(seconds)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
@@ -141,7 +141,7 @@ def test_killed_at_any_moment_it_leaves_no_broken_dataset(tmp_path, undisturbed,
 def test_asked_to_stop_it_removes_what_it_began(tmp_path, number, code):
     data_dir = tmp_path / "data"
     process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.05)
-    wait_for(lambda: list(data_dir.rglob("train-00000")))
+    wait_for(lambda: list(data_dir.rglob("train-00000")), process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=HANG)
     assert process.returncode == code
@@ -170,7 +170,7 @@ def test_a_second_build_of_the_same_dataset_is_refused(tmp_path):
     data_dir = tmp_path / "data"
     builder = patches(tmp_path, count=40)
     first = start(builder, data_dir, pause=1.0)
-    wait_for(lambda: list(data_dir.rglob("*.incomplete")))
+    wait_for(lambda: list(data_dir.rglob("*.incomplete")), first)
     second = start(builder, data_dir)
     _, errors = second.communicate(timeout=HANG)
     assert second.returncode == 2
@@ -183,7 +183,7 @@ def test_a_second_build_of_the_same_dataset_is_refused(tmp_path):
 def test_a_worker_that_dies_is_told_in_a_line(tmp_path):
     data_dir = tmp_path / "data"
     process = start(patches(tmp_path), data_dir, "--workers", "2", pause=0.05)
-    wait_for(lambda: list(data_dir.rglob("train-00000")))
+    wait_for(lambda: list(data_dir.rglob("train-00000")), process)
     forkserver = psutil.Process(process.pid).children(recursive=True)
     workers = [child for child in forkserver if child.ppid() != process.pid]
     os.kill(workers[0].pid, signal.SIGKILL)
