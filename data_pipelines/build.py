@@ -21,11 +21,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.bands import Sensor
-from data_pipelines.encoding import Moments
 from data_pipelines.errors import UserError
 from data_pipelines.fields import replaced
-from data_pipelines.parallel import WorkerDied, cores
-from data_pipelines.prepare import (
+from data_pipelines.preparing.encoding import Moments
+from data_pipelines.preparing.parallel import WorkerDied, cores
+from data_pipelines.preparing.prepare import (
     Splits,
     describe,
     incomplete_folder,
@@ -33,10 +33,10 @@ from data_pipelines.prepare import (
     readings,
     told_when_full,
 )
+from data_pipelines.preparing.summary import CONTACT_SHEET, contact_sheet, print_bands, print_splits
+from data_pipelines.preparing.verify import verify
 from data_pipelines.registry import BUILDERS, find_builder
-from data_pipelines.source import Dataset, check_usable, open_folder
-from data_pipelines.summary import CONTACT_SHEET, contact_sheet, print_bands, print_splits
-from data_pipelines.verify import verify
+from data_pipelines.sources.dataset import Dataset, check_usable, open_folder
 
 __all__ = ["Options", "build", "builder_of", "main", "prepare_dataset"]
 
@@ -311,7 +311,7 @@ def _build(
             splits = _splits(builder, options)
             announce(splits)
             if options.beam_runner:
-                from data_pipelines.beam import prepare_with_beam
+                from data_pipelines.preparing.beam import prepare_with_beam
 
                 runner, extra = options.beam_runner, options.beam_options
                 done = prepare_with_beam(builder, splits, incomplete, runner, extra, options.skip)

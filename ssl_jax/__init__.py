@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ssl_jax.inference import Model
+    from ssl_jax.runs.inference import Model
 
 __all__ = ["load"]
 
@@ -16,12 +16,12 @@ __all__ = ["load"]
 def load(path: str | Path) -> "Model":
     """The model of a run's workdir, or of one of its `checkpoints/<step>` folders.
 
-    See `ssl_jax.inference.Model` for what can be asked of it.
+    See `ssl_jax.runs.inference.Model` for what can be asked of it.
 
     Raises:
         UserError: there is no checkpoint.
     """
     # Here, so that importing one part of the package does not import all of it.
-    from ssl_jax import inference
+    from ssl_jax.runs import inference
 
     return inference.load(path)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from data_pipelines.bands import Sensor
 from ssl_jax import terminal
 from ssl_jax.weights.bands import METHODS
-from ssl_jax.weights_in import NETWORKS, STATISTICS, import_weights
-from ssl_jax.weights_out import LAYOUTS, export_weights, loading_code
+from ssl_jax.weights.exporting import LAYOUTS, export_weights, loading_code
+from ssl_jax.weights.importing import NETWORKS, STATISTICS, import_weights
 
 __all__ = ["export_weights", "import_weights", "main"]
 

@@ -11,14 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from data_pipelines.errors import UserError
-from data_pipelines.loader import evaluation_batches
-from data_pipelines.skipping import BadRecords
-from data_pipelines.source import open_dataset
-from ssl_jax import checkpoint, cluster, loop, parts, terminal
-from ssl_jax.bundle import expect_network, read_card
-from ssl_jax.card import ModelCard
-from ssl_jax.logs import write_json
-from ssl_jax.mesh import data_mesh, replicate
+from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.loader import evaluation_batches
+from data_pipelines.sources.skipping import BadRecords
+from ssl_jax import terminal
+from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints.bundle import expect_network, read_card
+from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.devices import cluster
+from ssl_jax.devices.mesh import data_mesh, replicate
+from ssl_jax.runs import parts
+from ssl_jax.training import loop
+from ssl_jax.training.logs import write_json
 
 __all__ = ["evaluate", "main"]
 

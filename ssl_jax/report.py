@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from ssl_jax import terminal
-from ssl_jax.logs import write_json, write_text
 from ssl_jax.reporting import tables
 from ssl_jax.reporting.page import Picture, Section, html, markdown, terminal_table
 from ssl_jax.reporting.records import Records, read_study
+from ssl_jax.training.logs import write_json, write_text
 
 __all__ = ["main", "show_tables", "write"]
 

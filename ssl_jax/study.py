@@ -17,13 +17,15 @@ from rich.table import Table
 from data_pipelines.build import build
 from data_pipelines.errors import UserError
 from data_pipelines.registry import find_builder
-from ssl_jax import cluster, report, terminal, workdir
-from ssl_jax.logs import write_json, write_text
-from ssl_jax.loop import Diverged
-from ssl_jax.plan import Run, State, Study, select, states
-from ssl_jax.processes import gathered
-from ssl_jax.stopping import STOPPED, Stopped, StopRequest
+from ssl_jax import report, terminal
+from ssl_jax.devices import cluster
+from ssl_jax.devices.processes import gathered
+from ssl_jax.runs import workdir
+from ssl_jax.studies.plan import Run, State, Study, select, states
 from ssl_jax.train import train
+from ssl_jax.training.logs import write_json, write_text
+from ssl_jax.training.loop import Diverged
+from ssl_jax.training.stopping import STOPPED, Stopped, StopRequest
 
 __all__ = ["execute", "main"]
 

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.fields import read_as
-from ssl_jax import cluster
+from ssl_jax.devices import cluster
 
 __all__ = ["OVERRIDES", "duration", "load_config", "parse", "run"]
 

@@ -14,28 +14,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
-from data_pipelines.loader import evaluation_batches
-from ssl_jax import (
-    checkpoint,
-    cluster,
-    describe,
-    divergence,
-    features,
-    loop,
-    outcome,
-    parts,
-    probe,
-    search,
-    terminal,
-    workdir,
-)
-from ssl_jax.logs import Log, write_json
-from ssl_jax.mesh import compiled_for_one_run, replicate
+from data_pipelines.sources.loader import evaluation_batches
+from ssl_jax import terminal
+from ssl_jax.checkpoints import checkpoint
+from ssl_jax.devices import cluster
+from ssl_jax.devices.mesh import compiled_for_one_run, replicate
 from ssl_jax.metrics import Sums
-from ssl_jax.parts import Run
-from ssl_jax.reporting.description import show
-from ssl_jax.state import TrainState
-from ssl_jax.stopping import STOPPED, Stopped, StopRequest
+from ssl_jax.runs import features, outcome, parts, probe, search, workdir
+from ssl_jax.runs.parts import Run
+from ssl_jax.sizing import describe
+from ssl_jax.sizing.display import show
+from ssl_jax.training import divergence, loop
+from ssl_jax.training.logs import Log, write_json
+from ssl_jax.training.state import TrainState
+from ssl_jax.training.stopping import STOPPED, Stopped, StopRequest
 
 __all__ = ["main", "train"]
 

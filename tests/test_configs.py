@@ -8,11 +8,12 @@ import pytest
 from small import PYRAMID, RESNET, VIT, small
 
 from configs.study import paper
-from ssl_jax import models, objectives, optimizers
+from ssl_jax import models, objectives
 from ssl_jax.augment import Augmentation
 from ssl_jax.evaluate import evaluate
 from ssl_jax.terminal import load_config
 from ssl_jax.train import train
+from ssl_jax.training import optimizers
 
 FILES = sorted(
     str(path)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from masked_pictures import write
 
-from data_pipelines.source import open_dataset
-from ssl_jax.logs import read_records
+from data_pipelines.sources.dataset import open_dataset
+from ssl_jax.training.logs import read_records
 
 BUILDER = '''
 import numpy as np

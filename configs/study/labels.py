@@ -14,7 +14,7 @@ from configs.pretrain import mae_vitb_ben4, simclr_resnet50_ben4
 from configs.study.paper import RGBN, Backbone, pretraining, transfer_of
 from configs.transfer import nasc_finetune, nasc_mlp
 from data_pipelines.errors import UserError
-from ssl_jax.plan import Cell, Contrast, Row, Run, Study, Table
+from ssl_jax.studies.plan import Cell, Contrast, Row, Run, Study, Table
 
 _PROTOCOLS = {"finetune": "fine-tuned", "frozen": "an MLP on the frozen backbone"}
 

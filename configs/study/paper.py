@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs.pretrain import mae_vitb_ben4, simclr_resnet50_ben3, simclr_resnet50_ben4
 from configs.transfer import nasc_mlp, potsdam_upernet
-from ssl_jax.plan import Cell, Contrast, Row, Run, Study, Table
+from ssl_jax.studies.plan import Cell, Contrast, Row, Run, Study, Table
 
 RGB = ("red", "green", "blue")
 RGBN = (*RGB, "nir")

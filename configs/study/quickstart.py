@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from configs.study import paper
 from configs.transfer import nasc_mlp
 from data_pipelines.errors import UserError
-from ssl_jax.plan import Study
+from ssl_jax.studies.plan import Study
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 from rasterio.enums import Resampling
 
-from data_pipelines.archives import archives
 from data_pipelines.bands import SENTINEL2_L2A, Sensor
 from data_pipelines.bigearthnet.lists import (
     FLAGS,
@@ -34,7 +33,8 @@ from data_pipelines.bigearthnet.patches import (
     PatchReader,
 )
 from data_pipelines.errors import UserError
-from data_pipelines.files import listed
+from data_pipelines.files.archives import archives
+from data_pipelines.files.paths import listed
 from data_pipelines.reading import Reading
 
 __all__ = ["Bigearthnet", "BigearthnetConfig"]

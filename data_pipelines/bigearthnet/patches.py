@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from rasterio.enums import Resampling
 
-from data_pipelines.archives import tar_members
 from data_pipelines.bigearthnet.lists import Known
 from data_pipelines.bigearthnet.nomenclature import CLASSES_19, CLASSES_43, MERGED
 from data_pipelines.errors import UserError
-from data_pipelines.rasters import check, gdal_environment, open_raster
+from data_pipelines.files.archives import tar_members
+from data_pipelines.files.rasters import check, gdal_environment, open_raster
 from data_pipelines.reading import Example
 
 __all__ = ["ArchivePatches", "FolderPatches", "Patch", "PatchReader"]

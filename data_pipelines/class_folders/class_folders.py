@@ -30,7 +30,7 @@ from data_pipelines.class_folders.folders import (
 )
 from data_pipelines.class_folders.images import read_pixels
 from data_pipelines.errors import UserError
-from data_pipelines.files import SPLIT_FOLDERS, File
+from data_pipelines.files.paths import SPLIT_FOLDERS, File
 from data_pipelines.reading import Reading
 
 __all__ = ["ClassFolders", "ClassFoldersConfig"]

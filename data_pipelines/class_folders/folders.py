@@ -16,8 +16,8 @@ import tensorflow_datasets as tfds
 from data_pipelines.bands import Sensor
 from data_pipelines.class_folders.images import read_pixels
 from data_pipelines.errors import UserError
-from data_pipelines.files import File, files_below, listed
-from data_pipelines.rasters import IMAGE_SUFFIXES
+from data_pipelines.files.paths import File, files_below, listed
+from data_pipelines.files.rasters import IMAGE_SUFFIXES
 from data_pipelines.reading import Example
 
 __all__ = [

@@ -17,8 +17,8 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 
 from data_pipelines.errors import UserError
-from data_pipelines.files import File
-from data_pipelines.rasters import gdal_environment, open_raster
+from data_pipelines.files.paths import File
+from data_pipelines.files.rasters import gdal_environment, open_raster
 
 __all__ = ["read_pixels"]
 

@@ -19,7 +19,11 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_pipelines.bands import sensor_of, usual_bands, usual_scale
-from data_pipelines.cells import (
+from data_pipelines.errors import UserError
+from data_pipelines.files.paths import File, listed
+from data_pipelines.files.rasters import gdal_environment, open_raster
+from data_pipelines.geotiff_masks.pairs import images_and_masks, splits_of
+from data_pipelines.masked_images.cells import (
     IGNORE_LABEL,
     CellReader,
     ColourLegend,
@@ -29,10 +33,6 @@ from data_pipelines.cells import (
     grid_of,
     reading,
 )
-from data_pipelines.errors import UserError
-from data_pipelines.files import File, listed
-from data_pipelines.geotiff_masks.pairs import images_and_masks, splits_of
-from data_pipelines.rasters import gdal_environment, open_raster
 from data_pipelines.reading import Unreadable
 
 __all__ = ["GeotiffMasks", "GeotiffMasksConfig"]

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import UserError
-from data_pipelines.files import SPLIT_FOLDERS, File, files_below, listed
-from data_pipelines.rasters import IMAGE_SUFFIXES
+from data_pipelines.files.paths import SPLIT_FOLDERS, File, files_below, listed
+from data_pipelines.files.rasters import IMAGE_SUFFIXES
 
 __all__ = ["images_and_masks", "splits_of"]
 

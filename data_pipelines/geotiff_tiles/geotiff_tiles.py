@@ -22,7 +22,7 @@ from rasterio.windows import Window
 
 from data_pipelines.bands import NAIP, SENTINEL2_L2A, Sensor
 from data_pipelines.errors import UserError
-from data_pipelines.rasters import check, gdal_environment, open_raster
+from data_pipelines.files.rasters import check, gdal_environment, open_raster
 from data_pipelines.reading import Example, Reading, Unreadable
 
 __all__ = ["GeotiffTiles", "GeotiffTilesConfig"]

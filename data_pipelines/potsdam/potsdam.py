@@ -12,7 +12,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_pipelines.bands import POTSDAM
-from data_pipelines.cells import (
+from data_pipelines.errors import UserError
+from data_pipelines.files.paths import File, files_below, listed
+from data_pipelines.masked_images.cells import (
     CellReader,
     ColourLegend,
     Picture,
@@ -20,8 +22,6 @@ from data_pipelines.cells import (
     grid_of,
     reading,
 )
-from data_pipelines.errors import UserError
-from data_pipelines.files import File, files_below, listed
 from data_pipelines.potsdam.nomenclature import CLASSES, COLOURS
 
 __all__ = ["TEST", "TRAIN", "Potsdam", "PotsdamConfig"]

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from ssl_jax.plan import Table
 from ssl_jax.reporting import tables
 from ssl_jax.reporting.drawing import Drawing
 from ssl_jax.reporting.records import Records
+from ssl_jax.studies.plan import Table
 
 __all__ = ["accuracy_bars", "confusion_matrices", "pretraining_curves", "transfer_curves"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.errors import UserError
-from ssl_jax import workdir
-from ssl_jax.logs import read_records
-from ssl_jax.plan import Study
-from ssl_jax.reporting.intervals import Outcomes, outcomes
+from ssl_jax.metrics.intervals import Outcomes, outcomes
+from ssl_jax.runs import workdir
+from ssl_jax.studies.plan import Study
+from ssl_jax.training.logs import read_records
 
 __all__ = ["Records", "read_study"]
 

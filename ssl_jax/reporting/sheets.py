@@ -8,7 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from data_pipelines.pictures import FALSE_COLOUR, TRUE_COLOUR, can_show, class_map, shown
+from data_pipelines.files.pictures import (
+    FALSE_COLOUR,
+    TRUE_COLOUR,
+    can_show,
+    class_map,
+    shown,
+)
 from ssl_jax.reporting import tables
 from ssl_jax.reporting.drawing import Drawing
 from ssl_jax.reporting.records import Records

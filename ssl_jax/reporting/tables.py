@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.plan import Cell, Contrast, Row, Table
-from ssl_jax.reporting import intervals
-from ssl_jax.reporting.intervals import Interval, Outcomes
+from ssl_jax.metrics import intervals
+from ssl_jax.metrics.intervals import Interval, Outcomes
 from ssl_jax.reporting.records import Records
+from ssl_jax.studies.plan import Cell, Contrast, Row, Table
 
 __all__ = [
     "MISSING",

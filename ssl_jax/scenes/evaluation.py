@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ssl_jax.metrics import PerExample, Sums, merge, to_host
 from ssl_jax.objectives import Segmentation
 from ssl_jax.scenes.sliding import Band, Picture, SlidingWindow, sliding_logits, window_step
-from ssl_jax.stopping import StopRequest
+from ssl_jax.training.stopping import StopRequest
 
 __all__ = ["PictureEvaluation", "picture_evaluation"]
 

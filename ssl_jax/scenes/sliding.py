@@ -19,11 +19,11 @@ from jax import Array
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh
 
-from data_pipelines.loader import evaluation_batches
-from ssl_jax.loop import ahead
-from ssl_jax.mesh import REPLICATED, SHARDED, pmapped
+from data_pipelines.sources.loader import evaluation_batches
+from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmapped
 from ssl_jax.scenes.windows import Window, windows
-from ssl_jax.stopping import Stopped, StopRequest
+from ssl_jax.training.loop import ahead
+from ssl_jax.training.stopping import Stopped, StopRequest
 
 __all__ = ["Band", "Logits", "Picture", "SlidingWindow", "sliding_logits", "window_step"]
 

@@ -10,14 +10,15 @@ import pytest
 from faults.harness import Job
 from small import small
 
-from data_pipelines.source import open_dataset
-from ssl_jax import checkpoint, parts
-from ssl_jax.card import ModelCard, from_plain
-from ssl_jax.loop import Every
-from ssl_jax.mesh import data_mesh, replicate
-from ssl_jax.state import TrainState
+from data_pipelines.sources.dataset import open_dataset
+from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints.card import ModelCard, from_plain
+from ssl_jax.devices.mesh import data_mesh, replicate
+from ssl_jax.runs import parts
 from ssl_jax.terminal import load_config
 from ssl_jax.train import restore_or_start, train
+from ssl_jax.training.loop import Every
+from ssl_jax.training.state import TrainState
 
 INTERVAL = Every().save
 

@@ -18,8 +18,8 @@ import rasterio
 from archives_of_patches import write_many
 
 from data_pipelines.build import build
-from data_pipelines.loader import Loader
-from data_pipelines.source import open_dataset
+from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.loader import Loader
 
 NAME = "bigearthnet/v1/rgbn"
 BANDS = ("B04", "B03", "B02", "B08")

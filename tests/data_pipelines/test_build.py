@@ -7,7 +7,7 @@ import pytest
 
 from data_pipelines.build import build, main
 from data_pipelines.errors import UserError
-from data_pipelines.source import open_dataset
+from data_pipelines.sources.dataset import open_dataset
 
 FAILS = """
 from data_pipelines.demo.tiles import DemoTiles, DemoTilesConfig

@@ -15,7 +15,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 from waiting import HANG
 
-from ssl_jax import checkpoint
+from ssl_jax.checkpoints import checkpoint
 
 CACHE = Path(f"{compiling.CACHE}_of_killed_runs")
 CONFIG = "tests/faults/configs/told.py"
@@ -58,7 +58,7 @@ class Job:
         return {
             **os.environ,
             **compiling.environment(self.devices, self.cache),
-            "PYTHONPATH": f"{os.getcwd()}{os.pathsep}{Path('tests').resolve()}",
+            "PYTHONPATH": f"{os.getcwd()}{os.pathsep}{Path('tests/helpers').resolve()}",
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "FAULTS_TOLD": str(self.told),
             "FAULTS_DATA": str(self.data_dir),

@@ -11,7 +11,7 @@ from faults.harness import assert_equal_runs, can_mount, mounted
 
 import ssl_jax
 from data_pipelines.errors import UserError
-from ssl_jax import checkpoint
+from ssl_jax.checkpoints import checkpoint
 
 needs_mounts = pytest.mark.skipif(not can_mount, reason="a disk of its own needs user namespaces")
 
@@ -179,8 +179,8 @@ def test_nothing_but_the_line_is_said_of_many_arrays_on_a_full_disk(tmp_path):
 import jax
 from pathlib import Path
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoint import Bundles
-from ssl_jax.state import TrainState
+from ssl_jax.checkpoints.checkpoint import Bundles
+from ssl_jax.training.state import TrainState
 
 params = {str(i): jax.random.normal(jax.random.key(i), (64, 300)) for i in range(60)}
 for step in range(20):

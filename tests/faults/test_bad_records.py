@@ -14,8 +14,8 @@ from faults.harness import CACHE
 from small import losses, small
 from waiting import HANG, wait_for
 
-from data_pipelines.source import open_dataset
-from ssl_jax.checkpoint import load_variables
+from data_pipelines.sources.dataset import open_dataset
+from ssl_jax.checkpoints.checkpoint import load_variables
 from ssl_jax.train import train
 
 TILES, SCENES = "demo_tiles/tiny", "demo_scenes/tiny"
@@ -23,7 +23,7 @@ TILES, SCENES = "demo_tiles/tiny", "demo_scenes/tiny"
 
 def tiny_mae(folder):
     return [
-        *("--config", "tests/small.py:mae", f"--config.data.data_dir={folder}"),
+        *("--config", "tests/helpers/small.py:mae", f"--config.data.data_dir={folder}"),
         *("--config.data.threads=4", "--config.data.evaluation=train"),
         *("--config.every.save=2", "--config.steps=7"),
     ]

@@ -9,7 +9,7 @@ import pytest
 from faults.harness import Job
 from small import losses
 
-from ssl_jax import checkpoint
+from ssl_jax.checkpoints import checkpoint
 
 # What is computed over all devices: NT-Xent's negatives, batch norm, features computed once; and
 # from how many devices to how many the run goes on.

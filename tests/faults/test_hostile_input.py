@@ -18,17 +18,19 @@ from class_trees import smooth, write_image
 from small import small
 
 import ssl_jax
-from data_pipelines import archives
-from data_pipelines.archives import tar_members
 from data_pipelines.build import build
 from data_pipelines.errors import UserError
-from data_pipelines.files import files_below
+from data_pipelines.files import archives
+from data_pipelines.files.archives import tar_members
+from data_pipelines.files.paths import files_below
 from data_pipelines.registry import find_builder
-from data_pipelines.source import open_dataset
-from ssl_jax import checkpoint, parts, report
+from data_pipelines.sources.dataset import open_dataset
+from ssl_jax import report
+from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints.seal import seal
 from ssl_jax.evaluate import evaluate
-from ssl_jax.plan import Run, Study, Table
-from ssl_jax.seal import seal
+from ssl_jax.runs import parts
+from ssl_jax.studies.plan import Run, Study, Table
 from ssl_jax.study import execute
 from ssl_jax.train import train
 

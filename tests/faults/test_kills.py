@@ -15,7 +15,7 @@ from pathlib import Path
 
 from faults.harness import Ended, Job, assert_equal_runs
 
-from ssl_jax import seal
+from ssl_jax.checkpoints import seal
 
 STEPS = 200
 RUNS = {"simclr": (2, 1), "mae": (1, 2)}  # on how many devices, and the seed of its plan

@@ -12,7 +12,7 @@ import pytest
 from faults.harness import Job, can_mount, mounted, state_of
 
 import ssl_jax
-from ssl_jax import checkpoint
+from ssl_jax.checkpoints import checkpoint
 
 LOAD = """
 import sys

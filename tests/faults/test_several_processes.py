@@ -13,8 +13,8 @@ from faults.harness import CACHE
 from small import assert_same_run, losses
 from waiting import HANG, wait_for
 
-from ssl_jax import checkpoint
-from ssl_jax.stopping import STOPPED
+from ssl_jax.checkpoints import checkpoint
+from ssl_jax.training.stopping import STOPPED
 
 CONFIG = Path(__file__).parent / "configs" / "two_processes.py"
 

@@ -8,9 +8,9 @@ import pytest
 from faults.harness import Job, assert_equal_runs
 from waiting import HANG, wait_for
 
-from ssl_jax import checkpoint
-from ssl_jax.logs import read_records
-from ssl_jax.stopping import STOPPED
+from ssl_jax.checkpoints import checkpoint
+from ssl_jax.training.logs import read_records
+from ssl_jax.training.stopping import STOPPED
 
 # In which phase, and where nothing else is under way; the run is started again after each.
 MOMENTS = {

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from ssl_jax.mesh import data_mesh
+from ssl_jax.devices.mesh import data_mesh
 from ssl_jax.models.activations import gelu
 
 X = np.linspace(-9, 9, 1001)

@@ -31,7 +31,7 @@ from ssl_jax.augment import (
     geometry,
 )
 from ssl_jax.augment.geometry import Window
-from ssl_jax.mesh import data_mesh, pmapped
+from ssl_jax.devices.mesh import data_mesh, pmapped
 from ssl_jax.objectives.shared import example_keys
 
 DRAWS = 20_000

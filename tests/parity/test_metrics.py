@@ -1,6 +1,6 @@
 """Metrics against scikit-learn on whatever labels there may be, degenerate ones among them.
 
-tests/test_metrics.py has the usual cases; here hypothesis looks for the others.
+tests/metrics/test_metrics.py has the usual cases; here hypothesis looks for the others.
 """
 
 import functools
@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 from parity.deviation import deviation
 
 from ssl_jax import metrics
-from ssl_jax.mesh import data_mesh, pmapped
+from ssl_jax.devices.mesh import data_mesh, pmapped
 from ssl_jax.metrics import Mean, PerExample
 
 CLASSES = 5

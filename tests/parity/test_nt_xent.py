@@ -14,7 +14,7 @@ from parity.deviation import deviation, expect_agreement
 
 from ssl_jax import models
 from ssl_jax.augment import Augmentation, Normalisation
-from ssl_jax.mesh import data_mesh, pmapped
+from ssl_jax.devices.mesh import data_mesh, pmapped
 from ssl_jax.models.simclr import SimCLRModel
 from ssl_jax.objectives import SimCLR
 from ssl_jax.objectives.simclr import nt_xent

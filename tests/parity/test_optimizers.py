@@ -17,11 +17,14 @@ import torch
 from parity.deviation import expect_agreement
 
 from data_pipelines import bands
-from ssl_jax import models, optimizers, parts, trees
-from ssl_jax.card import ModelCard
+from ssl_jax import models
+from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.devices import trees
 from ssl_jax.models.simclr import SimCLRModel
-from ssl_jax.optimizers import group_of
+from ssl_jax.runs import parts
 from ssl_jax.terminal import load_config, load_module
+from ssl_jax.training import optimizers
+from ssl_jax.training.optimizers import group_of
 
 STEPS = 10
 RATES = 1e-2 * np.linspace(1, 2, STEPS)  # they change, so that it matters where they enter

@@ -14,8 +14,8 @@ import torch
 from parity.deviation import deviations, expect_agreement, in_float64
 from parity.torch_norms import as_after_training, without_correction
 
-from ssl_jax import mesh
 from ssl_jax.augment import Normalisation
+from ssl_jax.devices import mesh
 from ssl_jax.models import MLP, resnet50
 from ssl_jax.objectives import Classification
 from ssl_jax.objectives.shared import part_of

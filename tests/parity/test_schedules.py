@@ -8,7 +8,7 @@ import pytest
 import torch
 from parity.deviation import deviation, expect_agreement
 
-from ssl_jax import optimizers
+from ssl_jax.training import optimizers
 
 PEAK, STEPS, WARMUP = 0.3, 200, 30
 

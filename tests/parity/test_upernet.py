@@ -10,8 +10,8 @@ from parity.torch_norms import as_after_training, without_correction
 from parity.torch_upernet import Neck as TorchNeck
 from parity.torch_upernet import ViTWithNeck, from_torch, from_torch_part, upernet
 
-from ssl_jax import mesh
 from ssl_jax.augment import Normalisation
+from ssl_jax.devices import mesh
 from ssl_jax.models import ResNet, UperNet, ViT
 from ssl_jax.models.upernet import FCNHead, Neck, UPerHead
 from ssl_jax.objectives import Segmentation

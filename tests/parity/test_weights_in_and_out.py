@@ -15,13 +15,13 @@ from small import small
 
 import ssl_jax
 from data_pipelines.errors import UserError
-from ssl_jax import checkpoint
+from ssl_jax.checkpoints import checkpoint
 from ssl_jax.convert import export_weights, import_weights
 from ssl_jax.models import ViT
 from ssl_jax.train import train
 from ssl_jax.weights import resnet, vit
 from ssl_jax.weights import transformers as hugging_face
-from ssl_jax.weights_out import loading_code
+from ssl_jax.weights.exporting import loading_code
 
 TOLERANCE = 1e-5
 BANDS = ("red", "green", "blue", "nir")

@@ -10,13 +10,14 @@ import pytest
 from small import small
 
 from data_pipelines.errors import UserError
-from data_pipelines.source import open_dataset
-from ssl_jax import checkpoint, parts
-from ssl_jax.card import ModelCard
+from data_pipelines.sources.dataset import open_dataset
+from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.devices.mesh import data_mesh, replicate
 from ssl_jax.evaluate import evaluate, main
-from ssl_jax.mesh import data_mesh, replicate
-from ssl_jax.stopping import Stopped, StopRequest
+from ssl_jax.runs import parts
 from ssl_jax.train import train
+from ssl_jax.training.stopping import Stopped, StopRequest
 
 
 def sliding(data_dir, **evaluation):

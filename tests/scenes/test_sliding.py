@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slide_inference import by_mmsegmentation, slidings
 
-from ssl_jax import mesh
+from ssl_jax.devices import mesh
 from ssl_jax.scenes import SlidingWindow, sliding_logits, window_step
-from ssl_jax.stopping import Stopped, StopRequest
+from ssl_jax.training.stopping import Stopped, StopRequest
 
 BANDS, OUTPUTS = 2, 3
 

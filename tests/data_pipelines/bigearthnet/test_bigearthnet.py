@@ -27,7 +27,7 @@ from data_pipelines.bigearthnet.nomenclature import CLASSES_19, CLASSES_43, MERG
 from data_pipelines.build import build, main
 from data_pipelines.errors import UserError
 from data_pipelines.registry import find_builder
-from data_pipelines.source import open_dataset
+from data_pipelines.sources.dataset import open_dataset
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
 RGBN = ("B04", "B03", "B02", "B08")

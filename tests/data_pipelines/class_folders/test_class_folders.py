@@ -6,7 +6,7 @@ from PIL import Image
 from data_pipelines.bands import PICTURES, SENTINEL2_L2A
 from data_pipelines.build import build, main
 from data_pipelines.errors import UserError
-from data_pipelines.source import open_dataset
+from data_pipelines.sources.dataset import open_dataset
 
 CLASSES = ("Forest", "Sea Lake", "annual-crop")
 

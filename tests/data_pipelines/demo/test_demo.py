@@ -6,7 +6,7 @@ from data_pipelines.demo.geometry import fractal, meander, smoothstep
 from data_pipelines.demo.landcover import SCENES
 from data_pipelines.demo.spectra import Cover, Land, reflectance
 from data_pipelines.demo.town import CLASSES, IGNORE_LABEL
-from data_pipelines.source import open_dataset
+from data_pipelines.sources.dataset import open_dataset
 
 
 def test_a_tile_is_a_function_of_its_seed_alone():

@@ -17,10 +17,10 @@ from masked_pictures import (
 )
 from rasterio.transform import from_origin
 
-from data_pipelines import cells
 from data_pipelines.build import build
-from data_pipelines.source import open_dataset
-from data_pipelines.verify import verify
+from data_pipelines.masked_images import cells
+from data_pipelines.preparing.verify import verify
+from data_pipelines.sources.dataset import open_dataset
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
 CLASSES = ("water", "land", "ice")

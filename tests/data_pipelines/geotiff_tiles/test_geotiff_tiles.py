@@ -10,7 +10,7 @@ from rasterio.transform import from_origin
 from data_pipelines.build import build, main
 from data_pipelines.errors import UserError
 from data_pipelines.geotiff_tiles import geotiff_tiles
-from data_pipelines.source import open_dataset
+from data_pipelines.sources.dataset import open_dataset
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
 BANDS = ("B04", "B03", "B02", "B08")

@@ -15,12 +15,12 @@ from masked_pictures import (
     write,
 )
 
-from data_pipelines import cells
 from data_pipelines.build import build, main
+from data_pipelines.masked_images import cells
 from data_pipelines.potsdam.nomenclature import CLASSES, COLOURS
 from data_pipelines.potsdam.potsdam import TEST, TRAIN, Potsdam
-from data_pipelines.source import open_dataset
-from data_pipelines.windows import Grid
+from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.windows import Grid
 
 # Smaller than the benchmark's 6000 × 6000 pixels, and one is no multiple of a cell.
 SIZES = {"2_10": (900, 1200), "4_12": (600, 900), "6_7": (900, 600), "2_13": (1000, 700)}

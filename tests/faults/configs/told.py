@@ -20,7 +20,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from small import small
 
-from ssl_jax import checkpoint, features, loop, objectives, outcome, probe
+from ssl_jax import objectives
+from ssl_jax.checkpoints import checkpoint
+from ssl_jax.runs import features, outcome, probe
+from ssl_jax.training import loop
 
 _FILE = os.open(os.environ["FAULTS_TOLD"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 _NUMBER, _PHASE, _LEFT, _DELAY = (os.environ.get("FAULTS_SEND", "0 - 0 0")).split()

@@ -1,0 +1,1 @@
+"""Images with masks of classes: what builders of segmentation datasets share."""

@@ -1,0 +1,1 @@
+"""From a builder's examples to a prepared dataset: reading, encoding, writing, verifying."""

@@ -1,0 +1,1 @@
+"""From a prepared dataset to examples by position, and to batches."""

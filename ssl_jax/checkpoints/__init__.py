@@ -1,0 +1,1 @@
+"""Saving checkpoints, finding and verifying them, and the model card that each carries."""

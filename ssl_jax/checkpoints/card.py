@@ -1,0 +1,156 @@
+"""The model card: all one must know of a checkpoint to use it, kept in the bundle as JSON."""
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from data_pipelines.bands import Sensor
+from data_pipelines.errors import UserError
+from data_pipelines.sources.dataset import Dataset
+from ssl_jax.checkpoints.card_checks import check_card, shown
+
+__all__ = ["ModelCard", "versions"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a network was made for, and from what.
+
+    Attributes:
+        sensor: the bands of an image in their order, with scale and statistics.
+        image_shape: (height, width, bands) of the images it was trained on.
+        image_dtype: `uint8` or `uint16`.
+        target: `none`, `label`, `labels` or `mask`.
+        classes: names, in the order of the labels.
+        colours: red, green, blue of each class; empty where it has none.
+        ignore_label: the value of unlabelled pixels in masks.
+        config: the whole config of the run.
+        step: training steps taken.
+        metrics: the figures of the last evaluation; empty before the first.
+    """
+
+    sensor: Sensor
+    image_shape: tuple[int, int, int]
+    image_dtype: str
+    target: str
+    classes: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    ignore_label: int
+    config: ConfigDict
+    step: int = 0
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: ConfigDict, dataset: Dataset) -> "ModelCard":
+        """The card of a run before its first step."""
+        return cls(
+            sensor=dataset.sensor,
+            image_shape=dataset.image_shape,
+            image_dtype=str(dataset.image_dtype),
+            target=dataset.target,
+            classes=dataset.classes,
+            colours=dataset.colours,
+            ignore_label=dataset.ignore_label,
+            config=config,
+        )
+
+    def batch_shapes(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes of a batch as the loader makes it, of `size` examples."""
+        targets: dict[str, dict[str, tuple[tuple[int, ...], Any]]] = {
+            "none": {},
+            "label": {"label": ((), jnp.int32)},
+            "labels": {"labels": ((len(self.classes),), jnp.uint8)},
+            "mask": {"mask": (self.image_shape[:2], jnp.uint8)},
+        }
+        leaves: dict[str, tuple[tuple[int, ...], Any]] = {
+            "image": (self.image_shape, self.image_dtype),
+            "index": ((), jnp.int32),
+            **targets[self.target],
+        }
+        return {
+            name: jax.ShapeDtypeStruct((size, *shape), dtype)
+            for name, (shape, dtype) in leaves.items()
+        }
+
+    def after(self, step: int, metrics: Mapping[str, float]) -> "ModelCard":
+        """The card of a bundle saved at `step`."""
+        return dataclasses.replace(self, step=step, metrics=dict(metrics))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as JSON can hold it."""
+        return {
+            "format": _FORMAT,
+            "sensor": self.sensor.to_dict(),
+            "image_shape": list(self.image_shape),
+            "image_dtype": self.image_dtype,
+            "target": self.target,
+            "classes": list(self.classes),
+            "colours": [list(colour) for colour in self.colours],
+            "ignore_label": self.ignore_label,
+            "config": self.config.to_dict(),
+            "step": self.step,
+            "metrics": dict(self.metrics),
+            "versions": versions(),
+        }
+
+    @classmethod
+    def from_dict(cls, card: Mapping[str, Any]) -> "ModelCard":
+        """The card that `to_dict` wrote.
+
+        Raises:
+            UserError: it is of another format, lacks a field, or holds what can't be.
+        """
+        if not isinstance(card, Mapping):
+            raise UserError(f"model card: found {shown(card)}; expected a JSON object")
+        if card.get("format") != _FORMAT:
+            raise UserError(
+                f"model card: format {card.get('format')!r}, expected {_FORMAT}; "
+                "the checkpoint was written by another version of ssl_jax"
+            )
+        check_card(card)
+        return cls(
+            sensor=Sensor.from_dict(card["sensor"]),
+            image_shape=tuple(card["image_shape"]),
+            image_dtype=card["image_dtype"],
+            target=card["target"],
+            classes=tuple(card["classes"]),
+            colours=tuple(tuple(colour) for colour in card["colours"]),
+            ignore_label=card["ignore_label"],
+            config=from_plain(card["config"]),
+            step=card["step"],
+            metrics=card["metrics"],
+        )
+
+
+def from_plain(config: Mapping[str, Any]) -> ConfigDict:
+    """A config from JSON, whose lists are the tuples they were."""
+    return ConfigDict(
+        {
+            name: from_plain(value)
+            if isinstance(value, Mapping)
+            else tuple(value)
+            if isinstance(value, list)
+            else value
+            for name, value in config.items()
+        }
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    packages = ("ssl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from a checkout, not installed
+            found[package] = "not installed"
+    return found

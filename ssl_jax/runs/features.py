@@ -1,0 +1,116 @@
+"""Representations of a frozen backbone, computed once and then read like any other source."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from data_pipelines.sources.dataset import Skipping, Source, Windows
+from data_pipelines.sources.loader import evaluation_batches
+from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmapped
+from ssl_jax.metrics import PerExample, Sums, reduce_sums
+from ssl_jax.objectives import Classification
+from ssl_jax.runs.parts import Run
+from ssl_jax.training.loop import ahead
+from ssl_jax.training.stopping import Stopped, StopRequest
+
+__all__ = ["FeatureSource", "computed_once", "extract", "extraction_step"]
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """Records {features (D,) float32, label or labels, index} in memory, read like a Source."""
+
+    records: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.records["index"])
+
+    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
+        return {name: values[position] for name, values in self.records.items()}
+
+
+def computed_once(run: Run, variables: Any, stop: StopRequest | None = None) -> Run:
+    """`run` with features in place of images where a frozen backbone always sees the same ones.
+
+    Any other run is returned as it is.
+
+    Raises:
+        Stopped: asked to stop while at it.
+    """
+    objective = run.objective
+    if not (isinstance(objective, Classification) and objective.precomputable):
+        return run
+    step = extraction_step(objective.features, run.mesh)
+    source, evaluation = (
+        source and extract(step, variables, source, run.mesh, run.config.batch_size, stop)
+        for source in (run.source, run.evaluation_source)
+    )
+    if isinstance(run.source, Skipping):
+        source = in_their_places(source, run.source.source.rows)
+    return replace(run, source=source, evaluation_source=evaluation)
+
+
+def in_their_places(features: FeatureSource, rows: np.ndarray) -> FeatureSource:
+    """Features for all `rows` of a split, those left out replaced as `Skipping` replaces examples.
+
+    So training sees the same as if the features were computed in each step.
+    """
+    good = np.isin(rows, features.records["index"])
+    after = np.flatnonzero(good)  # the good position that stands in for each
+    chosen = np.searchsorted(after, np.arange(len(rows))) % len(after)
+    records = {name: values[chosen] for name, values in features.records.items()}
+    return FeatureSource({**records, "index": rows.astype(features.records["index"].dtype)})
+
+
+def extraction_step(
+    represent: Callable[[Any, Any], jax.Array], mesh: Mesh
+) -> Callable[[Any, Any], Sums]:
+    """The compiled step: (variables, batch sharded over `data`) -> features and targets as rows.
+
+    `represent` makes features (B, D) of variables and one device's batch.
+    """
+
+    def step(variables: Any, batch: Any) -> Sums:
+        rows = {"features": represent(variables, batch), "valid": batch["valid"]}
+        rows |= {name: batch[name] for name in ("index", "label", "labels") if name in batch}
+        return reduce_sums({"rows": PerExample(rows)})
+
+    return pmapped(step, mesh, (REPLICATED, SHARDED), REPLICATED)
+
+
+def extract(
+    step: Callable[[Any, Any], Sums],
+    variables: Any,
+    source: Source | Windows | Skipping,
+    mesh: Mesh,
+    batch_size: int,
+    stop: StopRequest | None = None,
+) -> FeatureSource:
+    """Run the backbone over every example of `source` once, on all devices.
+
+    Bad examples that are skipped are left out.
+
+    Args:
+        step: see `extraction_step`.
+        variables: of the whole model, replicated over `mesh`.
+        source: the examples, each of which comes out at its own place.
+        mesh: the devices.
+        batch_size: examples at a time over all devices.
+        stop: raised by a signal.
+
+    Raises:
+        Stopped: asked to stop while at it.
+    """
+    batches = evaluation_batches(source, batch_size, jax.process_index(), jax.process_count())
+    parts = []
+    for batch in ahead(batches, mesh):
+        parts.append(jax.device_get(step(variables, batch)["rows"]))
+        if stop is not None and stop.poll():
+            raise Stopped
+    rows = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
+    valid = rows.pop("valid")
+    return FeatureSource({name: values[valid] for name, values in rows.items()})

@@ -1,0 +1,150 @@
+"""What a run tells: `metrics.jsonl`, TensorBoard, and a progress bar at the terminal."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+from rich.progress import Progress
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+from data_pipelines.files.writing import replaced
+from data_pipelines.preparing.progress import progress_bar
+
+__all__ = ["Log", "read_records", "write_arrays", "write_json", "write_text"]
+
+
+class Log:
+    """The log of a run, continued where an earlier process left off.
+
+    A context manager. Records of steps after `start` are dropped on opening: they stem from a
+    process that went on after its last bundle, and those steps are about to be run again.
+
+    Args:
+        workdir: the run's folder.
+        start: the step the run (re)starts from.
+        steps: the step it ends at.
+        batch_size: examples a step, for the rate.
+
+    In a job of several processes only the first writes.
+    """
+
+    def __init__(self, workdir: Path, start: int, steps: int, batch_size: int) -> None:
+        self._workdir = workdir
+        self._start = start
+        self._batch_size = batch_size
+        self._writes = jax.process_index() == 0
+        self._bar: Progress = progress_bar()
+        self._task = self._bar.add_task(workdir.name, total=steps, completed=start, note="")
+        path = workdir / "metrics.jsonl"
+        kept = [record for record in read_records(path) if record["step"] <= start]
+        # All processes need to know it, so that they measure the same things.
+        self._at_start = {record["phase"] for record in kept if record["step"] == start}
+        if self._writes:
+            write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+            self._file = path.open("a", buffering=1)
+            self._board = Board(workdir / "tensorboard", start)
+
+    def __enter__(self) -> "Log":
+        self._began = time.monotonic()
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+        if self._writes:
+            self._file.close()
+            self._board.close()
+
+    def write(self, step: int, phase: str, values: Mapping[str, float]) -> None:
+        """Record values of a phase, such as `train`, as they stood after `step` steps."""
+        if self._writes:
+            self._file.write(json.dumps({"step": step, "phase": phase, **values}) + "\n")
+            self._board.write(step, {f"{phase}/{name}": value for name, value in values.items()})
+
+    def has(self, step: int, phase: str) -> bool:
+        """Whether the process that got the run to where this one starts wrote that record."""
+        return step == self._start and phase in self._at_start
+
+    def sync(self) -> None:
+        """Bring what was written to the disk, as the bundle that follows on it will be."""
+        if self._writes:
+            os.fsync(self._file.fileno())
+            self._board.flush()
+
+    def advance(self, step: int, loss: float) -> None:
+        """Move the progress bar to `step`."""
+        rate = (step - self._start) * self._batch_size / (time.monotonic() - self._began)
+        note = f"loss {loss:.4f}  {rate:,.0f} examples/s"
+        self._bar.update(self._task, completed=step, note=note)
+
+
+class Board:
+    """The figures in TensorBoard's format.
+
+    Written by the thread that calls, unlike with tensorboardX's own writer: there a full disk ends
+    a thread that nobody looks after, and the training waits for it for ever.
+
+    Args:
+        folder: made if need be.
+        start: the step the run (re)starts from; what was written of later ones is hidden.
+    """
+
+    def __init__(self, folder: Path, start: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._events = EventsWriter(str(folder / "events"), f".{os.getpid()}.{start}")
+        for told in ({"file_version": "brain.Event:2"}, {"session_log": _START}):
+            self._events.write_event(Event(wall_time=time.time(), step=start + 1, **told))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Figures by name, as they stood after `step` steps."""
+        for name, value in values.items():
+            scalar = summary.scalar(name, value)
+            self._events.write_event(Event(wall_time=time.time(), step=step, summary=scalar))
+
+    def flush(self) -> None:
+        """Let TensorBoard see it."""
+        self._events.flush()
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        self._events.close()
+
+
+_START = SessionLog(status=SessionLog.START)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The whole records of a metrics file; a last line that was cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("}\n")]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON beside `path`, then rename: the file is whole or not there."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text beside `path`, bring it to the disk, then rename."""
+    with replaced(path) as beside:
+        beside.write_text(text)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays, compressed, beside `path`, then rename."""
+    with replaced(path) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, **arrays)

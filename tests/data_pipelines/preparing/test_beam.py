@@ -1,0 +1,98 @@
+"""The same builders through Apache Beam, on its runner for one machine."""
+
+import numpy as np
+import pytest
+from archives_of_patches import LABELS_V1, V1, compressed, packed, write_lists, write_patch
+
+from data_pipelines.build import Options, main, prepare_dataset
+from data_pipelines.errors import UserError
+from data_pipelines.sources.dataset import open_dataset
+
+pytest.importorskip("apache_beam", reason="Apache Beam isn't installed: the extra [beam]")
+
+
+def built(data_dir, manual, **options):
+    prepare_dataset("bigearthnet/v1/rgbn", Options(data_dir, manual, **options))
+    return open_dataset("bigearthnet/v1/rgbn", data_dir)
+
+
+@pytest.fixture(scope="module", params=["folder", "archive"])
+def manual(tmp_path_factory, request):
+    folder = tmp_path_factory.mktemp("manual")
+    patches = folder if request.param == "folder" else tmp_path_factory.mktemp("unpacked")
+    for name in V1:
+        write_patch(patches / "BigEarthNet-v1.0", name, LABELS_V1)
+    write_lists(folder, train=list(V1[:3]), test=[V1[3]], snow=[V1[4]])
+    if request.param == "archive":
+        tar = packed(patches / "BigEarthNet-v1.0")
+        (folder / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
+    return folder
+
+
+def test_beam_prepares_what_processes_prepare(manual, tmp_path):
+    ours = built(tmp_path / "ours", manual)
+    beams = built(tmp_path / "beam", manual, beam_runner="DirectRunner")
+    assert beams.splits == ours.splits
+    for split in ("train", "test", "unsplit", "all[snow]", "all[50%]"):
+        one, other = ours.source(split), beams.source(split)
+        assert one.identities().tolist() == other.identities().tolist()
+        for position in range(len(one)):
+            for name, values in one[position].items():
+                np.testing.assert_array_equal(other[position][name], values)
+
+
+def test_a_bad_item_stops_beam_or_is_skipped_and_listed(tmp_path, capsys):
+    manual = tmp_path / "manual"
+    for name in V1[:2]:
+        write_patch(manual, name, LABELS_V1)
+    write_lists(manual, train=list(V1[:2]))
+    (manual / V1[0] / f"{V1[0]}_B03.tif").unlink()
+    message = f"patch {V1[0]}: lacks {V1[0]}_B03.tif"
+    with pytest.raises(UserError, match=f"^{message}.*other files in [^\\[]*$"):
+        built(tmp_path / "data", manual, beam_runner="DirectRunner")
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+
+    arguments = ["bigearthnet/v1/rgbn", "--data_dir", str(tmp_path / "data"), "--manual_dir"]
+    options = ["--beam_runner", "DirectRunner", "--on_error", "skip", "--verify"]
+    assert main([*arguments, str(manual), *options]) == 0
+    out = capsys.readouterr().out
+    assert "1 skipped, listed in" in out
+    assert "verified: all 1 records" in out
+    assert open_dataset("bigearthnet/v1/rgbn", tmp_path / "data").splits["train"] == 1
+
+
+USERS = """
+import apache_beam as beam
+import numpy as np
+from data_pipelines.demo.tiles import DemoTiles, DemoTilesConfig, tile
+
+def example(number):
+    return number, {"image": tile((7, number), 32)}
+
+class WithBeam(DemoTiles):
+    BUILDER_CONFIGS = (DemoTilesConfig(name="tiny", train=6, validation=0, image_size=32),)
+
+    def _split_generators(self, dl_manager):
+        return {"train": beam.Create(range(6)) | beam.Map(example)}
+"""
+
+
+def test_a_users_builder_that_is_written_for_beam(tmp_path):
+    file = tmp_path / "with_beam.py"
+    file.write_text(USERS)
+    prepare_dataset(str(file), Options(tmp_path / "data", beam_runner="DirectRunner"))
+    source = open_dataset(str(file), tmp_path / "data").source("train")
+    from data_pipelines.demo.tiles import tile
+
+    for number in range(6):
+        np.testing.assert_array_equal(source[number]["image"], tile((7, number), 32))
+
+
+def test_a_generator_is_nothing_for_beam(tmp_path):
+    with pytest.raises(UserError, match="split train: comes from a generator"):
+        prepare_dataset("demo_tiles/tiny", Options(tmp_path, beam_runner="DirectRunner"))
+
+
+def test_a_runner_that_beam_does_not_know_is_a_mistake(tmp_path):
+    with pytest.raises(UserError, match=r"--beam_runner: found 'Nonsense' \(.*DirectRunner"):
+        prepare_dataset("demo_tiles/tiny", Options(tmp_path, beam_runner="Nonsense"))

@@ -1,0 +1,48 @@
+"""What builders know of their datasets before anything is prepared."""
+
+import pytest
+
+from data_pipelines.errors import UserError
+from data_pipelines.preparing.published import number_of_examples, published_dataset
+from data_pipelines.sources.dataset import open_dataset
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "examples"),
+    [
+        ("bigearthnet/v1/rgbn", "all", 590_326),
+        ("bigearthnet/v1/rgb", "train", 269_695),
+        ("bigearthnet/v2/rgbn", "all", 549_488),
+        ("nasc_tg2/rgbn", "all", 20_000),
+        ("nasc_tg2/rgbn", "all[2:8].rest", 16_000),
+        ("eurosat/all", "train[16 per class]", 160),
+        ("potsdam/rgbn", "train", 24 * 361),
+        ("potsdam/rgbn", "test", 14 * 361),
+    ],
+)
+def test_published_examples(name, split, examples):
+    assert number_of_examples(published_dataset(name), split) == examples
+
+
+@pytest.mark.parametrize("name", ["demo_tiles", "demo_scenes", "demo_aerial", "demo_objects"])
+def test_what_is_published_is_what_is_prepared(name, data_dir):
+    published = published_dataset(f"{name}/tiny")
+    prepared = open_dataset(f"{name}/tiny", data_dir)
+    for field in ("sensor", "image_shape", "image_dtype", "target", "classes", "splits", "colours"):
+        assert getattr(published, field) == getattr(prepared, field)
+    for split in ("all", "all[3:7]", "all[3:7].rest", "train[33%][50%].rest", "train[1 per class]"):
+        assert number_of_examples(published, split) == len(prepared.source(split))
+
+
+def test_what_takes_the_examples_to_tell_is_unknown():
+    patches = published_dataset("bigearthnet/v1/rgbn")
+    assert number_of_examples(patches, "all[not snow]") is None
+    assert number_of_examples(patches, "train[4 per class]") is None  # of combinations of labels
+    # Windows overlap: how many share no pixel with the others depends on which these are.
+    assert number_of_examples(published_dataset("potsdam/rgbn"), "train[50%].rest") is None
+    assert number_of_examples(published_dataset("geotiff_tiles"), "train") is None
+
+
+def test_an_unknown_split_is_named():
+    with pytest.raises(UserError, match="no split 'validation'"):
+        number_of_examples(published_dataset("nasc_tg2/rgbn"), "validation")

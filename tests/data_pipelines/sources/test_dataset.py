@@ -1,0 +1,338 @@
+import itertools
+import pickle
+import textwrap
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_pipelines.build import build
+from data_pipelines.errors import UserError
+from data_pipelines.sources.dataset import cut, open_dataset
+
+BUILDER = """
+import io
+import numpy as np
+import PIL.Image
+import tensorflow_datasets as tfds
+from data_pipelines.bands import NAIP
+
+def png(value):
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(file, "png")
+    return io.BytesIO(file.getvalue())
+
+class {name}(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict({features}),
+            metadata=tfds.core.MetadataDict({metadata}),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {{"train": self._generate_examples()}}
+
+    def _generate_examples(self):
+        for i in range(6):
+            yield i, {example}
+"""
+SENSOR = '{"sensor": NAIP.to_dict()}'
+
+
+def users_builder(folder, name, features, example, metadata="{}"):
+    """Prepare a dataset of a user's module outside the package; its name, to open it by."""
+    file = folder / f"{name.lower()}_module.py"
+    text = BUILDER.format(name=name, features=features, example=example, metadata=metadata)
+    file.write_text(textwrap.dedent(text))
+    build(f"{file}:{name}", folder)
+    return f"{file}:{name}"
+
+
+def labels(source):
+    return np.array([source[i]["label"] for i in range(len(source))])
+
+
+def rows(source):
+    return [int(source[i]["index"]) for i in range(len(source))]
+
+
+def test_a_dataset_says_what_it_holds(data_dir):
+    scenes = open_dataset("demo_scenes/tiny", data_dir)
+    assert scenes.image_shape == (32, 32, 4)
+    assert scenes.image_dtype == np.uint16
+    assert scenes.target == "label"
+    assert scenes.classes[0] == "beach"
+    assert scenes.splits == {"train": 80, "all": 80}
+    aerial = open_dataset("demo_aerial/tiny", data_dir)
+    assert aerial.target == "mask"
+    assert aerial.classes[:2] == ("impervious", "building")
+    assert aerial.colours[1] == (0, 0, 255)
+    assert aerial.ignore_label == 255
+    assert open_dataset("demo_tiles/tiny", data_dir).target == "none"
+
+
+def test_examples_carry_image_target_and_index(data_dir):
+    scene = open_dataset("demo_scenes/tiny", data_dir).source("train")[3]
+    assert scene["image"].shape == (32, 32, 4)
+    assert scene["label"].dtype == scene["index"].dtype == np.int32
+    assert scene["index"] == 3
+    tile = open_dataset("demo_aerial/tiny", data_dir).source("test")[0]
+    assert tile["mask"].shape == (64, 64)
+    assert tile["mask"].dtype == tile["image"].dtype == np.uint8
+
+
+@pytest.mark.parametrize("bands", [("red",), ("nir", "B04"), ("green", "blue"), ("B", "G", "R")])
+def test_bands_are_those_asked_for(data_dir, bands):
+    whole, part = open_dataset("demo_tiles/tiny", data_dir), None
+    part = open_dataset("demo_tiles/tiny", data_dir, bands)
+    channels = list(whole.sensor.indices(bands))
+    assert part.image_shape == (32, 32, len(bands))
+    assert part.sensor == whole.sensor.select(bands)
+    seen, stored = part.source("train")[5]["image"], whole.source("train")[5]["image"]
+    np.testing.assert_array_equal(seen, stored[:, :, channels])
+
+
+def test_all_is_every_split(data_dir):
+    tiles = open_dataset("demo_tiles/tiny", data_dir)
+    assert len(tiles.source("all")) == len(tiles.source("train")) + len(tiles.source("validation"))
+
+
+def test_a_source_survives_pickling(data_dir):
+    source = open_dataset("demo_scenes/tiny", data_dir, ["nir"]).source("all[5:5]")
+    again = pickle.loads(pickle.dumps(source))
+    assert len(again) == len(source) == 40
+    np.testing.assert_array_equal(again[7]["image"], source[7]["image"])
+
+
+@pytest.mark.parametrize("share", ["2:8", "5:5", "8:2", "10%", "2 per class"])
+def test_both_sides_of_a_cut_are_the_whole_and_hold_every_class(data_dir, share):
+    scenes = open_dataset("demo_scenes/tiny", data_dir)
+    one, other = scenes.source(f"all[{share}]", 1), scenes.source(f"all[{share}].rest", 1)
+    assert sorted(rows(one) + rows(other)) == list(range(80))
+    counts = np.bincount(labels(one), minlength=10)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_a_cut_depends_on_its_seed_alone(data_dir):
+    scenes = open_dataset("demo_scenes/tiny", data_dir)
+    assert rows(scenes.source("all[2:8]", 0)) == rows(scenes.source("all[2:8]", 0))
+    assert rows(scenes.source("all[2:8]", 0)) != rows(scenes.source("all[2:8]", 1))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    strata=st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array),
+    one=st.integers(0, 9),
+    other=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_a_cut_takes_its_share_of_the_whole_and_of_every_class(strata, one, other, seed):
+    inside = cut(strata, f"{one}:{other}", seed)
+    share = one / (one + other)
+    assert inside.sum() == len(strata) * one // (one + other)
+    for stratum in np.unique(strata):
+        members = strata == stratum
+        assert abs(inside[members].sum() - members.sum() * share) < 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    counts=st.lists(st.integers(3, 9), min_size=1, max_size=5),
+    size=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_a_number_per_class_is_met_exactly(counts, size, seed):
+    strata = np.repeat(np.arange(len(counts)), counts)
+    inside = cut(strata, f"{size} per class", seed)
+    assert np.bincount(strata[inside]).tolist() == [size] * len(counts)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    strata=st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array),
+    percent=st.integers(1, 20),
+    times=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_a_share_holds_those_that_go_into_it(strata, percent, times, seed):
+    small = cut(strata, f"{percent}%", seed)
+    assert (cut(strata, f"{percent * times}%", seed) >= small).all()
+
+
+def test_a_number_per_class_holds_every_smaller_one():
+    strata = np.repeat([0, 1, 2], 9)
+    sides = [cut(strata, f"{size} per class", 3) for size in range(1, 10)]
+    for smaller, larger in itertools.pairwise(sides):
+        assert (larger >= smaller).all()
+
+
+def ids(scenes, split, seed=0):
+    return set(rows(scenes.source(split, seed)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    first=st.sampled_from(["2:8", "5:5", "80%", "3 per class"]),
+    second=st.sampled_from(["10%", "50%", "90%", "1 per class"]),
+    third=st.sampled_from(["50%", "6:4"]),
+    seed=st.integers(0, 99),
+)
+def test_each_cut_parts_what_those_before_it_left(data_dir, first, second, third, seed):
+    scenes = open_dataset("demo_scenes/tiny", data_dir)
+    for side in (f"all[{first}]", f"all[{first}].rest"):
+        whole = ids(scenes, side, seed)
+        one, other = (ids(scenes, f"{side}[{second}]{rest}", seed) for rest in ("", ".rest"))
+        assert one | other == whole
+        assert not one & other
+    one = ids(scenes, f"all[{first}].rest[{second}].rest[{third}]", seed)
+    other = ids(scenes, f"all[{first}].rest[{second}].rest[{third}].rest", seed)
+    assert one | other == ids(scenes, f"all[{first}].rest[{second}].rest", seed)
+
+
+def test_a_cut_within_a_side_is_stratified_too(data_dir):
+    scenes = open_dataset("demo_scenes/tiny", data_dir)
+    counts = np.bincount(labels(scenes.source("all[5:5][50%]")), minlength=10)
+    assert counts.tolist() == [2] * 10
+
+
+def test_every_example_may_be_chosen():
+    strata = np.repeat([0, 1], 6)
+    chosen = sum(cut(strata, "2 per class", seed) for seed in range(60))
+    assert (chosen > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("all[2-8]", r"expected NAME, NAME\[2:8\], NAME\[10%\] or NAME\[16 per class\]"),
+        ("all.rest", "expected NAME"),
+        ("all[snow].rest", "expected NAME"),
+        ("all[5:5][2-8]", "expected NAME"),
+        ("all[0:0]", "expected NAME"),
+        ("all[120%]", "expected NAME"),
+        ("all[2:8", "expected NAME"),
+        ("test", "has no split 'test'; it has train, all"),
+        ("all[9 per class]", "a class has 8 examples; expected at least the 9"),
+        ("all[1%]", "has none of the 80 examples"),
+        ("all[100%].rest", "has none of the 80 examples"),
+    ],
+)
+def test_splits_that_cannot_be_are_explained(data_dir, split, message):
+    with pytest.raises(UserError, match=message):
+        open_dataset("demo_scenes/tiny", data_dir).source(split)
+
+
+def test_an_unprepared_dataset_names_the_command_that_prepares_it(tmp_path):
+    command = f"run python -m data_pipelines.build demo_tiles/small --data_dir {tmp_path}$"
+    with pytest.raises(UserError, match=command):
+        open_dataset("demo_tiles/small", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("demo_nothing", "expected one of demo_tiles, demo_scenes"),
+        ("demo_tiles/huge", "has no config 'huge'; expected one of default, small, tiny"),
+        ("no.such.module", "no.such.module can't be imported"),
+        ("data_pipelines.errors:UserError", "the TFDS builders \\(none\\)"),
+        ("a/b/c.py:Builder", "can't be imported \\(FileNotFoundError"),
+    ],
+)
+def test_names_that_mean_nothing_are_explained(data_dir, name, message):
+    with pytest.raises(UserError, match=message):
+        open_dataset(name, data_dir)
+
+
+def test_a_missing_band_is_a_mistake(data_dir):
+    with pytest.raises(UserError, match="sensor demo_tiles does not have it"):
+        open_dataset("demo_tiles/tiny", data_dir, ["swir16"])
+
+
+def test_a_users_multi_label_pictures_are_read(tmp_path):
+    name = users_builder(
+        tmp_path,
+        "Pictures",
+        '{"image": tfds.features.Image(shape=(8, 8, 3)), '
+        '"labels": tfds.features.Sequence(tfds.features.ClassLabel(names=["a", "b", "c"]))}',
+        '{"image": png(40 * i), "labels": [i % 3] if i else [0, 2]}',
+    )
+    pictures = open_dataset(name, tmp_path, ["green"])
+    assert pictures.classes == ("a", "b", "c")
+    assert pictures.sensor.names == ("green",)
+    source = pictures.source("train")
+    read = {
+        int(e["image"][0, 0, 0]): e["labels"].tolist() for e in map(source.__getitem__, range(6))
+    }
+    assert read[0] == [1, 0, 1]
+    assert read[80] == [0, 0, 1]
+    one, other = pictures.source("train[5:5]"), pictures.source("train[5:5].rest")
+    assert sorted(rows(one) + rows(other)) == list(range(6))
+
+
+def test_a_builder_that_needs_tensorflow_is_told_what_does_not(tmp_path):
+    with pytest.raises(UserError, match="its builder needs TensorFlow"):
+        users_builder(
+            tmp_path,
+            "Arrays",
+            '{"image": tfds.features.Image(shape=(8, 8, 3))}',
+            '{"image": np.zeros((8, 8, 3), np.uint8)}',
+        )
+
+
+def test_a_users_tensors_need_no_particular_encoding(tmp_path):
+    name = users_builder(
+        tmp_path,
+        "Tensors",
+        '{"image": tfds.features.Tensor(shape=(4, 4, 4), dtype=np.uint16, encoding="zlib"), '
+        '"label": np.int64}',
+        '{"image": np.full((4, 4, 4), i, np.uint16), "label": i % 2}',
+        '{"sensor": NAIP.to_dict(), "classes": ["even", "odd"]}',
+    )
+    source = open_dataset(name, tmp_path).source("train")
+    for example in map(source.__getitem__, range(6)):
+        assert (example["image"] % 2 == example["label"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "example", "metadata", "message"),
+    [
+        (
+            "NoImage",
+            '{"picture": np.int64}',
+            '{"picture": i}',
+            "{}",
+            "has no feature `image`, only picture",
+        ),
+        (
+            "NoSensor",
+            '{"image": tfds.features.Tensor(shape=(4, 4, 4), dtype=np.uint8)}',
+            '{"image": np.zeros((4, 4, 4), np.uint8)}',
+            "{}",
+            "does not say which sensor its 4 bands are of",
+        ),
+        (
+            "WrongSensor",
+            '{"image": tfds.features.Tensor(shape=(4, 4, 2), dtype=np.uint8)}',
+            '{"image": np.zeros((4, 4, 2), np.uint8)}',
+            SENSOR,
+            "its images have 2 bands, its sensor naip 4",
+        ),
+        (
+            "Floats",
+            '{"image": tfds.features.Tensor(shape=(4, 4, 4), dtype=np.float32)}',
+            '{"image": np.zeros((4, 4, 4), np.float32)}',
+            SENSOR,
+            "its images are float32",
+        ),
+    ],
+)
+def test_a_dataset_that_cannot_be_used_is_explained(
+    tmp_path, name, features, example, metadata, message
+):
+    with pytest.raises(UserError, match=message):
+        users_builder(tmp_path, name, features, example, metadata)
+    assert not list(tmp_path.rglob("*array_record*"))

@@ -1,0 +1,100 @@
+"""Real configs made small: the same file a user launches, shrunk by fields; and comparing runs."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ssl_jax.checkpoints import checkpoint
+from ssl_jax.devices import mesh
+from ssl_jax.runs import parts
+from ssl_jax.terminal import load_config
+from ssl_jax.training.logs import read_records
+
+RESNET = {"name": "resnet18", "stages": (1, 1), "width": 8, "norm": "group"}
+PYRAMID = {**RESNET, "stages": (1, 1, 1, 1)}  # the four levels that UperNet takes
+VIT = {"name": "vit_ti", "depth": 2, "dim": 24, "heads": 3, "patch_size": 8, "image_size": 32}
+
+
+def small(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDict:
+    """A config of `configs/` on the tiny embedded data.
+
+    Args:
+        kind: simclr, mae, classification or segmentation.
+        data_dir: where the tiny datasets were prepared.
+        backbone: instead of the usual one of the kind.
+    """
+    file, dataset = {
+        "simclr": ("pretrain/simclr_resnet50_ben4", "demo_tiles/tiny"),
+        "mae": ("pretrain/mae_vitb_ben4", "demo_tiles/tiny"),
+        "classification": ("transfer/nasc_mlp", "demo_scenes/tiny"),
+        "segmentation": ("transfer/potsdam_upernet", "demo_aerial/tiny"),
+    }[kind]
+    config = load_config(f"configs/{file}.py")
+    config.data.update(name=dataset, data_dir=str(data_dir), threads=0)
+    config.data.train, config.data.evaluation = {
+        "simclr": ("train", "validation"),
+        "mae": ("train", "validation"),
+        "classification": ("all[5:5]", "all[5:5].rest"),
+        "segmentation": ("train", "test"),
+    }[kind]
+    usual = {"mae": VIT, "segmentation": PYRAMID}
+    config.model.backbone = backbone or usual.get(kind, RESNET)
+    if kind == "simclr":
+        config.model.projection = {"hidden": 16, "out": 8, "layers": 2, "norm": "group"}
+    if kind == "mae":
+        config.model.decoder = {"dim": 16, "depth": 1, "heads": 2}
+    if kind == "classification":
+        config.model.head.hidden = (16,)
+        config.search.learning_rates = ()
+    if kind == "segmentation":
+        config.model.upernet = {"channels": 8, "auxiliary_channels": 8, "norm": "group"}
+    for views in config.augment.values():
+        views.size = 32
+    config.batch_size = 16
+    config.epochs, config.steps = 0.0, 5
+    config.schedule.warmup_epochs, config.schedule.warmup_steps = 0.0, 0
+    config.optimizer.reference_batch = 0
+    config.every.update(log=1, save=0, evaluate=0)
+    if "probe" in config:
+        config.probe.train = ""
+    return config
+
+
+class Trained(NamedTuple):
+    """A run that is done."""
+
+    workdir: Path
+    config: ConfigDict
+    results: dict[str, Any]
+
+
+@contextlib.contextmanager
+def devices(count: int) -> Iterator[None]:
+    """Let runs see only the first devices."""
+    limited = mesh.data_mesh(jax.devices()[:count])
+    with mock.patch.object(parts, "data_mesh", return_value=limited):
+        yield
+
+
+def get_config(kind: str) -> ConfigDict:
+    """For commands in a process of their own: `--config tests/helpers/small.py:mae`."""
+    return small(kind, "")
+
+
+def losses(workdir):
+    """The training losses that a run logged."""
+    records = read_records(workdir / "metrics.jsonl")
+    return np.array([record["loss"] for record in records if record["phase"] == "train"])
+
+
+def assert_same_run(first, second, tolerance=1e-5):
+    """The losses and the final parameters of two runs agree."""
+    np.testing.assert_allclose(losses(first), losses(second), rtol=tolerance)
+    ours, theirs = (checkpoint.load_variables(workdir) for workdir in (first, second))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), ours, theirs)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+import ssl_jax
+from data_pipelines.errors import UserError
+from data_pipelines.sources.dataset import open_dataset
+
+
+@pytest.fixture(scope="module")
+def models(trained, data_dir):
+    """A model of each objective, and images it takes."""
+    found = {}
+    for kind in ("simclr", "mae", "classification", "segmentation"):
+        model = ssl_jax.load(trained(kind).workdir)
+        source = open_dataset(model.card.config.data.name, data_dir).source("all")
+        found[kind] = model, np.stack([source[i]["image"] for i in range(5)])
+    return found
+
+
+def test_a_classifier_gives_probabilities(models):
+    model, images = models["classification"]
+    scores = model(images)
+    assert scores.shape == (5, 10)
+    np.testing.assert_allclose(scores.sum(axis=1), 1.0, rtol=1e-5)
+    assert len(model.card.classes) == 10
+    assert 0 <= model.card.metrics["top1"] <= 1
+
+
+def test_a_segmenter_gives_labels_and_never_an_excluded_one(models):
+    model, images = models["segmentation"]
+    labels = model(images)
+    assert labels.shape == images.shape[:3]
+    clutter = model.card.classes.index("clutter")
+    assert set(np.unique(labels)) <= set(range(6)) - {clutter}
+
+
+@pytest.mark.parametrize("kind", ["simclr", "mae"])
+def test_a_pretrained_backbone_gives_representations(models, kind):
+    model, images = models[kind]
+    features = model(images)
+    assert features.shape[0] == 5
+    assert features.ndim == 2
+    assert np.isfinite(features).all()
+    assert not np.allclose(features[0], features[1])
+
+
+def test_bands_are_matched_by_name(models):
+    model, images = models["simclr"]
+    shuffled = images[..., [3, 0, 2, 1]]
+    np.testing.assert_array_equal(
+        model(shuffled, bands=("nir", "red", "blue", "green")), model(images)
+    )
+
+
+def test_a_missing_band_is_refused(models):
+    model, images = models["simclr"]
+    with pytest.raises(UserError, match="not nir; the checkpoint needs red, green, blue, nir"):
+        model(images[..., :3], bands=("red", "green", "blue"))
+    with pytest.raises(UserError, match=r"found shape \(5, 32, 32, 3\)"):
+        model(images[..., :3])

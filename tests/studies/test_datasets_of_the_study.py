@@ -1,0 +1,70 @@
+"""The study's own datasets go all the way: archive, builder, loader, training, evaluation."""
+
+import numpy as np
+import pytest
+from archives_of_patches import V1, write_v1
+from masked_pictures import painted, random_classes, random_pixels, write
+from small import small
+
+from data_pipelines.build import build
+from data_pipelines.potsdam.nomenclature import CLASSES, COLOURS
+from data_pipelines.sources.dataset import open_dataset
+from ssl_jax.evaluate import evaluate
+from ssl_jax.train import train
+
+SIZE = 100, 90  # of a tile; no multiple of a cell
+
+
+@pytest.fixture(scope="module")
+def study_data(tmp_path_factory):
+    """Two small tiles of Potsdam as cells of 16 pixels, and five patches of BigEarthNet."""
+    folder = tmp_path_factory.mktemp("study")
+    for seed, tile in enumerate(("2_10", "2_13")):
+        name = folder / "potsdam" / f"top_potsdam_{tile}"
+        write(name.with_name(f"{name.name}_RGBIR.tif"), random_pixels(seed, 4, *SIZE))
+        masks = painted(random_classes(seed, 6, *SIZE, block=16), COLOURS)
+        write(name.with_name(f"{name.name}_label.tif"), masks)
+    fields = ["train=2_10,", "test=2_13,", "window=32", "stride=16", "name=small"]
+    build("potsdam/rgbn", folder, manual_dir=folder / "potsdam", fields=fields)
+    build("bigearthnet/v1/rgbn", folder, manual_dir=write_v1(folder / "bigearthnet"))
+    return folder
+
+
+def test_upernet_trains_on_windows_of_potsdam_without_clutter(study_data, tmp_path):
+    config = small("segmentation", study_data)
+    config.data.update(name="potsdam/small", train="train", evaluation="test")
+    config.evaluation.update(window=32, stride=24)  # no multiple of a cell either
+    config.steps = 2
+    results = train(config, tmp_path)
+    recorded = results["data"]["examples"]
+    assert [recorded[part]["examples"] for part in ("train", "evaluation")] == [30, 30]
+    assert np.isfinite(results["train"]["last_loss"])
+    confusion = np.array(results["confusion"])
+    assert confusion.shape == (5, 5)  # clutter is neither answered nor asked for
+    clutter = CLASSES.index("clutter")
+    pixels = np.bincount(random_classes(1, 6, *SIZE, block=16).reshape(-1), minlength=6)
+    np.testing.assert_array_equal(confusion.sum(axis=1), np.delete(pixels, clutter))
+    assert evaluate(tmp_path) == results["metrics"]
+
+
+def test_an_evaluation_on_a_part_of_the_tiles_windows_counts_their_pixels(study_data, tmp_path):
+    config = small("segmentation", study_data)
+    config.data.update(name="potsdam/small", train="test", evaluation="train[10%]")
+    config.evaluation.update(window=32, stride=16)
+    config.batch_size, config.steps = 8, 1
+    results = train(config, tmp_path)
+    (picture,) = open_dataset("potsdam/small", study_data).pictures("train[10%]")
+    labels = picture.read(0, 0, *SIZE)["mask"]
+    counted = (labels != 255) & (labels != CLASSES.index("clutter"))
+    assert np.sum(results["confusion"]) == counted.sum()
+    assert 0 < counted.sum() <= 3 * 32 * 32
+
+
+def test_mae_trains_on_every_patch_of_bigearthnet_without_snow(study_data, tmp_path, on_devices):
+    on_devices(4)
+    config = small("mae", study_data)
+    config.data.update(name="bigearthnet/v1/rgbn", train="all[not snow]", evaluation="")
+    config.batch_size, config.steps = len(V1) - 1, 2
+    results = train(config, tmp_path)
+    assert results["data"]["examples"]["train"]["examples"] == len(V1) - 1
+    assert np.isfinite(results["train"]["last_loss"])

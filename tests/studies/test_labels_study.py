@@ -1,0 +1,101 @@
+"""The study of label fractions: its cells, what they hold, and a row of it done."""
+
+import json
+
+import pytest
+from small import VIT
+
+from data_pipelines.errors import UserError
+from data_pipelines.sources.dataset import open_dataset
+from ssl_jax import report, study, terminal
+from ssl_jax.studies.plan import select
+
+FILE = "configs/study/labels.py"
+
+
+def load(setting="", *overrides):
+    config = terminal.load_config(FILE + setting, overrides)
+    return study.load_study(FILE + setting, config)
+
+
+@pytest.mark.parametrize("setting", ["", ":frozen"])
+def test_every_cell_has_its_runs_and_every_transfer_the_backbone_it_needs(setting):
+    plan = load(setting)
+    runs = {run.name: run for run in plan.runs}
+    table = plan.tables[0]
+    assert table.columns == ("1% of the labels", "10% of the labels", "100% of the labels")
+    cells = [cell for row in table.rows for cell in row.cells]
+    filled = [name for cell in cells for name in cell.runs]
+    assert sorted(filled) == sorted(name for name in runs if not name.startswith("pretrain/"))
+    assert [row.baseline for row in table.rows] == [False, False, True, True]
+    for run in plan.runs:
+        for name in run.needs:
+            mine, theirs = (r.config.model.backbone for r in (run, runs[name]))
+            for field in set(theirs) - {"drop_path", "pool"}:
+                assert mine[field] == theirs[field]
+        if run.name in filled:
+            assert run.config.objective.frozen is (setting == ":frozen")
+            assert run.config.data.evaluation == "all[8:2].rest"
+            assert run.config.seed == run.config.data.split_seed
+    tenth = runs["labels/mae_vitb_ben4/10-percent/seed1"].config
+    assert tenth.data.train == "all[8:2][10%]"
+    assert tenth.batch_size == 256
+    if not setting:
+        assert tenth.model.backbone.pool == "mean"
+        assert tenth.optimizer.layer_decay == 0.65
+        other = runs["labels/random_resnet50/10-percent/seed1"].config
+        assert (
+            other.optimizer == runs["labels/simclr_resnet50_ben4/10-percent/seed1"].config.optimizer
+        )
+
+
+def test_weights_of_an_earlier_study_are_taken():
+    plan = load("", "mae_bundle=/there", "seeds=(0,)")
+    assert [run.name for run in plan.runs if run.name.startswith("pretrain/")] == [
+        "pretrain/simclr_resnet50_ben4"
+    ]
+    of_mae = [run for run in plan.runs if "mae" in run.name]
+    assert {run.config.pretrained for run in of_mae} == {"/there"}
+    assert not any(run.needs for run in of_mae)
+
+
+def test_an_unknown_protocol_is_named():
+    with pytest.raises(UserError, match="labels:linear: expected one of finetune, frozen"):
+        load(":linear")
+
+
+def test_the_fractions_are_nested_and_apart_from_the_test_side(data_dir):
+    scenes = open_dataset("demo_scenes/tiny", data_dir)
+    plan = load("", "fractions=('2%','10%','100%')")
+    configs = {run.name: run.config for run in plan.runs}
+    for seed in (0, 1, 2):
+        of = [configs[f"labels/random_vitb/{n}-percent/seed{seed}"].data for n in (2, 10, 100)]
+        sides = [set(scenes.source(data.train, seed).identities()) for data in of]
+        assert [len(side) for side in sides] == [1, 6, 64]
+        assert sides[0] < sides[1] < sides[2]
+        assert not sides[2] & set(scenes.source(of[0].evaluation, seed).identities())
+
+
+def test_a_row_is_done_and_reported(data_dir, tmp_path, on_devices):
+    on_devices(1)
+    config = terminal.load_config(
+        f"{FILE}:frozen", ["seeds=(0,)", "fractions=('20%','100%')", "batch_sizes=(8,16)"]
+    )
+    config.data_dir = str(data_dir)
+    config.mae.model.backbone.update(VIT)
+    config.vitb.data.update(name="demo_scenes/tiny", threads=0)
+    config.vitb.epochs, config.vitb.steps = 0.0, 10
+    config.vitb.search.learning_rates = ()
+    for views in config.vitb.augment.values():
+        views.size = 32
+    plan = study.load_study(FILE, config)
+    study.execute(plan, tmp_path, select(plan.runs, "labels/random_vitb"))
+    report.write(tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert "| 20% of the labels | 100% of the labels |" in page
+    assert "12 to train, 16 to test" in page
+    assert "64 to train, 16 to test" in page
+    table = json.loads((tmp_path / "results.json").read_text())["tables"]["labels"]
+    row = table["rows"]["ViT-B, random weights"]
+    assert [row[column]["ours"]["seeds"] for column in row] == [1, 1]
+    assert table["rows"]["MAE ViT-B, BEN4"]["20% of the labels"]["ours"] is None

@@ -1,0 +1,148 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipelines.errors import UserError
+from ssl_jax.training import optimizers
+from ssl_jax.training.optimizers import Group, group_of
+
+PARAMS = {
+    "backbone": {
+        "patch_embed": {"kernel": np.full((3, 4), 0.5), "bias": np.full(4, 0.3)},
+        "cls_token": np.full((1, 1, 4), 0.1),
+        "blocks_0": {"norm1": {"scale": np.ones(4)}, "mlp": {"kernel": np.full((4, 4), 0.2)}},
+        "blocks_1": {"norm1": {"scale": np.ones(4)}, "mlp": {"kernel": np.full((4, 4), 0.4)}},
+        "norm": {"scale": np.ones(4), "bias": np.zeros(4)},
+    },
+    "head": {"kernel": np.full((4, 2), 0.7), "bias": np.zeros(2)},
+}
+
+
+def run(optimizer, params, steps, seed=0):
+    """Parameters after steps along fixed random gradients."""
+    rng = np.random.default_rng(seed)
+    leaves = {"w": jnp.asarray(params["w"]), "bias": jnp.asarray(params["bias"])}
+    gradients = [{k: rng.normal(size=v.shape) for k, v in params.items()} for _ in range(steps)]
+    state = optimizer.init(leaves)
+    for gradient in gradients:
+        updates, state = optimizer.update(
+            {k: jnp.asarray(v, jnp.float32) for k, v in gradient.items()}, state, leaves
+        )
+        leaves = {k: leaves[k] + updates[k] for k in leaves}
+    return leaves, gradients
+
+
+@pytest.fixture
+def small():
+    rng = np.random.default_rng(1)
+    return {"w": rng.normal(size=(3, 2)).astype(np.float32), "bias": np.ones(2, np.float32)}
+
+
+def test_every_parameter_of_a_vit_falls_in_exactly_one_group():
+    groups = optimizers.layer_decay_groups(0.5, depth=2)
+    found = group_of(PARAMS, groups)
+    assert found["backbone"]["patch_embed"]["kernel"].scale == pytest.approx(0.5**3)
+    assert found["backbone"]["cls_token"].scale == pytest.approx(0.5**3)
+    assert found["backbone"]["blocks_0"]["mlp"]["kernel"].scale == pytest.approx(0.5**2)
+    assert found["backbone"]["blocks_1"]["norm1"]["scale"].scale == pytest.approx(0.5)
+    assert found["backbone"]["norm"]["scale"].scale == 1.0
+    assert found["head"]["kernel"].scale == 1.0
+    assert found["head"]["kernel"].decays
+    assert not found["head"]["bias"].decays
+    assert not found["backbone"]["cls_token"].decays
+    assert not found["backbone"]["blocks_1"]["norm1"]["scale"].decays
+
+
+def test_a_parameter_in_no_group_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"head/bias.*none"):
+        group_of(PARAMS, [Group("all but", r"(?!head/bias).*", decays=True)])
+
+
+def test_a_parameter_in_two_groups_is_refused_by_name():
+    groups = [Group("one", ".*", decays=True), Group("other", "head/.*", decays=True)]
+    with pytest.raises(ValueError, match=r"head/bias.*\['one', 'other'\]"):
+        group_of(PARAMS, groups)
+
+
+def test_describe_counts_every_parameter_once():
+    text = optimizers.describe(PARAMS, optimizers.weights_and_biases())
+    counts = [int(line.rsplit(", ", 1)[1].split()[0]) for line in text.splitlines()]
+    assert sum(counts) == 12 + 4 + 4 + 4 + 16 + 4 + 16 + 4 + 4 + 8 + 2
+
+
+def test_lars_is_the_formula(small):
+    """You et al. 2017 as in google-research/simclr: rate inside the momentum, biases plain."""
+    decay, momentum, trust = 1e-2, 0.9, 0.001
+    lars = optimizers.lars(
+        lambda step: 0.3, weight_decay=decay, momentum=momentum, trust_coefficient=trust
+    )
+    ours, gradients = run(lars, small, 10)
+    w, bias = small["w"].astype(np.float64), small["bias"].astype(np.float64)
+    velocity = {"w": 0.0, "bias": 0.0}
+    for gradient in gradients:
+        g = gradient["w"] + decay * w
+        ratio = trust * np.linalg.norm(w) / np.linalg.norm(g)
+        velocity["w"] = momentum * velocity["w"] + 0.3 * ratio * g
+        velocity["bias"] = momentum * velocity["bias"] + 0.3 * gradient["bias"]
+        w, bias = w - velocity["w"], bias - velocity["bias"]
+    np.testing.assert_allclose(ours["w"], w, rtol=1e-5)
+    np.testing.assert_allclose(ours["bias"], bias, rtol=1e-5, atol=1e-6)
+
+
+def test_adamw_with_scaled_groups_is_the_formula(small):
+    groups = (
+        Group("weights", "w", decays=True, scale=0.5),
+        Group("biases", "bias", decays=False, scale=1.0),
+    )
+    rate, decay, b1, b2 = 1e-2, 0.05, 0.9, 0.95
+    ours, gradients = run(optimizers.adamw(lambda s: rate, groups, decay, b1, b2), small, 10)
+    for name, scale, wd in (("w", 0.5, decay), ("bias", 1.0, 0.0)):
+        p = small[name].astype(np.float64)
+        m = v = np.zeros_like(p)
+        for t, gradient in enumerate(gradients, 1):
+            m = b1 * m + (1 - b1) * gradient[name]
+            v = b2 * v + (1 - b2) * gradient[name] ** 2
+            step = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
+            p = p - rate * scale * (step + wd * p)
+        np.testing.assert_allclose(ours[name], p, rtol=1e-5)
+
+
+def test_sgd_is_pytorchs(small):
+    ours, gradients = run(optimizers.sgd(lambda s: 0.1, weight_decay=5e-4), small, 10)
+    w, velocity = small["w"].astype(np.float64), 0.0
+    for gradient in gradients:
+        velocity = 0.9 * velocity + gradient["w"] + 5e-4 * w
+        w = w - 0.1 * velocity
+    np.testing.assert_allclose(ours["w"], w, rtol=1e-5)
+
+
+def test_frozen_parameters_stay_and_carry_no_state(small):
+    groups = optimizers.frozen(optimizers.weights_and_biases(), "w")
+    optimizer = optimizers.freeze(optimizers.adamw(lambda s: 1e-2, groups), groups)
+    ours, _ = run(optimizer, small, 3)
+    np.testing.assert_array_equal(ours["w"], small["w"])
+    state = optimizer.init(jax.tree.map(jnp.asarray, small))
+    assert {leaf.shape for leaf in jax.tree.leaves(state)} == {(), small["bias"].shape}
+    assert not np.allclose(ours["bias"], small["bias"])
+
+
+def test_cosine_warms_up_linearly_then_falls_to_the_final_fraction():
+    schedule = optimizers.cosine(2.0, steps=110, warmup_steps=10, final_fraction=0.1)
+    assert float(schedule(0)) == 0.0
+    assert float(schedule(5)) == pytest.approx(1.0)
+    assert float(schedule(10)) == pytest.approx(2.0)
+    half = 0.2 + 1.8 * 0.5
+    assert float(schedule(60)) == pytest.approx(half)
+    assert float(schedule(110)) == pytest.approx(0.2)
+
+
+def test_polynomial_is_a_power_of_what_is_left():
+    schedule = optimizers.polynomial(0.01, steps=100, power=0.9)
+    assert float(schedule(25)) == pytest.approx(0.01 * 0.75**0.9)
+    assert float(schedule(100)) == pytest.approx(0.0)
+
+
+def test_a_warmup_longer_than_the_run_is_refused():
+    with pytest.raises(UserError, match="warm-up of 20 steps in a run of 10"):
+        optimizers.cosine(1.0, steps=10, warmup_steps=20)

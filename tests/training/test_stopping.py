@@ -1,0 +1,24 @@
+import os
+import signal
+
+import pytest
+
+from ssl_jax.training.stopping import StopRequest
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_is_a_request_and_no_end(number):
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert not stop.poll()
+        os.kill(os.getpid(), number)
+        assert stop.poll()
+        assert stop.requested
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with StopRequest():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
