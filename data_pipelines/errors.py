@@ -1,4 +1,4 @@
-"""The one exception that means: the person at the terminal can put this right.
+"""The one exception that means: the person at the terminal can put this right; and exit codes.
 
 And the errors of the system that are of that kind: a disk that is full, or can't be written.
 """
@@ -6,7 +6,20 @@ And the errors of the system that are of that kind: a disk that is full, or can'
 import errno
 import os
 
-__all__ = ["FULL", "UNWRITABLE", "UserError", "system_says"]
+__all__ = [
+    "FULL",
+    "INTERRUPTED",
+    "STOPPED",
+    "UNWRITABLE",
+    "USER_ERROR",
+    "UserError",
+    "system_says",
+]
+
+# Exit codes of all commands.
+USER_ERROR = 2
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h, try again later: schedulers are told to requeue on it
+INTERRUPTED = 130  # by Ctrl-C, as shells have it
 
 # A disk, or one's share of it.
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -20,9 +20,9 @@ from types import ModuleType
 from typing import NamedTuple
 
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.registered import skip_registration
 
 from data_pipelines.errors import UserError
+from data_pipelines.private import skip_registration
 
 __all__ = ["BUILDERS", "BuilderName", "find_builder"]
 

@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """The embedded datasets at their tiniest: 48, 80, … pictures of 32 × 32 pixels."""
-    from data_pipelines.build import build
+    from data_pipelines.preparing.build import build
 
     folder = tmp_path_factory.mktemp("data")
     for name in ("demo_tiles", "demo_scenes", "demo_aerial", "demo_objects"):
@@ -60,7 +60,7 @@ def trained(data_dir, tmp_path_factory):
     """Gives the run of `small(kind)` on one device, which no test may change: all share it."""
     from small import Trained, devices, small
 
-    from ssl_jax.train import train
+    from ssl_jax.runs.training import train
 
     @functools.cache
     def run(kind: str) -> Trained:

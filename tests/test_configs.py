@@ -10,10 +10,10 @@ from small import PYRAMID, RESNET, VIT, small
 from configs.study import paper
 from ssl_jax import models, objectives
 from ssl_jax.augment import Augmentation
-from ssl_jax.evaluate import evaluate
-from ssl_jax.terminal import load_config
-from ssl_jax.train import train
-from ssl_jax.training import optimizers
+from ssl_jax.runs.config import load_config
+from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.training import train
+from ssl_jax.training import optimizers, schedules
 
 FILES = sorted(
     str(path)
@@ -59,8 +59,8 @@ OF_THE_NAME = {"bottleneck", "depth", "dim", "heads", "name", "stages", "width",
 def test_a_config_of_pretraining_hides_no_hyper_parameter(file):
     config = load_config(file)
     objective, schedule = {
-        "simclr": (objectives.SimCLR, optimizers.cosine),
-        "mae": (objectives.MAE, optimizers.cosine),
+        "simclr": (objectives.SimCLR, schedules.cosine),
+        "mae": (objectives.MAE, schedules.cosine),
     }[config.objective.name]
     sections = [
         (objective, config.objective, GIVEN),

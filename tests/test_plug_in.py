@@ -129,5 +129,9 @@ def test_the_builder_of_the_documentation_works_as_written(tmp_path, monkeypatch
         write(tmp_path / "orchards" / f"{kind}_{number}.tif", pixels)
     run([*command.split(), "--verify"], tmp_path, cwd=tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    source = open_dataset("their_project.orchards:Orchards", tmp_path / "data").source("all[5:5]")
+    source = (
+        open_dataset("their_project.orchards:Orchards", tmp_path / "data")
+        .subset("all[5:5]")
+        .examples
+    )
     assert {int(source[i]["label"]) for i in range(len(source))} == {0, 1}

@@ -1,11 +1,15 @@
 """Files that are whole or not there."""
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["replaced"]
+import numpy as np
+
+__all__ = ["replaced", "write_arrays", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
@@ -23,3 +27,20 @@ def replaced(path: Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text beside `path`, then rename: the file is whole or not there."""
+    with replaced(path) as beside:
+        beside.write_text(text)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON beside `path`, then rename."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays, compressed, beside `path`, then rename."""
+    with replaced(path) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, **arrays)

@@ -23,16 +23,9 @@ from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File, listed
 from data_pipelines.files.rasters import gdal_environment, open_raster
 from data_pipelines.geotiff_masks.pairs import images_and_masks, splits_of
-from data_pipelines.masked_images.cells import (
-    IGNORE_LABEL,
-    CellReader,
-    ColourLegend,
-    NumberLegend,
-    Picture,
-    dataset_info,
-    grid_of,
-    reading,
-)
+from data_pipelines.masked_images.cells import CellReader, Picture
+from data_pipelines.masked_images.dataset import dataset_info, grid_of, reading
+from data_pipelines.masked_images.legends import IGNORE_LABEL, ColourLegend, NumberLegend
 from data_pipelines.reading import Unreadable
 
 __all__ = ["GeotiffMasks", "GeotiffMasksConfig"]

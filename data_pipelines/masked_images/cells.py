@@ -1,45 +1,29 @@
-"""Pictures with masks of classes, stored as the cells that `sources.windows` puts together.
+"""Reading images with masks as the cells that `sources.windows` puts together.
 
 A picture may be of any size: it is read in strips of a few rows of cells, so that it takes the same
-memory as a small one. A mask holds colours or class numbers; what either means is a `Legend`.
+memory as a small one.
 """
 
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow_datasets as tfds
 from rasterio.windows import Window
 
-from data_pipelines.bands import Sensor
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File
 from data_pipelines.files.rasters import check, gdal_environment, open_raster
-from data_pipelines.reading import Example, Reading, Unreadable
+from data_pipelines.masked_images.legends import IGNORE_LABEL, Legend
+from data_pipelines.reading import Example, Unreadable
 from data_pipelines.sources.windows import Grid
 
-__all__ = [
-    "IGNORE_LABEL",
-    "CellReader",
-    "ColourLegend",
-    "Legend",
-    "NumberLegend",
-    "Picture",
-    "Strip",
-    "dataset_info",
-    "grid_of",
-    "reading",
-]
+__all__ = ["CellReader", "Picture", "Strip"]
 
-# Of stored masks: pixels of no class.
-IGNORE_LABEL = 255
 # Of a picture that are in memory at once.
 _STRIP_BYTES = 32 * 2**20
-# Cells on a side of a window: more of them, each a record, would take long to put together.
-_MOST_CELLS = 16
 
 
 class Picture(NamedTuple):
@@ -79,72 +63,6 @@ class Strip(NamedTuple):
     def split(self) -> str:
         """The split of its picture."""
         return self.picture.split
-
-
-class Legend(Protocol):
-    """What the pixels of a mask mean."""
-
-    def check(self, file: File, raster: Any) -> None:
-        """Whether a file can be such a mask. Raises UserError."""
-
-    def classes(self, file: File, pixels: np.ndarray) -> np.ndarray:
-        """(bands, h, w) pixels of a file -> (h, w) uint8 class numbers. Raises UserError."""
-
-
-@dataclass(frozen=True)
-class ColourLegend:
-    """Each class has a colour; a pixel of any other is of no class.
-
-    Attributes:
-        colours: red, green and blue of each class, 0..255.
-        bits: of each channel that count, from the top: 8 for the exact colour, 1 for whether the
-            channel is nearer to 255 than to 0, which survives lossy compression.
-    """
-
-    colours: tuple[tuple[int, int, int], ...]
-    bits: int = 8
-
-    def check(self, file: File, raster: Any) -> None:
-        """See `Legend`."""
-        check(file, raster, bands=3, dtype="uint8")
-
-    def classes(self, file: File, pixels: np.ndarray) -> np.ndarray:
-        """See `Legend`."""
-        return _class_of_code(self)[_codes(pixels, self.bits)]
-
-
-@dataclass(frozen=True)
-class NumberLegend:
-    """Pixels are class numbers, from 0.
-
-    Attributes:
-        count: of classes.
-        ignore: the number of pixels that are of no class.
-    """
-
-    count: int
-    ignore: int
-
-    def check(self, file: File, raster: Any) -> None:
-        """See `Legend`."""
-        check(file, raster, bands=1)
-        if not np.issubdtype(np.dtype(raster.dtypes[0]), np.integer):
-            raise UserError(
-                f"file {file}: its pixels are {raster.dtypes[0]}; expected whole numbers of classes"
-            )
-
-    def classes(self, file: File, pixels: np.ndarray) -> np.ndarray:
-        """See `Legend`."""
-        numbers = pixels[0]
-        known = (numbers >= 0) & (numbers < self.count)
-        others = numbers[~known & (numbers != self.ignore)]
-        if others.size:
-            raise UserError(
-                f"file {file}: has pixels of value {others[0]}; expected the numbers 0 to "
-                f"{self.count - 1} of the {self.count} classes, or {self.ignore} for none: name "
-                "the classes that lack, or set --config.ignore_label"
-            )
-        return np.where(known, numbers, IGNORE_LABEL).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -248,110 +166,6 @@ class CellReader:
         return image, mask
 
 
-def grid_of(window: int, stride: int) -> Grid:
-    """The grid for a window and a stride of a config, in pixels.
-
-    Raises:
-        UserError: such windows would leave gaps, or would be put together from far too many cells.
-    """
-    if not 0 < stride <= window:
-        raise UserError(
-            f"--config.stride: found {stride} with a window of {window}; expected 1 to the window"
-        )
-    grid = Grid.of(window, stride)
-    if grid.window > _MOST_CELLS:
-        raise UserError(
-            f"--config.stride: found {stride} with a window of {window}, which share cells of "
-            f"{grid.cell} × {grid.cell} pixels; expected a stride that has more in common with "
-            f"the window, such as {window // 2 if window % 2 == 0 else window}"
-        )
-    return grid
-
-
-def reading(pictures: Iterable[Picture | Unreadable], reader: CellReader) -> Reading[Any]:
-    """All cells of pictures. What can be seen to be wrong before reading pixels comes first."""
-    bad: list[Unreadable] = []
-    strips: list[Strip] = []
-    pixels: dict[str, list[tuple[int, int]]] = {}
-    for picture in pictures:
-        sizes = pixels.setdefault(picture.split, [])
-        if isinstance(picture, Unreadable):
-            bad.append(picture)
-            continue
-        try:
-            size = reader.size(picture)
-        except UserError as mistake:
-            bad.append(Unreadable(picture.split, str(mistake)))
-        else:
-            sizes.append(size)
-            strips += reader.strips(picture, size)
-    expected: dict[str, int | None] = {}
-    found = [(f"{len(bad):,} that can't be read", bad[0].mistake)] if bad else []
-    grid = reader.grid
-    side = grid.window * grid.cell
-    for split, sizes in pixels.items():
-        cells = sum(grid.cells(height) * grid.cells(width) for height, width in sizes)
-        windows = sum(grid.count(height) * grid.count(width) for height, width in sizes)
-        expected[split] = None if any(one.split == split for one in bad) else cells
-        found.append((split, f"{_counted(len(sizes), 'picture')}, {_counted(windows, 'window')} "
-                             f"of {side} × {side} pixels"))  # fmt: skip
-    return Reading([*bad, *strips], reader, expected, found, chunk=1)
-
-
-def dataset_info(
-    builder: tfds.core.DatasetBuilder,
-    reader: CellReader,
-    sensor: Sensor,
-    classes: Sequence[str],
-    colours: Sequence[Sequence[int]],
-    choices: Mapping[str, Any],
-    homepage: str = "",
-) -> tfds.core.DatasetInfo:
-    """What TFDS is to know of a dataset of cells.
-
-    Args:
-        builder: of the dataset.
-        reader: of its cells.
-        sensor: of its images.
-        classes: names.
-        colours: red, green, blue of each class.
-        choices: what else is to be kept in the metadata, as JSON can hold it.
-        homepage: of the dataset.
-    """
-    cell, encoding = reader.grid.cell, tfds.features.Encoding.BYTES
-    return tfds.core.DatasetInfo(
-        builder=builder,
-        description=builder.__doc__,
-        features=tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Tensor(
-                    shape=(cell, cell, reader.bands),
-                    dtype=np.dtype(reader.dtype),
-                    encoding=encoding,
-                ),
-                "mask": tfds.features.Tensor(shape=(cell, cell), dtype=np.uint8, encoding=encoding),
-                "inside": tfds.features.Tensor(shape=(2,), dtype=np.int32),
-                "id": tfds.features.Text(),
-            }
-        ),
-        metadata=tfds.core.MetadataDict(
-            {
-                "sensor": sensor.to_dict(),
-                "classes": list(classes),
-                "colours": [list(colour) for colour in colours],
-                "ignore_label": IGNORE_LABEL,
-                "windows": reader.grid.to_dict(),
-                **choices,
-            }
-        ),
-        homepage=homepage or None,
-    )
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"
-
-
 def _rows(raster: Any, strip: Strip, cell: int, bands: Iterable[int]) -> np.ndarray:
     """(bands, h, w) pixels of a strip, as far as the picture goes."""
     top = strip.first * cell
@@ -382,19 +196,3 @@ def _found_mistake(reader: CellReader, picture: Picture, stamps: tuple[Any, ...]
     except UserError as mistake:
         return str(mistake)
     return ""
-
-
-def _codes(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """(3, ...) uint8 colours -> (...) uint8 or uint32: the upper bits of each, side by side."""
-    kind = np.uint8 if 3 * bits <= 8 else np.uint32
-    red, green, blue = ((channel >> (8 - bits)).astype(kind) for channel in pixels)
-    return red << 2 * bits | green << bits | blue
-
-
-@functools.lru_cache(maxsize=1)
-def _class_of_code(legend: ColourLegend) -> np.ndarray:
-    """(codes,) uint8: the class of every colour there can be; 16 MB if all bits count."""
-    table = np.full(2 ** (3 * legend.bits), IGNORE_LABEL, np.uint8)
-    colours = np.array(legend.colours, np.uint8).T
-    table[_codes(colours, legend.bits)] = np.arange(len(legend.colours))
-    return table

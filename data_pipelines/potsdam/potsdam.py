@@ -14,14 +14,9 @@ import tensorflow_datasets as tfds
 from data_pipelines.bands import POTSDAM
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File, files_below, listed
-from data_pipelines.masked_images.cells import (
-    CellReader,
-    ColourLegend,
-    Picture,
-    dataset_info,
-    grid_of,
-    reading,
-)
+from data_pipelines.masked_images.cells import CellReader, Picture
+from data_pipelines.masked_images.dataset import dataset_info, grid_of, reading
+from data_pipelines.masked_images.legends import ColourLegend
 from data_pipelines.potsdam.nomenclature import CLASSES, COLOURS
 
 __all__ = ["TEST", "TRAIN", "Potsdam", "PotsdamConfig"]

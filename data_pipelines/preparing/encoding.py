@@ -6,9 +6,9 @@ from typing import Any, Generic, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from data_pipelines.errors import UserError
+from data_pipelines.private import ExampleSerializer
 from data_pipelines.reading import Example, ItemT
 from data_pipelines.sources.catalogue import small_features
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.build import Options, builder_of
-from data_pipelines.sources.cuts import Flag, Part, cut
-from data_pipelines.sources.dataset import Dataset, check_usable, dataset_of
+from data_pipelines.preparing.builders import Options, builder_of
+from data_pipelines.sources.cuts import Flag, cut
+from data_pipelines.sources.dataset import Dataset, dataset_of
+from data_pipelines.sources.info import check_usable
+from data_pipelines.sources.subset import parse
 
 __all__ = ["number_of_examples", "published_dataset"]
 
@@ -36,10 +38,9 @@ def number_of_examples(dataset: Dataset, split: str) -> int | None:
     Raises:
         UserError: the split is not written as expected or does not exist.
     """
-    part = Part.parse(split)
     if not any(dataset.splits.values()):
         return None
-    dataset.expect(part, split)
+    part = parse(dataset, split)
     count = dataset.splits[part.split]
     for step in part.steps:
         if isinstance(step, Flag) or (step.rest and dataset.grid):

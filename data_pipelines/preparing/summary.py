@@ -1,5 +1,6 @@
 """What a prepared dataset holds, for a person: tables and a contact sheet."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,9 +21,18 @@ from data_pipelines.files.pictures import (
 )
 from data_pipelines.files.writing import replaced
 from data_pipelines.preparing.encoding import Moments
-from data_pipelines.sources.dataset import ALL, Dataset
+from data_pipelines.preparing.prepare import Splits, readings
+from data_pipelines.sources.dataset import Dataset
+from data_pipelines.sources.stored import ALL
 
-__all__ = ["CONTACT_SHEET", "contact_sheet", "print_bands", "print_splits"]
+__all__ = [
+    "CONTACT_SHEET",
+    "contact_sheet",
+    "print_bands",
+    "print_found",
+    "print_splits",
+    "written_moments",
+]
 
 CONTACT_SHEET = "contact_sheet.png"
 
@@ -51,7 +61,7 @@ def print_splits(dataset: Dataset, expected: Mapping[str, int | None]) -> None:
             print(f"note: split {name} has {there:,} of the {number:,} examples expected")
     if dataset.grid:
         window = dataset.grid.window * dataset.grid.cell
-        counts = ", ".join(f"{s} {len(dataset.source(s)):,}" for s in dataset.info.splits)
+        counts = ", ".join(f"{s} {len(dataset.subset(s)):,}" for s in dataset.info.splits)
         print(f"windows of {window} × {window} pixels over these cells: {counts}")
 
 
@@ -80,7 +90,7 @@ def contact_sheet(dataset: Dataset, file: Path) -> None:
 
     Written beside and then renamed.
     """
-    source = dataset.source(ALL)
+    source = dataset.subset(ALL).examples
     chosen = np.unique(np.linspace(0, len(source) - 1, min(_EXAMPLES, len(source))).astype(int))
     bands = dataset.sensor.names
     kinds = [colours for colours in (TRUE_COLOUR, FALSE_COLOUR) if can_show(bands, colours)]
@@ -111,3 +121,23 @@ def _title(dataset: Dataset, example: Mapping[str, np.ndarray]) -> str:
     if dataset.target == "labels":
         return ", ".join(dataset.classes[i] for i in np.flatnonzero(example["labels"]))
     return ""
+
+
+def print_found(splits: Splits) -> None:
+    """What a dry run says, and a build before it begins; nothing for splits of generators."""
+    for reading in readings(splits):
+        for what, details in reading.found:
+            print(f"{what}: {details}")
+        for split, expected in reading.expected.items():
+            print(f"split {split}: {'unknown' if expected is None else f'{expected:,}'} examples")
+
+
+def written_moments(folder: Path) -> dict[str, Moments]:
+    """The moments of each split, as they were written when the dataset was prepared."""
+    file = folder / "statistics.json"
+    if not file.is_file():
+        return {}
+    return {
+        split: Moments.from_statistics(s["pixels"], np.array(s["mean"]), np.array(s["std"]))
+        for split, s in json.loads(file.read_text()).items()
+    }

@@ -12,6 +12,7 @@ from data_pipelines.preparing.progress import Counter
 from data_pipelines.sources.catalogue import Catalogue, CatalogueWriter, small_features
 from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.records import Decoder
+from data_pipelines.sources.stored import StoredSplit
 
 __all__ = ["Reread", "reread", "verify"]
 
@@ -72,7 +73,7 @@ def reread(dataset: Dataset, split: str) -> Reread:
     if "id" in features:
         decoders.append(Decoder.of("id", features["id"]))
     writer, moments = CatalogueWriter(columns), Moments()
-    files = dataset.files(split)
+    files = StoredSplit(dataset, split).files
     count = dataset.info.splits[split].num_examples
     with Counter(f"verifying {split}", count) as progress:
         for row in range(count):

@@ -1,4 +1,4 @@
-"""Overlapping windows, and whole pictures, put together from cells that are stored once.
+"""Overlapping windows, put together from cells that are stored once.
 
 A picture of thousands of pixels is stored as a grid of square cells, each a record whose key ends
 in its place: `PICTURE/ROW/COLUMN`. Windows of 600 pixels with a stride of 300 share their cells of
@@ -16,7 +16,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.sources.records import Record, Source
 from data_pipelines.sources.skipping import Blanking
 
-__all__ = ["Grid", "StoredPicture", "Windows", "places_of_cells"]
+__all__ = ["Grid", "Windows", "places_of_cells", "together"]
 
 _KEY = re.compile(rb"(.+)/(\d+)/(\d+)")
 
@@ -101,7 +101,7 @@ class Windows:
 
     def __getitem__(self, position: int) -> Record:
         row = self.rows[position]
-        record = _together(self.cells, self.cell_rows[row])
+        record = together(self.cells, self.cell_rows[row])
         return {**record, "index": np.array(row, np.int32)}
 
     def identities(self) -> np.ndarray:
@@ -118,57 +118,6 @@ class Windows:
         seen = np.zeros(len(self.cells), bool)
         seen[self.cell_rows[inside]] = True
         return ~seen[self.cell_rows].any(axis=(1, 2))
-
-
-@dataclass(frozen=True, eq=False)
-class StoredPicture:
-    """A whole picture of a split, of which any window can be read.
-
-    Attributes:
-        cells: the source that it is stored in.
-        places: (rows, columns) int, where its cells stand in `cells`.
-        counted: (rows, columns) bool, the cells whose labels are asked for.
-        cell: height and width of a cell, in pixels.
-        height: of the picture, in pixels; its last cells may reach beyond.
-        width: of the picture, in pixels.
-        ignore_label: what masks say where no label is asked for.
-    """
-
-    cells: Source | Blanking
-    places: np.ndarray
-    counted: np.ndarray
-    cell: tuple[int, int]
-    height: int
-    width: int
-    ignore_label: int
-
-    @property
-    def index(self) -> int:
-        """Which picture of its split it is, however the split is cut."""
-        return int(self.cells.rows[self.places[0, 0]])
-
-    def read(self, top: int, left: int, height: int, width: int) -> Record:
-        """`image` (height, width, bands) and, where it has one, `mask` (height, width)."""
-        here = self._cells(top, left, height, width)
-        record = _together(self.cells, self.places[here])
-        counted = self.counted[here]
-        if "mask" in record and not counted.all():
-            pixels = counted.repeat(self.cell[0], 0).repeat(self.cell[1], 1)
-            record["mask"][~pixels] = self.ignore_label
-        y, x = top - here[0].start * self.cell[0], left - here[1].start * self.cell[1]
-        return {name: record[name][y : y + height, x : x + width] for name in record}
-
-    def wanted(self, top: int, left: int, height: int, width: int) -> bool:
-        """Whether the labels of any pixel of a window are asked for."""
-        return bool(self.counted[self._cells(top, left, height, width)].any())
-
-    def _cells(self, top: int, left: int, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns of cells that hold a window."""
-        rows, columns = self.cell
-        return (
-            slice(top // rows, -(-(top + height) // rows)),
-            slice(left // columns, -(-(left + width) // columns)),
-        )
 
 
 def places_of_cells(cells: Source) -> dict[bytes, np.ndarray]:
@@ -198,7 +147,7 @@ def places_of_cells(cells: Source) -> dict[bytes, np.ndarray]:
     return places
 
 
-def _together(cells: Source | Blanking, places: np.ndarray) -> Record:
+def together(cells: Source | Blanking, places: np.ndarray) -> Record:
     """What the cells at (rows, columns) places show side by side."""
     records = [[cells[int(place)] for place in line] for line in places]
     return {

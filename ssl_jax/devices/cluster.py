@@ -14,8 +14,8 @@ from typing import Any
 
 import jax
 
+from data_pipelines.errors import STOPPED
 from ssl_jax.devices.processes import store
-from ssl_jax.training.stopping import STOPPED
 
 __all__ = ["join", "leave"]
 

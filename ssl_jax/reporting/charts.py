@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from ssl_jax.reporting import tables
 from ssl_jax.reporting.drawing import Drawing
+from ssl_jax.reporting.estimates import figure
 from ssl_jax.reporting.records import Records
+from ssl_jax.reporting.tables import is_other_data
 from ssl_jax.studies.plan import Table
 
 __all__ = ["accuracy_bars", "confusion_matrices", "pretraining_curves", "transfer_curves"]
@@ -38,7 +39,7 @@ def accuracy_bars(records: Records) -> list[Drawing]:
         panels[0].set_yticks(range(len(table.rows)), [row.title for row in table.rows])
         panels[0].invert_yaxis()
         if marks := panels[0].get_legend_handles_labels()[0]:
-            other = ", on other data" if tables.is_other_data(records, table) else ""
+            other = ", on other data" if is_other_data(records, table) else ""
             figure.legend(marks, [f"the paper{other}"], loc="lower left")
         figure.tight_layout()
         drawings.append(Drawing(table.name, f"{table.name}_bars", table.title, figure))
@@ -53,7 +54,7 @@ def _bars(axes: Axes, records: Records, table: Table, column: int) -> None:
     """One column of a table."""
     colours = _row_colours(table)
     for place, row in enumerate(table.rows):
-        value = tables.figure(records, row.cells[column])
+        value = figure(records, row.cells[column])
         if value is None:
             axes.text(1, place, "not done yet", va="center", color="#999999", size=8)
             continue

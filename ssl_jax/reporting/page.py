@@ -8,7 +8,7 @@ from html import escape
 import rich.table
 from rich.text import Text
 
-from ssl_jax.reporting.tables import Grid
+from ssl_jax.reporting.grids import Grid
 
 __all__ = ["Picture", "Section", "html", "markdown", "terminal_table"]
 

@@ -8,8 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from data_pipelines.sources.dataset import Skipping, Source, Windows
 from data_pipelines.sources.loader import evaluation_batches
+from data_pipelines.sources.records import Source
+from data_pipelines.sources.skipping import Skipping
+from data_pipelines.sources.windows import Windows
 from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmapped
 from ssl_jax.metrics import PerExample, Sums, reduce_sums
 from ssl_jax.objectives import Classification

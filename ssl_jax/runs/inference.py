@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints import checkpoint
-from ssl_jax.checkpoints.bundle import expect_network, read_card
+from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.checkpoints.validation import expect_network, read_card
 from ssl_jax.objectives import Objective
 from ssl_jax.runs import parts
 
@@ -85,4 +85,4 @@ def load(path: str | Path) -> Model:
     config = card.config.copy_and_resolve_references()
     config.precision = "float32"
     objective = expect_network(path, replace(card, config=config), parts.objective)
-    return Model(card, objective, checkpoint.load_variables(Path(path)))
+    return Model(card, objective, loading.load_variables(Path(path)))

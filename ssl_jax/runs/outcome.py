@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from data_pipelines.files.writing import write_arrays
 from ssl_jax.checkpoints.card import versions
 from ssl_jax.devices.mesh import compiled_for_one_run
 from ssl_jax.metrics import Sums
 from ssl_jax.runs import probe
 from ssl_jax.runs.parts import Run
-from ssl_jax.training.logs import read_records, write_arrays
+from ssl_jax.training.logs import read_records
 from ssl_jax.training.state import TrainState
 
 __all__ = ["summarise", "write_predictions", "write_samples"]

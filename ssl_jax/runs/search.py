@@ -18,9 +18,9 @@ import jax
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
+from data_pipelines.files.writing import write_json
 from ssl_jax.runs import parts
 from ssl_jax.training.divergence import Diverged
-from ssl_jax.training.logs import write_json
 
 __all__ = ["Candidate", "best_learning_rate", "candidates", "with_learning_rate"]
 

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UNWRITABLE, UserError, system_says
 from data_pipelines.files.lock import locked
+from data_pipelines.files.writing import write_json
 from ssl_jax.devices.processes import gathered
-from ssl_jax.training.logs import write_json
 
 __all__ = ["claim", "held", "results"]
 

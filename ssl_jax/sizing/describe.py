@@ -4,7 +4,6 @@ Everything follows from shapes: nothing is compiled, no parameter is made, no GP
 dataset need not be prepared.
 """
 
-import argparse
 import dataclasses
 import re
 from collections import Counter
@@ -33,7 +32,6 @@ __all__ = [
     "Arithmetic",
     "Description",
     "Memory",
-    "add_arguments",
     "describe",
 ]
 
@@ -207,7 +205,7 @@ def _examples(config: ConfigDict, given: int) -> tuple[Dataset, int, int | None,
     if is_prepared(section.name, section.data_dir):
         dataset = open_dataset(section.name, section.data_dir, *named)
         train, evaluation = (
-            len(dataset.source(split, section.split_seed)) if split else 0
+            len(dataset.subset(split, section.split_seed)) if split else 0
             for split in (section.train, section.evaluation)
         )
         return dataset, given or train, evaluation, f"as prepared in {section.data_dir}"
@@ -310,16 +308,3 @@ def _networks(holder: Any) -> Iterator[tuple[str, str]]:
 
 def _size(tree: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What a door takes to describe a run instead of doing it."""
-    group = parser.add_argument_group("what a run will be, from shapes alone: nothing is trained")
-    group.add_argument("--describe", action="store_true", help="print its size and cost")
-    group.add_argument("--devices", type=int, default=8, help="that share a batch; 8 by default")
-    group.add_argument(
-        "--examples", type=int, default=0, help="to train on, where nobody knows their number yet"
-    )
-    group.add_argument(
-        "--tflops", type=float, default=0.0, help="that a device really does: the hours it takes"
-    )

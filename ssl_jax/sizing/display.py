@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from ssl_jax import terminal
+from data_pipelines.preparing.progress import duration
 from ssl_jax.sizing.describe import BATCHES_ON_DEVICE, VIEWS_AND_LOSS, Description
 
 __all__ = ["show"]
@@ -121,9 +121,7 @@ def _whole(of: Description, teraflops: float) -> Table:
     ]
     if teraflops:
         seconds = operations / (teraflops * 1e12 * of.devices)
-        rows.append(
-            ("time", f"{terminal.duration(seconds)} at {teraflops:g} TFLOP/s on each device")
-        )
+        rows.append(("time", f"{duration(seconds)} at {teraflops:g} TFLOP/s on each device"))
     return _lines(*rows)
 
 

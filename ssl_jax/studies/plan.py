@@ -1,11 +1,10 @@
 """A study as data: named runs, what each needs first, and the tables that their figures fill.
 
-A study's workdir holds one folder a run, under the run's name. How far a run has come is read from
-there, so that any run can be done by any node that sees the folder.
+A study's workdir holds one folder a run, under the run's name.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,7 +14,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 
-__all__ = ["Cell", "Contrast", "Row", "Run", "State", "Study", "Table", "select", "states"]
+__all__ = ["Cell", "Contrast", "Row", "Run", "Study", "Table", "select"]
 
 
 @dataclass(frozen=True)
@@ -224,51 +223,3 @@ def select(runs: Sequence[Run], pattern: str) -> tuple[Run, ...]:
             "folders it begins with, or a pattern with *"
         )
     return chosen
-
-
-@dataclass(frozen=True)
-class State:
-    """How far a run has come.
-
-    Attributes:
-        word: `done`, `failed`, `blocked`, `needs weights`, `waiting` or `part-way`.
-        detail: the error, the run that is missing, the step, or what the user is asked to bring.
-    """
-
-    word: str
-    detail: str = ""
-
-
-def states(runs: Iterable[Run], workdir: Path) -> dict[str, State]:
-    """The state of each run, as its folder tells; `runs` come after those they need."""
-    known: dict[str, State] = {}
-    for run in runs:
-        known[run.name] = _own_state(run, workdir / run.name) or next(
-            (
-                State("blocked", f"by {name}")
-                for name in run.needs
-                if known[name].word in ("failed", "blocked", "needs weights")
-            ),
-            State("waiting", f"for {run.needs[0]}")
-            if any(known[name].word != "done" for name in run.needs)
-            else State("waiting"),
-        )
-    return known
-
-
-def _own_state(run: Run, folder: Path) -> State | None:
-    """What the run's own folder says of it; None where only those it needs can tell."""
-    if (folder / "results.json").exists():
-        return State("done")
-    if run.awaits:
-        return State("needs weights", run.awaits)
-    failure = folder / "failure.txt"
-    if failure.exists():
-        return State("failed", (failure.read_text().splitlines() or [""])[0])
-    steps = [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
-    if steps:
-        return State("part-way", f"at step {max(steps)}")
-    if (folder / "search").is_dir():
-        tried = len(list((folder / "search").glob("*/results.json")))
-        return State("part-way", f"learning rates tried: {tried}")
-    return None

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from ssl_jax.training.logs import write_json
+from data_pipelines.files.writing import write_json
 
 __all__ = ["BadLoss", "Diverged", "record", "skipped"]
 

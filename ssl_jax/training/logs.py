@@ -9,16 +9,15 @@ from types import TracebackType
 from typing import Any
 
 import jax
-import numpy as np
 from rich.progress import Progress
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from data_pipelines.files.writing import replaced
+from data_pipelines.files.writing import write_text
 from data_pipelines.preparing.progress import progress_bar
 
-__all__ = ["Log", "read_records", "write_arrays", "write_json", "write_text"]
+__all__ = ["Log", "read_records"]
 
 
 class Log:
@@ -37,7 +36,6 @@ class Log:
     """
 
     def __init__(self, workdir: Path, start: int, steps: int, batch_size: int) -> None:
-        self._workdir = workdir
         self._start = start
         self._batch_size = batch_size
         self._writes = jax.process_index() == 0
@@ -131,20 +129,3 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("}\n")]
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON beside `path`, then rename: the file is whole or not there."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text beside `path`, bring it to the disk, then rename."""
-    with replaced(path) as beside:
-        beside.write_text(text)
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays, compressed, beside `path`, then rename."""
-    with replaced(path) as beside, beside.open("wb") as file:
-        np.savez_compressed(file, **arrays)

@@ -10,10 +10,7 @@ import jax
 
 from ssl_jax.devices.processes import store
 
-__all__ = ["STOPPED", "StopRequest", "Stopped"]
-
-# EX_TEMPFAIL of sysexits.h: try again later. Schedulers are told to requeue on it.
-STOPPED = 75
+__all__ = ["StopRequest", "Stopped"]
 
 _KEY = "ssl_jax/stop"
 

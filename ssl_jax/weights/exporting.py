@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 from data_pipelines.errors import UserError
 from data_pipelines.files.writing import replaced
 from ssl_jax import models
-from ssl_jax.checkpoints import checkpoint
-from ssl_jax.checkpoints.bundle import expect_network, read_card
+from ssl_jax.checkpoints import loading
+from ssl_jax.checkpoints.validation import expect_network, read_card
 from ssl_jax.runs import parts
 from ssl_jax.weights import networks, positions, resnet, transformers, vit
 
@@ -49,7 +49,7 @@ def export_weights(
     """
     card = read_card(path)
     backbone = _backbone(expect_network(path, card, parts.objective))
-    variables = checkpoint.load_variables(Path(path))
+    variables = loading.load_variables(Path(path))
     variables, left_out = _exportable(variables)
     classes = card.classes if "head" in variables["params"] else ()
     size = image_size or _size(card.config, backbone)

@@ -19,7 +19,7 @@ from configs.pretrain import mae_vitb_ben4
 from configs.transfer import nasc_mlp
 from data_pipelines.bands import COMMON_BANDS, PICTURES, Sensor
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import saving
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.devices.trees import mismatch, shapes
 from ssl_jax.runs import parts, workdir
@@ -265,7 +265,7 @@ def _write(card: ModelCard, variables: dict[str, Any], folder: Path) -> None:
         batch_stats=variables["batch_stats"],
         opt_state={},
     )
-    with checkpoint.Bundles(folder / "checkpoints", keep=1) as bundles:
+    with saving.Bundles(folder / "checkpoints", keep=1) as bundles:
         position = {"step": 0, "examples": 0, "seed": 0}
         bundles.save(jax.device_put(state), position, card.to_dict())
 

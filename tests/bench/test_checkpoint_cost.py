@@ -11,12 +11,13 @@ from faults.harness import Job
 from small import small
 
 from data_pipelines.sources.dataset import open_dataset
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading, saving
 from ssl_jax.checkpoints.card import ModelCard, from_plain
 from ssl_jax.devices.mesh import data_mesh, replicate
 from ssl_jax.runs import parts
-from ssl_jax.terminal import load_config
-from ssl_jax.train import restore_or_start, train
+from ssl_jax.runs.config import load_config
+from ssl_jax.runs.restoring import restore_or_start
+from ssl_jax.runs.training import train
 from ssl_jax.training.loop import Every
 from ssl_jax.training.state import TrainState
 
@@ -54,7 +55,7 @@ def test_training_waits_less_than_two_percent_for_bundles_of_vit_b(data_dir, tmp
     state = replicate(state_of_vit_b(data_dir), data_mesh(jax.devices()[:1]))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     waits, writes = [], []
-    with checkpoint.Bundles(tmp_path / "checkpoints", keep=1) as bundles:
+    with saving.Bundles(tmp_path / "checkpoints", keep=1) as bundles:
         for step in (1, 2, 3):
             at_step = state.replace(step=jax.numpy.asarray(step, jax.numpy.int32))
             began = time.perf_counter()
@@ -108,9 +109,9 @@ def at_step(run: Job, workdir, step: int) -> Job:
     """As `run` were it further: its newest bundle and its log are those of `step`."""
     later = run.copy(workdir)
     config = from_plain(json.loads((run.workdir / "config.json").read_text()))
-    with checkpoint.Bundles(workdir / "checkpoints", keep=1) as bundles:
+    with saving.Bundles(workdir / "checkpoints", keep=1) as bundles:
         state, position = restore_or_start(parts.assemble(config), bundles)
-        card = checkpoint.load_card(bundles.newest)
+        card = loading.load_card(bundles.newest)
         state = state.replace(step=jax.numpy.asarray(step, jax.numpy.int32))
         bundles.save(state, {**position, "step": step}, {**card, "step": step})
     first = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])

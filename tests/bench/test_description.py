@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from ssl_jax.runs.config import load_config
 from ssl_jax.sizing.describe import describe
-from ssl_jax.terminal import load_config
 
 CONFIGS = ("pretrain/mae_vitb_ben4", "pretrain/simclr_resnet50_ben4", "transfer/potsdam_upernet")
 

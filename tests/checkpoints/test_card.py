@@ -5,7 +5,7 @@ import pytest
 from data_pipelines.bands import SENTINEL2_L2A
 from data_pipelines.errors import UserError
 from ssl_jax.checkpoints.card import ModelCard
-from ssl_jax.terminal import load_config
+from ssl_jax.runs.config import load_config
 
 CARD = ModelCard(
     sensor=SENTINEL2_L2A.select(("red", "nir")),

@@ -3,19 +3,21 @@ import functools
 import jax
 import numpy as np
 import pytest
+from networks_of_all_kinds import VIT, mae_variables, vit_variables
 from safetensors.numpy import save_file
 from small import VIT as SMALL_VIT
 from small import small
-from weights.networks_of_all_kinds import VIT, mae_variables, vit_variables
 
 import ssl_jax
 from data_pipelines.errors import UserError
 from ssl_jax import models
-from ssl_jax.checkpoints import checkpoint
-from ssl_jax.convert import export_weights, import_weights, main
-from ssl_jax.evaluate import evaluate
-from ssl_jax.train import train
+from ssl_jax.checkpoints import loading
+from ssl_jax.convert import main
+from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.training import train
 from ssl_jax.weights import vit
+from ssl_jax.weights.exporting import export_weights
+from ssl_jax.weights.importing import import_weights
 
 
 def torchvision_resnet18():
@@ -58,7 +60,7 @@ def weights(tmp_path):
 
 def test_every_tensor_finds_its_place(weights, tmp_path):
     import_weights(weights, "resnet18", ("red", "green", "blue"), tmp_path / "run")
-    variables = checkpoint.load_variables(tmp_path / "run")
+    variables = loading.load_variables(tmp_path / "run")
     tensors = torchvision_resnet18()
     total = sum(t.size for name, t in tensors.items() if "num_batches" not in name)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == total
@@ -72,7 +74,7 @@ def test_every_tensor_finds_its_place(weights, tmp_path):
 
 def test_a_fourth_band_leaves_red_green_and_blue_as_they_are(weights, tmp_path):
     import_weights(weights, "resnet18", ("red", "green", "blue", "nir"), tmp_path / "run")
-    kernel = checkpoint.load_variables(tmp_path / "run")["params"]["backbone"]["conv1"]["kernel"]
+    kernel = loading.load_variables(tmp_path / "run")["params"]["backbone"]["conv1"]["kernel"]
     first = torchvision_resnet18()["conv1.weight"].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(kernel[:, :, :3], first)
     np.testing.assert_array_equal(kernel[:, :, 3], first[:, :, 0])
@@ -96,7 +98,7 @@ def test_a_transfer_run_takes_the_backbone(weights, data_dir, tmp_path):
     config.pretrained = str(tmp_path / "imagenet")
     train(config, tmp_path / "transfer")
     there, here = (
-        checkpoint.load_variables(tmp_path / name)["params"]["backbone"]
+        loading.load_variables(tmp_path / name)["params"]["backbone"]
         for name in ("imagenet", "transfer")
     )
     jax.tree.map(np.testing.assert_array_equal, here, there)
@@ -151,7 +153,7 @@ def test_an_mae_is_evaluated_and_transferred_like_one_trained_here(data_dir, tmp
     assert "left out: head.bias, head.weight: a classifier, not asked for" in told
     assert "left out: decoder_pos_embed, pos_embed: the fixed sin-cos table" in told
     assert "red: mean 123.675, std 58.395, after a cut to 0 … 255" in told
-    variables = checkpoint.load_variables(tmp_path / "run")
+    variables = loading.load_variables(tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, variables, mae_variables())
     figures = evaluate(run, "demo_tiles/tiny", str(data_dir), "validation", 8)
     assert np.isfinite(figures["loss"])
@@ -159,7 +161,7 @@ def test_an_mae_is_evaluated_and_transferred_like_one_trained_here(data_dir, tmp
     config.data.evaluation = ""
     config.pretrained = run
     train(config, tmp_path / "transfer")
-    here = checkpoint.load_variables(tmp_path / "transfer")["params"]["backbone"]
+    here = loading.load_variables(tmp_path / "transfer")["params"]["backbone"]
     jax.tree.map(np.testing.assert_array_equal, here, mae_variables()["params"]["backbone"])
 
 

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from data_pipelines.errors import UserError
-from ssl_jax.evaluate import evaluate, main
+from ssl_jax.evaluate import main
+from ssl_jax.runs.evaluation import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,16 @@ import pytest
 
 from data_pipelines.errors import UserError
 from data_pipelines.files.pictures import FALSE_COLOUR, class_map, shown
-from ssl_jax import report, study, terminal
-from ssl_jax.reporting import tables
+from data_pipelines.files.writing import write_json
+from ssl_jax.reporting import report
+from ssl_jax.reporting.answers import answer
+from ssl_jax.reporting.costs import cost_grid, search_grid
+from ssl_jax.reporting.estimates import difference
 from ssl_jax.reporting.records import read_study
+from ssl_jax.reporting.tables import difference_grid, result_grid
+from ssl_jax.runs.config import load_config
+from ssl_jax.studies.execution import load_study
 from ssl_jax.studies.plan import select
-from ssl_jax.training.logs import write_json
 
 QUICKSTART = "configs/study/quickstart.py:smallest"
 CLASSES = [f"class {i}" for i in range(3)]
@@ -24,8 +29,8 @@ def fabricate(folder, seeds=(0,), only="*", top1=lambda name: 0.5, examples=1000
 
     Of so many test examples, the first ones are right.
     """
-    config = terminal.load_config(QUICKSTART, [f"seeds={seeds}"])
-    plan = study.load_study(QUICKSTART, config)
+    config = load_config(QUICKSTART, [f"seeds={seeds}"])
+    plan = load_study(QUICKSTART, config)
     write_json_in(folder, "study.json", plan.to_dict())
     for run in select(plan.runs, only):
         fabricate_run(folder / run.name, run.config, top1(run.name), examples)
@@ -87,7 +92,7 @@ def fabricate_run(folder, config, top1, examples):
 
 def grid(folder, number=0):
     records = read_study(folder)
-    return tables.result_grid(records, records.study.tables[number])
+    return result_grid(records, records.study.tables[number])
 
 
 def row(folder, title, number=0):
@@ -128,7 +133,7 @@ def test_differences_are_taken_seed_by_seed(tmp_path):
 
     fabricate(tmp_path, (0, 1), top1=top1)
     records = read_study(tmp_path)
-    first = tables.difference_grid(records, records.study.tables[0]).rows[0]
+    first = difference_grid(records, records.study.tables[0]).rows[0]
     assert first[:2] == ("Pretraining by SimCLR", "+2.0 ± 0.0")
 
 
@@ -139,7 +144,7 @@ def test_differences_are_taken_seed_by_seed(tmp_path):
 def test_the_sentence_says_what_the_figures_say(tmp_path, gain, verdict):
     fabricate(tmp_path, top1=lambda n: 0.5 + gain * ("simclr_resnet50_ben4" in n))
     records = read_study(tmp_path)
-    said = tables.answer(records, records.study.tables[0])
+    said = answer(records, records.study.tables[0])
     assert said.startswith(f"Scene classification: pretraining by SimCLR {verdict} points of top-1")
 
 
@@ -149,7 +154,7 @@ def test_a_half_done_study_has_gaps_and_says_so(tmp_path):
     assert row(tmp_path, "MAE ViT-B")[1:4] == ("–", "–", "–")
     assert row(tmp_path, "ViT-B, random")[1:4] == ("50.0", "50.0", "50.0")
     assert f"3 of {len(plan.runs)} runs are done" in page
-    assert tables.answer(read_study(tmp_path), plan.tables[1]) == ""
+    assert answer(read_study(tmp_path), plan.tables[1]) == ""
 
 
 def test_a_study_that_has_not_begun_has_a_report(tmp_path):
@@ -180,7 +185,7 @@ def test_every_figure_of_the_report_is_a_file_and_on_the_page(whole):
 
 def test_the_cost_of_every_run_is_told(whole):
     folder, plan = whole
-    costs = tables.cost_grid(read_study(folder))
+    costs = cost_grid(read_study(folder))
     assert [cells[0] for cells in costs.rows] == [run.name for run in plan.runs]
     assert costs.rows[0][1:] == (
         "3", "1,234.5", "77", "25.0 %", "1.50 M", "1.0 GiB", "1 × abacus",
@@ -189,7 +194,7 @@ def test_the_cost_of_every_run_is_told(whole):
 
 def test_what_a_search_tried_and_chose_is_told(tmp_path):
     fabricate(tmp_path, only="scenes/random_vitb/*")
-    assert tables.search_grid(read_study(tmp_path)) is None
+    assert search_grid(read_study(tmp_path)) is None
     path = tmp_path / "scenes/random_vitb/5-5/seed0/results.json"
     results = json.loads(path.read_text())
     tried = [
@@ -198,7 +203,7 @@ def test_what_a_search_tried_and_chose_is_told(tmp_path):
     ]
     results["search"] = {"learning_rate": 0.0003, "metric": "top1", "candidates": tried}
     write_json(path, results)
-    found = tables.search_grid(read_study(tmp_path))
+    found = search_grid(read_study(tmp_path))
     assert found.header == ("run", "0.0003", "0.01", "judged by")
     assert found.rows == (("scenes/random_vitb/5-5/seed0", "62.5", "diverged", "top1"),)
     assert found.bold == {(0, 1)}
@@ -245,7 +250,7 @@ def test_labels_without_a_class_are_grey():
 def test_with_few_test_images_a_difference_of_one_seed_proves_nothing(tmp_path):
     fabricate(tmp_path, top1=lambda n: 0.5 + 0.1 * ("simclr_resnet50_ben4" in n), examples=20)
     records = read_study(tmp_path)
-    said = tables.answer(records, records.study.tables[0])
+    said = answer(records, records.study.tables[0])
     assert "pretraining by SimCLR makes no clear difference (+10.0 points" in said
 
 
@@ -259,7 +264,7 @@ def test_a_difference_that_changes_with_the_seed_proves_nothing(tmp_path, spread
 
     fabricate(tmp_path, (0, 1, 2), top1=top1, only="scenes/*")
     records = read_study(tmp_path)
-    contrasts = tables.difference_grid(records, records.study.tables[0])
+    contrasts = difference_grid(records, records.study.tables[0])
     assert contrasts.rows[0][1].startswith("+5.0")
     assert ((0, 1) in contrasts.bold) == clear
 
@@ -272,7 +277,7 @@ def test_rows_are_compared_example_by_example_only_if_tested_on_the_same(tmp_pat
         scenes = records.study.tables[0]
         cell, against = (scenes.row(f"{name}").cells[0] for name in (
             "SimCLR ResNet50, BEN4", "ResNet50, random weights"))  # fmt: skip
-        low, high = tables.difference(records, cell, against).interval
+        low, high = difference(records, cell, against).interval
         return high - low
 
     top1 = {"simclr_resnet50_ben4": 0.55}

@@ -7,10 +7,12 @@ import pytest
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
+from data_pipelines.files.writing import write_json
 from ssl_jax import study as door
-from ssl_jax import terminal
-from ssl_jax.studies.plan import Run, Study, select, states
-from ssl_jax.training.logs import write_json
+from ssl_jax.runs.config import load_config
+from ssl_jax.studies.execution import execute, load_study
+from ssl_jax.studies.plan import Run, Study, select
+from ssl_jax.studies.states import refuse_what_cannot_start, states
 
 QUICKSTART = "configs/study/quickstart.py"
 
@@ -72,22 +74,22 @@ def test_runs_are_done_in_order_each_from_the_backbone_it_needs(folder):
         started_from[str(workdir.relative_to(folder))] = config.pretrained
         return Pretended()(config, workdir)
 
-    door.execute(CHAIN, folder, train=train)
+    execute(CHAIN, folder, train=train)
     assert list(started_from) == [r.name for r in CHAIN.runs]
     assert started_from["scenes/a/8-2/seed0"] == str(folder / "pretrain/a")
     assert words(folder) == ["done"] * 5
 
 
 def test_runs_that_are_done_are_skipped(folder):
-    door.execute(CHAIN, folder, train=Pretended())
+    execute(CHAIN, folder, train=Pretended())
     again = Pretended()
-    door.execute(CHAIN, folder, train=again)
+    execute(CHAIN, folder, train=again)
     assert again.asked == []
 
 
 def test_a_failed_run_blocks_those_that_need_it_and_no_other(folder):
     pretended = Pretended("a")
-    after = door.execute(CHAIN, folder, train=pretended)
+    after = execute(CHAIN, folder, train=pretended)
     assert [state.word for state in after.values()] == [
         "failed", "done", "blocked", "blocked", "done",
     ]  # fmt: skip
@@ -96,9 +98,9 @@ def test_a_failed_run_blocks_those_that_need_it_and_no_other(folder):
 
 
 def test_a_failed_run_is_tried_again_and_then_those_that_need_it(folder):
-    door.execute(CHAIN, folder, train=Pretended("a"))
+    execute(CHAIN, folder, train=Pretended("a"))
     mended = Pretended()
-    door.execute(CHAIN, folder, train=mended)
+    execute(CHAIN, folder, train=mended)
     assert mended.asked == ["pretrain/a", "scenes/a/2-8/seed0", "scenes/a/8-2/seed0"]
     assert words(folder) == ["done"] * 5
 
@@ -107,14 +109,14 @@ def test_a_users_mistake_is_kept_in_one_line_without_a_traceback(folder):
     def train(config, workdir):
         raise UserError("dataset nowhere: not prepared")
 
-    door.execute(CHAIN, folder, train=train)
+    execute(CHAIN, folder, train=train)
     assert (folder / "pretrain/a/failure.txt").read_text() == "dataset nowhere: not prepared\n"
 
 
 def test_a_run_that_awaits_weights_is_left_alone_and_says_what_to_do(folder):
     plan = Study("", (run("given", awaits="bring weights"), run("after", "given")), ())
     pretended = Pretended()
-    after = door.execute(plan, folder, train=pretended)
+    after = execute(plan, folder, train=pretended)
     assert pretended.asked == []
     assert after["given"].word == "needs weights"
     assert after["given"].detail == "bring weights"
@@ -137,12 +139,12 @@ def test_a_search_that_was_interrupted_tells_how_far_it_came(folder):
 
 
 def test_a_workdir_of_another_config_is_refused_before_anything_runs(folder):
-    door.execute(CHAIN, folder, train=Pretended())
+    execute(CHAIN, folder, train=Pretended())
     changed = run("pretrain/a")
     changed.config.seed = 7
     other = replace(CHAIN, runs=(changed, *CHAIN.runs[1:]))
     with pytest.raises(UserError, match=r"config\.seed = 0, this one has 7"):
-        door.execute(other, folder, train=Pretended())
+        execute(other, folder, train=Pretended())
 
 
 @pytest.mark.parametrize(
@@ -161,9 +163,9 @@ def test_only_names_a_pattern_that_fits_no_run():
 def test_only_refuses_a_run_whose_need_is_not_done(folder):
     chosen = select(CHAIN.runs, "scenes/a")
     with pytest.raises(UserError, match=r"needs pretrain/a, which is not done \(waiting\)"):
-        door.refuse_what_cannot_start(chosen, states(CHAIN.runs, folder))
-    door.execute(CHAIN, folder, select(CHAIN.runs, "pretrain/a"), Pretended())
-    door.refuse_what_cannot_start(chosen, states(CHAIN.runs, folder))
+        refuse_what_cannot_start(chosen, states(CHAIN.runs, folder))
+    execute(CHAIN, folder, select(CHAIN.runs, "pretrain/a"), Pretended())
+    refuse_what_cannot_start(chosen, states(CHAIN.runs, folder))
 
 
 def test_a_study_refuses_a_need_that_does_not_come_before():
@@ -172,7 +174,7 @@ def test_a_study_refuses_a_need_that_does_not_come_before():
 
 
 def load(path):
-    return door.load_study(path, terminal.load_config(path))
+    return load_study(path, load_config(path))
 
 
 @pytest.mark.parametrize("path", ["configs/study/paper.py", QUICKSTART, f"{QUICKSTART}:smallest"])
@@ -209,16 +211,16 @@ def test_the_papers_figures_stand_in_table_1():
 def test_imagenet_weights_are_asked_for_until_they_are_given(tmp_path):
     awaiting = [r for r in load("configs/study/paper.py").runs if r.awaits]
     assert {r.name.split("/")[1] for r in awaiting} == {"resnet50_imagenet_rgb"}
-    config = terminal.load_config("configs/study/paper.py", ["imagenet=/weights", "seeds=(0,)"])
-    runs = door.load_study("configs/study/paper.py", config).runs
+    config = load_config("configs/study/paper.py", ["imagenet=/weights", "seeds=(0,)"])
+    runs = load_study("configs/study/paper.py", config).runs
     given = [r for r in runs if "imagenet" in r.name]
     assert not any(r.awaits for r in runs)
     assert {r.config_in(tmp_path).pretrained for r in given} == {"/weights"}
 
 
 def test_fields_of_a_section_reach_the_runs():
-    config = terminal.load_config(QUICKSTART, ["mae.steps=7", "seeds=(0,1)"])
-    runs = {r.name: r for r in door.load_study(QUICKSTART, config).runs}
+    config = load_config(QUICKSTART, ["mae.steps=7", "seeds=(0,1)"])
+    runs = {r.name: r for r in load_study(QUICKSTART, config).runs}
     assert runs["pretrain/mae_vitb_ben4"].config.steps == 7
     second = runs["scenes/mae_vitb_ben4/2-8/seed1"].config
     assert (second.seed, second.data.split_seed, second.data.train) == (1, 1, "all[2:8]")

@@ -1,7 +1,7 @@
 import pytest
 
 from data_pipelines.errors import UserError
-from ssl_jax.terminal import load_config
+from ssl_jax.runs.config import load_config
 
 CONFIG = "configs/pretrain/mae_vitb_ben4.py"
 

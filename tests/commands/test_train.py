@@ -11,14 +11,13 @@ import pytest
 from small import RESNET, VIT, assert_same_run, losses, small
 from waiting import HANG, wait_for
 
-from data_pipelines.errors import UserError
-from ssl_jax.checkpoints import checkpoint
+from data_pipelines.errors import STOPPED, UserError
+from ssl_jax.checkpoints import loading
 from ssl_jax.devices import mesh
-from ssl_jax.evaluate import evaluate
 from ssl_jax.runs import parts
-from ssl_jax.train import train
+from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.training import train
 from ssl_jax.training.loop import Diverged
-from ssl_jax.training.stopping import STOPPED
 
 
 @pytest.mark.parametrize("kind", ["mae", "classification", "segmentation"])
@@ -26,7 +25,7 @@ def test_evaluation_is_the_same_whatever_devices_and_batch(kind, trained, monkey
     workdir, _, results = trained(kind)  # on one device, in batches of 16
     for devices, batch_size in ((1, 7), (8, 64)):
         limited = mesh.data_mesh(jax.devices()[:devices])
-        monkeypatch.setattr("ssl_jax.evaluate.data_mesh", lambda limited=limited: limited)
+        monkeypatch.setattr("ssl_jax.runs.evaluation.data_mesh", lambda limited=limited: limited)
         figures = evaluate(workdir, batch_size=batch_size)
         assert figures.keys() == results["metrics"].keys()
         for name, value in results["metrics"].items():
@@ -66,7 +65,7 @@ def test_a_frozen_backbone_is_the_pretrained_one_to_the_bit(
     config.pretrained = str(trained(kind).workdir)
     train(config, tmp_path)
     there, here = (
-        checkpoint.load_variables(workdir)["params"]["backbone"]
+        loading.load_variables(workdir)["params"]["backbone"]
         for workdir in (trained(kind).workdir, tmp_path)
     )
     jax.tree.map(np.testing.assert_array_equal, here, there)
@@ -74,7 +73,7 @@ def test_a_frozen_backbone_is_the_pretrained_one_to_the_bit(
 
 def test_features_computed_once_train_the_same_head(trained, tmp_path, on_devices, monkeypatch):
     on_devices(1)
-    monkeypatch.setattr("ssl_jax.train.features.computed_once", lambda run, variables, stop: run)
+    monkeypatch.setattr("ssl_jax.runs.features.computed_once", lambda run, variables, stop: run)
     once = trained("classification")
     train(once.config, tmp_path)
     assert_same_run(once.workdir, tmp_path)
@@ -108,9 +107,9 @@ def test_sigterm_saves_and_the_same_command_goes_on(data_dir, tmp_path):
     message = process.communicate(timeout=HANG)[1].decode()
     assert process.returncode == STOPPED
     assert "the same command goes on" in message
-    saved = int(checkpoint.newest(tmp_path).name)
+    saved = int(loading.newest(tmp_path).name)
     assert saved >= 3
-    assert checkpoint.load_card(tmp_path)["step"] == saved
+    assert loading.load_card(tmp_path)["step"] == saved
     assert len(losses(tmp_path)) == saved
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 from waiting import HANG
 
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading
 
 CACHE = Path(f"{compiling.CACHE}_of_killed_runs")
 CONFIG = "tests/faults/configs/told.py"
@@ -173,11 +173,11 @@ def state_of(bundle: Path) -> dict:
 
 def assert_equal_runs(undisturbed: Job, survivor: Job) -> None:
     """The two ended with the same bits: state, position, log, data order, results."""
-    ours, theirs = (checkpoint.newest(job.workdir) for job in (survivor, undisturbed))
+    ours, theirs = (loading.newest(job.workdir) for job in (survivor, undisturbed))
     assert ours.name == theirs.name
     jax.tree.map(np.testing.assert_array_equal, state_of(ours), state_of(theirs))
-    assert checkpoint.load_position(ours) == checkpoint.load_position(theirs)
-    assert checkpoint.load_card(ours) == checkpoint.load_card(theirs)
+    assert loading.load_position(ours) == loading.load_position(theirs)
+    assert loading.load_card(ours) == loading.load_card(theirs)
     logs = [(job.workdir / "metrics.jsonl").read_bytes() for job in (survivor, undisturbed)]
     assert logs[0] == logs[1]
     assert survivor.batches() == undisturbed.batches()

@@ -11,7 +11,7 @@ from faults.harness import assert_equal_runs, can_mount, mounted
 
 import ssl_jax
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading
 
 needs_mounts = pytest.mark.skipif(not can_mount, reason="a disk of its own needs user namespaces")
 
@@ -62,7 +62,7 @@ def test_damage_to_any_file_is_noticed_and_named(damage, stopped, tmp_path, capf
         workdir = tmp_path / str(number)
         shutil.copytree(stopped.workdir / "checkpoints", workdir / "checkpoints")
         damage(workdir / name)
-        assert checkpoint.newest(workdir).name == "30", name
+        assert loading.newest(workdir).name == "30", name
         said = capfd.readouterr().err
         if not (damage is os.unlink and name.name == "manifest.json"):  # as if never finished
             assert f"bundle {workdir / 'checkpoints/35'} is damaged: " in said
@@ -84,7 +84,7 @@ def test_any_changed_byte_of_the_manifest_is_no_crash(stopped, tmp_path):
             changed[position] ^= 1 << bit
             manifest.write_bytes(changed)
             os.utime(manifest, ns=(position, 2 * position + bit))
-            assert checkpoint.newest(tmp_path).name in ("30", "35")
+            assert loading.newest(tmp_path).name in ("30", "35")
 
 
 DAMAGES = {
@@ -179,7 +179,7 @@ def test_nothing_but_the_line_is_said_of_many_arrays_on_a_full_disk(tmp_path):
 import jax
 from pathlib import Path
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints.checkpoint import Bundles
+from ssl_jax.checkpoints.saving import Bundles
 from ssl_jax.training.state import TrainState
 
 params = {str(i): jax.random.normal(jax.random.key(i), (64, 300)) for i in range(60)}

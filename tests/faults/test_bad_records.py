@@ -15,8 +15,8 @@ from small import losses, small
 from waiting import HANG, wait_for
 
 from data_pipelines.sources.dataset import open_dataset
-from ssl_jax.checkpoints.checkpoint import load_variables
-from ssl_jax.train import train
+from ssl_jax.checkpoints.loading import load_variables
+from ssl_jax.runs.training import train
 
 TILES, SCENES = "demo_tiles/tiny", "demo_scenes/tiny"
 
@@ -116,13 +116,16 @@ def test_a_run_ends_at_a_damaged_record_or_skips_it_the_same_way_however_it_is_d
 def test_features_computed_once_see_the_same_as_those_of_each_step(data_dir, tmp_path, monkeypatch):
     folder = tmp_path / "data"
     shard = copy_of(data_dir, SCENES, folder)["train"]
-    sides = [open_dataset(SCENES, folder).source(f"all[5:5]{rest}").rows for rest in ("", ".rest")]
+    sides = [
+        open_dataset(SCENES, folder).subset(f"all[5:5]{rest}").examples.rows
+        for rest in ("", ".rest")
+    ]
     bad = [int(rows[place]) for rows in sides for place in (0, 3, -1)]
     damage(shard, SCENES, folder, "all", bad)
     config = small("classification", folder)
     config.data.on_error = "skip"
     once = train(config, tmp_path / "once")
-    monkeypatch.setattr("ssl_jax.train.features.computed_once", lambda run, variables, stop: run)
+    monkeypatch.setattr("ssl_jax.runs.features.computed_once", lambda run, variables, stop: run)
     each_step = train(config, tmp_path / "each_step")
     assert once["data"]["skipped"] == each_step["data"]["skipped"]
     assert once["data"]["skipped"]["count"] == len(bad)

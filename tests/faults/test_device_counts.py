@@ -9,7 +9,7 @@ import pytest
 from faults.harness import Job
 from small import losses
 
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading
 
 # What is computed over all devices: NT-Xent's negatives, batch norm, features computed once; and
 # from how many devices to how many the run goes on.
@@ -51,7 +51,7 @@ def test_a_bundle_goes_on_with_other_devices(name, job, tmp_path, faults):
         run = dataclasses.replace(copy, devices=after).done()
         assert run.batches() == undisturbed.batches()
         np.testing.assert_allclose(losses(run.workdir), losses(undisturbed.workdir), rtol=1e-5)
-        ours, theirs = (checkpoint.load_variables(one.workdir) for one in (run, undisturbed))
+        ours, theirs = (loading.load_variables(one.workdir) for one in (run, undisturbed))
         jax.tree.map(close, ours, theirs)
     which = ", ".join(f"{before} → {after}" for before, after in changes)
     faults.record(f"other devices ({name}): {which}", len(changes), len(changes), "nothing")

@@ -18,21 +18,21 @@ from class_trees import smooth, write_image
 from small import small
 
 import ssl_jax
-from data_pipelines.build import build
 from data_pipelines.errors import UserError
 from data_pipelines.files import archives
 from data_pipelines.files.archives import tar_members
 from data_pipelines.files.paths import files_below
+from data_pipelines.preparing.build import build
 from data_pipelines.registry import find_builder
 from data_pipelines.sources.dataset import open_dataset
-from ssl_jax import report
-from ssl_jax.checkpoints import checkpoint
-from ssl_jax.checkpoints.seal import seal
-from ssl_jax.evaluate import evaluate
+from ssl_jax.checkpoints import loading
+from ssl_jax.checkpoints.manifest import seal
+from ssl_jax.reporting import report
 from ssl_jax.runs import parts
+from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.training import train
+from ssl_jax.studies.execution import execute
 from ssl_jax.studies.plan import Run, Study, Table
-from ssl_jax.study import execute
-from ssl_jax.train import train
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [
@@ -376,7 +376,7 @@ def bundle(bundles, tmp_path):
 
     def crafted(kind, text):
         folder = tmp_path / "bundle"
-        shutil.copytree(checkpoint.newest(bundles[kind]), folder)
+        shutil.copytree(loading.newest(bundles[kind]), folder)
         (folder / "card" / "data.json").write_text(text)
         seal(folder)
         return folder
@@ -438,7 +438,7 @@ NETWORK = [
 
 
 def card_of(bundles, kind):
-    return json.loads((checkpoint.newest(bundles[kind]) / "card" / "data.json").read_text())
+    return json.loads((loading.newest(bundles[kind]) / "card" / "data.json").read_text())
 
 
 # A run may be that long; networks have defaults, and 1 is a number of blocks as good as any.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from faults.harness import Ended, Job, assert_equal_runs
 
-from ssl_jax.checkpoints import seal
+from ssl_jax.checkpoints import manifest
 
 STEPS = 200
 RUNS = {"simclr": (2, 1), "mae": (1, 2)}  # on how many devices, and the seed of its plan
@@ -83,8 +83,8 @@ def killed(job: Job, moments: Iterable[str]) -> collections.Counter[str]:
 
 def newest_sound(job: Job) -> int:
     """The newest sound bundle's step; -1 if there is none yet."""
-    bundles = [path for path in (job.workdir / "checkpoints").glob("*") if seal.is_sealed(path)]
-    return max((int(path.name) for path in bundles if not seal.damage(path)), default=-1)
+    bundles = [path for path in (job.workdir / "checkpoints").glob("*") if manifest.is_sealed(path)]
+    return max((int(path.name) for path in bundles if not manifest.damage(path)), default=-1)
 
 
 def killed_after(job: Job, seconds: float) -> Ended:

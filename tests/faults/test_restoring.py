@@ -12,7 +12,7 @@ import pytest
 from faults.harness import Job, can_mount, mounted, state_of
 
 import ssl_jax
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading
 
 LOAD = """
 import sys
@@ -32,7 +32,7 @@ def bundle(job, data_dir, tmp_path_factory) -> Path:
     run = dataclasses.replace(
         job("simclr", folder / "run", "steps=5", devices=8), data_dir=folder / "data"
     ).done()
-    shutil.copytree(checkpoint.newest(run.workdir), folder / "bundle")
+    shutil.copytree(loading.newest(run.workdir), folder / "bundle")
     shutil.rmtree(run.workdir)
     shutil.rmtree(folder / "data")
     return folder / "bundle"

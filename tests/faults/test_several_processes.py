@@ -13,8 +13,8 @@ from faults.harness import CACHE
 from small import assert_same_run, losses
 from waiting import HANG, wait_for
 
-from ssl_jax.checkpoints import checkpoint
-from ssl_jax.training.stopping import STOPPED
+from data_pipelines.errors import STOPPED
+from ssl_jax.checkpoints import loading
 
 CONFIG = Path(__file__).parent / "configs" / "two_processes.py"
 
@@ -111,7 +111,7 @@ def test_a_signal_to_one_process_stops_all_with_one_bundle(alone, data_dir, tmp_
     job.processes[1].send_signal(signal.SIGUSR1)
     codes, said = job.ends()
     assert codes == [STOPPED, STOPPED], said
-    stopped_at = int(checkpoint.newest(tmp_path).name)
+    stopped_at = int(loading.newest(tmp_path).name)
     assert stopped_at % 8, "a bundle of the signal's own"
     codes, said = Job(tmp_path, data_dir, 1, 4).ends()
     assert codes == [0], said

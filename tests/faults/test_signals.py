@@ -8,9 +8,9 @@ import pytest
 from faults.harness import Job, assert_equal_runs
 from waiting import HANG, wait_for
 
-from ssl_jax.checkpoints import checkpoint
+from data_pipelines.errors import STOPPED
+from ssl_jax.checkpoints import loading
 from ssl_jax.training.logs import read_records
-from ssl_jax.training.stopping import STOPPED
 
 # In which phase, and where nothing else is under way; the run is started again after each.
 MOMENTS = {
@@ -53,9 +53,9 @@ def test_a_signal_saves_a_bundle_within_a_step_wherever_it_comes(kind, job, tmp_
         begun_since = [line for line in ended.told[sent_at:] if line.startswith("main step ")]
         assert len(begun_since) <= 1
         stood_at = max(stood_at, ended.last_step)
-        assert int(checkpoint.newest(survivor.workdir).name) == stood_at
+        assert int(loading.newest(survivor.workdir).name) == stood_at
         evaluations = records(survivor, "evaluation")
-        figures = checkpoint.load_card(survivor.workdir)["metrics"]
+        figures = loading.load_card(survivor.workdir)["metrics"]
         assert figures == (evaluations[-1] if evaluations else {})
         faults.record(f"{sent.name} in phase {phase}", 1, 1, f"{STOPPED}: stopped as asked; …")
     survivor.done()

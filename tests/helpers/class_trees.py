@@ -78,7 +78,7 @@ def zipped(folder, archive):
 def stored(name, data_dir, split="all", bands=()):
     """{id: (pixels, name of the class)} of a prepared dataset."""
     dataset = open_dataset(name, data_dir, bands)
-    source = dataset.source(split)
+    source = dataset.subset(split).examples
     found = {}
     for identity, number in zip(source.identities(), range(len(source)), strict=True):
         example = source[number]

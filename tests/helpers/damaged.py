@@ -23,7 +23,7 @@ def damage(shard, name, folder, split, positions):
         The record's number in the shard of each.
     """
     content = bytearray(shard.read_bytes())
-    source = open_dataset(name, folder).source(split)
+    source = open_dataset(name, folder).subset(split).examples
     source = getattr(source, "cells", source)
     numbers = []
     for position in positions:

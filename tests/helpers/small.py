@@ -10,10 +10,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading
 from ssl_jax.devices import mesh
-from ssl_jax.runs import parts
-from ssl_jax.terminal import load_config
+from ssl_jax.runs.config import load_config
 from ssl_jax.training.logs import read_records
 
 RESNET = {"name": "resnet18", "stages": (1, 1), "width": 8, "norm": "group"}
@@ -78,7 +77,7 @@ class Trained(NamedTuple):
 def devices(count: int) -> Iterator[None]:
     """Let runs see only the first devices."""
     limited = mesh.data_mesh(jax.devices()[:count])
-    with mock.patch.object(parts, "data_mesh", return_value=limited):
+    with mock.patch("ssl_jax.runs.parts.run.data_mesh", return_value=limited):
         yield
 
 
@@ -96,5 +95,5 @@ def losses(workdir):
 def assert_same_run(first, second, tolerance=1e-5):
     """The losses and the final parameters of two runs agree."""
     np.testing.assert_allclose(losses(first), losses(second), rtol=tolerance)
-    ours, theirs = (checkpoint.load_variables(workdir) for workdir in (first, second))
+    ours, theirs = (loading.load_variables(workdir) for workdir in (first, second))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), ours, theirs)

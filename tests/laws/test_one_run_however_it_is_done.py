@@ -6,7 +6,7 @@ Each is compared with the run on one device that is never stopped.
 import pytest
 from small import assert_same_run, devices, losses, small
 
-from ssl_jax.train import train
+from ssl_jax.runs.training import train
 from ssl_jax.training.logs import Log
 
 OBJECTIVES = ("simclr", "mae", "classification", "segmentation")

@@ -22,7 +22,7 @@ from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.devices import trees
 from ssl_jax.models.simclr import SimCLRModel
 from ssl_jax.runs import parts
-from ssl_jax.terminal import load_config, load_module
+from ssl_jax.runs.config import load_config, load_module
 from ssl_jax.training import optimizers
 from ssl_jax.training.optimizers import group_of
 

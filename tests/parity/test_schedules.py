@@ -8,7 +8,7 @@ import pytest
 import torch
 from parity.deviation import deviation, expect_agreement
 
-from ssl_jax.training import optimizers
+from ssl_jax.training import schedules
 
 PEAK, STEPS, WARMUP = 0.3, 200, 30
 
@@ -37,14 +37,14 @@ def of_simclr(step, warmup):
 @pytest.mark.parametrize("warmup", [0, WARMUP])
 @pytest.mark.parametrize("minimum", [0.0, 1e-3])
 def test_cosine_is_that_of_mae(warmup, minimum):
-    ours = rates(optimizers.cosine(PEAK, STEPS, warmup, minimum / PEAK))
+    ours = rates(schedules.cosine(PEAK, STEPS, warmup, minimum / PEAK))
     theirs = np.array([of_mae(step, warmup, minimum) for step in range(STEPS)])
     expect_agreement(f"cosine, MAE, {warmup=}", {"rate": ours}, {"rate": theirs}, 1e-6)
 
 
 @pytest.mark.parametrize("warmup", [0, WARMUP])
 def test_cosine_is_that_of_simclr(warmup):
-    ours = rates(optimizers.cosine(PEAK, STEPS, warmup))
+    ours = rates(schedules.cosine(PEAK, STEPS, warmup))
     theirs = np.array([of_simclr(step, warmup) for step in range(STEPS)])
     expect_agreement(f"cosine, SimCLR, {warmup=}", {"rate": ours}, {"rate": theirs}, 1e-6)
 
@@ -65,7 +65,7 @@ def test_polynomial_is_torchs(power):
     theirs = through_torch(
         lambda o: torch.optim.lr_scheduler.PolynomialLR(o, total_iters=STEPS, power=power)
     )
-    ours = rates(optimizers.polynomial(PEAK, STEPS, power=power))
+    ours = rates(schedules.polynomial(PEAK, STEPS, power=power))
     expect_agreement(f"polynomial, torch, {power=}", {"rate": ours}, {"rate": theirs}, 1e-6)
 
 
@@ -74,7 +74,7 @@ def test_polynomial_is_that_of_mmsegmentation(power, minimum):
     """`PolyLrUpdaterHook.get_lr` of mmcv 1, with which its recipes were trained."""
     coefficients = (1 - np.arange(STEPS) / STEPS) ** power
     theirs = (PEAK - minimum) * coefficients + minimum
-    ours = rates(optimizers.polynomial(PEAK, STEPS, 0, minimum / PEAK, power))
+    ours = rates(schedules.polynomial(PEAK, STEPS, 0, minimum / PEAK, power))
     expect_agreement(f"polynomial, mmcv 1, {power=}", {"rate": ours}, {"rate": theirs}, 1e-6)
 
 
@@ -101,7 +101,7 @@ def of_mmengine(warmup, power, minimum, start_factor=1e-6):
 @pytest.mark.parametrize(("warmup", "power"), [(0, 0.9), (WARMUP, 1.0)])
 def test_polynomial_is_that_of_mmengine_but_for_a_step(warmup, power):
     """mmengine's phases are a step shorter: ours lies within a step of its own slope of theirs."""
-    ours = rates(optimizers.polynomial(PEAK, STEPS, warmup, power=power))
+    ours = rates(schedules.polynomial(PEAK, STEPS, warmup, power=power))
     theirs = np.array(of_mmengine(warmup, power, 0.0))
     print(f"\npolynomial, mmengine, {warmup=}: {deviation(ours, theirs):.1e} of the peak")
     steepest = np.abs(np.diff(theirs)).max()

@@ -15,13 +15,13 @@ from small import small
 
 import ssl_jax
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints import checkpoint
-from ssl_jax.convert import export_weights, import_weights
+from ssl_jax.checkpoints import loading
 from ssl_jax.models import ViT
-from ssl_jax.train import train
+from ssl_jax.runs.training import train
 from ssl_jax.weights import resnet, vit
 from ssl_jax.weights import transformers as hugging_face
-from ssl_jax.weights.exporting import loading_code
+from ssl_jax.weights.exporting import export_weights, loading_code
+from ssl_jax.weights.importing import import_weights
 
 TOLERANCE = 1e-5
 BANDS = ("red", "green", "blue", "nir")
@@ -215,7 +215,7 @@ def test_positions_are_stretched_as_timm_stretches_them(tmp_path):
     )
     file = saved(lively(network), tmp_path / "w.safetensors")
     import_weights(file, "vit", (), tmp_path / "run", image_size=120)
-    ours = checkpoint.load_variables(tmp_path / "run")["params"]["backbone"]["pos_embed"]
+    ours = loading.load_variables(tmp_path / "run")["params"]["backbone"]["pos_embed"]
     theirs = timm.layers.resample_abs_pos_embed(network.pos_embed, (15, 15)).detach().numpy()
     expect_agreement("positions 8×8 to 15×15", {"table": ours}, {"table": theirs}, TOLERANCE)
 
@@ -224,7 +224,7 @@ def test_four_bands_are_tiled_as_timm_tiles_them(tmp_path):
     network = lively(timm.create_model("resnet18", num_classes=0))
     file = saved(network, tmp_path / "w.safetensors")
     import_weights(file, "resnet18", BANDS, tmp_path / "run", new_bands="tile")
-    kernel = checkpoint.load_variables(tmp_path / "run")["params"]["backbone"]["conv1"]["kernel"]
+    kernel = loading.load_variables(tmp_path / "run")["params"]["backbone"]["conv1"]["kernel"]
     theirs = timm.models.adapt_input_conv(4, network.conv1.weight.detach())
     np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), theirs.numpy())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from realdata.real import SCENE
 
-from data_pipelines.build import build
+from data_pipelines.preparing.build import build
 
 
 @pytest.fixture(scope="session")

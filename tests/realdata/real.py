@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ssl_jax.terminal import load_config
+from ssl_jax.runs.config import load_config
 
 SCENE = f"{Path(__file__).with_name('sentinel2_scene.py')}"
 SMALL = ["batch_size=64", "epochs=0.0", "schedule.warmup_epochs=0.0", "every.log=10"]

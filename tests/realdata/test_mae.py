@@ -2,7 +2,7 @@
 
 from realdata.real import pretraining
 
-from ssl_jax.train import train
+from ssl_jax.runs.training import train
 
 
 def test_mae_learns_on_real_tiles(data_dir, tmp_path):

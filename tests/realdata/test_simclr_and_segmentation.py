@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from realdata.real import RESNET, SCENE, SMALL, pretraining
 
-from ssl_jax.terminal import load_config
-from ssl_jax.train import train
+from ssl_jax.runs.config import load_config
+from ssl_jax.runs.training import train
 
 
 @pytest.fixture(scope="module")

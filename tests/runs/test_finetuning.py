@@ -9,10 +9,12 @@ import pytest
 from small import RESNET, VIT, assert_same_run, losses, small
 
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading, saving
 from ssl_jax.runs import parts
-from ssl_jax.terminal import load_config
-from ssl_jax.train import restore_or_start, train
+from ssl_jax.runs.config import load_config
+from ssl_jax.runs.parts import networks
+from ssl_jax.runs.restoring import restore_or_start
+from ssl_jax.runs.training import train
 
 
 def tiny(recipe, data_dir, backbone="vit_b"):
@@ -67,13 +69,13 @@ def test_the_mean_of_the_patches_gets_a_fresh_norm_and_the_rest_is_pretrained(da
     pretraining = small("mae", data_dir)
     pretraining.optimizer.learning_rate = 0.01
     train(pretraining, tmp_path / "mae")
-    before = checkpoint.load_variables(tmp_path / "mae")["params"]["backbone"]
+    before = loading.load_variables(tmp_path / "mae")["params"]["backbone"]
     assert np.abs(before["norm"]["scale"] - 1).max() > 1e-3
     for pool, fresh in (("mean", True), ("cls", False)):
         config = tiny("finetune", data_dir)
         config.pretrained = str(tmp_path / "mae")
         config.model.backbone.pool = pool
-        with checkpoint.Bundles(tmp_path / pool, 1) as bundles:
+        with saving.Bundles(tmp_path / pool, 1) as bundles:
             state, _ = restore_or_start(parts.assemble(config), bundles)
         after = jax.device_get(state.params["backbone"])
         norm = {"scale": np.ones(24), "bias": np.zeros(24)} if fresh else before["norm"]
@@ -96,10 +98,10 @@ def test_a_linear_probe_shows_the_backbone_every_scene_once_however_many_epochs(
     backbone, data_dir, tmp_path, on_devices, monkeypatch
 ):
     on_devices(1)
-    constructor = parts._BACKBONES[backbone]
+    constructor = networks.BACKBONES[backbone]
     images = []
     counted = lambda **fields: Counted(constructor(**fields), images.append)  # noqa: E731
-    monkeypatch.setitem(parts._BACKBONES, backbone, counted)
+    monkeypatch.setitem(networks.BACKBONES, backbone, counted)
     shown = {}
     for epochs in (1, 4):
         config = tiny("linear", data_dir, backbone)
@@ -127,5 +129,5 @@ def test_a_linear_probe_learns(backbone, rate, data_dir, tmp_path, on_devices):
     config.optimizer.update(learning_rate=rate, reference_batch=0)
     results = train(config, tmp_path)
     assert results["train"]["last_loss"] < 0.8 * results["train"]["first_loss"]
-    params = checkpoint.load_variables(tmp_path)["params"]["head"]
+    params = loading.load_variables(tmp_path)["params"]["head"]
     assert set(params) == {"fc"}  # its batch norm has no parameters

@@ -12,7 +12,7 @@ def models(trained, data_dir):
     found = {}
     for kind in ("simclr", "mae", "classification", "segmentation"):
         model = ssl_jax.load(trained(kind).workdir)
-        source = open_dataset(model.card.config.data.name, data_dir).source("all")
+        source = open_dataset(model.card.config.data.name, data_dir).subset("all").examples
         found[kind] = model, np.stack([source[i]["image"] for i in range(5)])
     return found
 

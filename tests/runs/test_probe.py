@@ -1,84 +1,17 @@
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
-from sklearn.neighbors import KNeighborsClassifier
+from blobs import blobs
 from small import small
 
 from data_pipelines.errors import UserError
 from ssl_jax.runs import probe
-from ssl_jax.train import train
+from ssl_jax.runs.training import train
 from ssl_jax.training.logs import read_records
 
 
-@pytest.fixture
-def blobs():
-    """Features of 300 + 200 examples round three places, and their classes."""
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, 3, 500)
-    features = rng.normal(size=(3, 8))[label] * 2 + rng.normal(size=(500, 8)) * [
-        1,
-        5,
-        1,
-        1,
-        2,
-        1,
-        1,
-        9,
-    ]
-    records = {"features": features.astype(np.float32), "label": label}
-    return [{k: v[part] for k, v in records.items()} for part in (slice(300), slice(300, None))]
-
-
-def test_nearest_neighbours_vote_as_scikit_learn_has_it(blobs):
-    train, test = blobs
-    unit = [x["features"] / np.linalg.norm(x["features"], axis=1, keepdims=True) for x in blobs]
-
-    def votes(distance):  # between unit vectors it is sqrt(2 - 2 s)
-        return np.exp((1 - distance**2 / 2) / probe.TEMPERATURE)
-
-    oracle = KNeighborsClassifier(probe.NEIGHBOURS, weights=votes).fit(unit[0], train["label"])
-    scores = probe.nearest_neighbours(
-        train["features"], np.eye(3)[train["label"]], test["features"]
-    )
-    np.testing.assert_allclose(scores, oracle.predict_proba(unit[1]), atol=1e-5)
-
-
-def test_more_neighbours_than_examples_are_all_of_them():
-    scores = probe.nearest_neighbours(np.eye(3), np.eye(3), np.eye(3))
-    np.testing.assert_array_equal(scores.argmax(axis=1), np.arange(3))
-
-
-@pytest.mark.parametrize("examples", [300, 5])
-def test_ridge_is_that_of_scikit_learn(blobs, examples):
-    train, test = ({k: v[:examples] for k, v in blobs[0].items()}, blobs[1])
-    mean, std = train["features"].mean(0, dtype=float), train["features"].std(0, dtype=float)
-    targets = np.eye(3)[train["label"]]
-    oracle = Ridge(0.01 * examples).fit((train["features"] - mean) / std, targets)
-    scores = probe.ridge(train["features"], targets, test["features"])
-    np.testing.assert_allclose(scores, oracle.predict((test["features"] - mean) / std), atol=1e-6)
-
-
-def test_a_feature_that_never_changes_says_nothing(blobs):
-    train, test = blobs
-    targets = np.eye(3)[train["label"]]
-    constant = [np.c_[x["features"], np.full(len(x["label"]), 3.0)] for x in blobs]
-    np.testing.assert_allclose(
-        probe.ridge(constant[0], targets, constant[1]),
-        probe.ridge(train["features"], targets, test["features"]),
-        atol=1e-6,
-    )
-
-
-def test_even_directions_have_deviation_one_and_full_rank():
-    std, rank = probe.collapse(np.random.default_rng(0).normal(size=(4000, 16)))
-    assert std == pytest.approx(1, abs=0.02)
-    assert rank == pytest.approx(16, rel=0.01)
-
-
-def test_the_effective_rank_counts_the_directions_that_are_used():
-    rng = np.random.default_rng(0)
-    flat = rng.normal(size=(500, 3)) @ np.linalg.qr(rng.normal(size=(16, 3)))[0].T
-    assert probe.collapse(flat + 7)[1] == pytest.approx(3, rel=0.02)
+@pytest.fixture(name="blobs")
+def three_blobs():
+    return blobs()
 
 
 @pytest.mark.parametrize("case", ["all the same", "on a line", "zeros"])

@@ -10,9 +10,9 @@ from small import assert_same_run, small
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.records import Source
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading
 from ssl_jax.runs import parts, search
-from ssl_jax.train import train
+from ssl_jax.runs.training import train
 from ssl_jax.training import loop
 from ssl_jax.training.loop import Diverged
 from ssl_jax.training.stopping import Stopped, StopRequest
@@ -132,7 +132,7 @@ def test_config_card_and_results_state_the_rate_that_was_used(searched):
     assert rate != config.optimizer.learning_rate
     assert results["config"]["optimizer"]["learning_rate"] == rate
     assert json.loads((folder / "config.json").read_text())["optimizer"]["learning_rate"] == rate
-    assert checkpoint.load_card(folder)["config"]["optimizer"]["learning_rate"] == rate
+    assert loading.load_card(folder)["config"]["optimizer"]["learning_rate"] == rate
 
 
 def test_the_same_command_finds_the_run_done_and_another_search_is_refused(searched, data_dir):

@@ -11,12 +11,13 @@ from small import small
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.dataset import open_dataset
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.devices.mesh import data_mesh, replicate
-from ssl_jax.evaluate import evaluate, main
+from ssl_jax.evaluate import main
 from ssl_jax.runs import parts
-from ssl_jax.train import train
+from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.training import train
 from ssl_jax.training.stopping import Stopped, StopRequest
 
 
@@ -37,12 +38,12 @@ def slid(data_dir, tmp_path_factory):
 
 def by_hand(workdir, config, flips):
     """Confusion and loss in float64, from averages over nine windows and their flips."""
-    objective = parts.objective(ModelCard.from_dict(checkpoint.load_card(workdir)))
-    variables = checkpoint.load_variables(workdir)
+    objective = parts.objective(ModelCard.from_dict(loading.load_card(workdir)))
+    variables = loading.load_variables(workdir)
     logits_of = jax.jit(objective.logits)
     group = [(), (1,), (2,), (1, 2)] if flips else [()]
     confusion, loss = np.zeros((5, 5), int), 0.0
-    source = open_dataset(config.data.name, config.data.data_dir).source("test")
+    source = open_dataset(config.data.name, config.data.data_dir).subset("test").examples
     images, masks = (np.stack([source[i][n] for i in range(8)]) for n in ("image", "mask"))
     total = np.zeros((8, 64, 64, 5))
     seen = np.zeros((64, 64, 1))
@@ -75,7 +76,7 @@ def test_figures_are_those_of_averaged_logits(flips, slid):
 
 def test_the_predictions_hold_each_pictures_own_confusion(slid):
     workdir, config, results = slid
-    pictures = open_dataset(config.data.name, config.data.data_dir).pictures("test")
+    pictures = open_dataset(config.data.name, config.data.data_dir).subset("test").pictures()
     kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
     with np.load(workdir / "predictions.npz") as predictions:
         confusion, index = predictions["confusion"], predictions["index"]
@@ -88,7 +89,7 @@ def test_the_predictions_hold_each_pictures_own_confusion(slid):
 
 def test_every_labelled_pixel_counts_once(slid, data_dir):
     _, config, results = slid
-    source = open_dataset(config.data.name, data_dir).source("test")
+    source = open_dataset(config.data.name, data_dir).subset("test").examples
     labels = np.concatenate([source[i]["mask"].reshape(-1) for i in range(len(source))])
     kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
     expected = [(labels == label).sum() for label in kept]
@@ -112,7 +113,7 @@ def test_stride_and_flips_can_be_asked_for(slid):
 def test_one_device_and_eight_have_the_same_figures(slid, monkeypatch):
     workdir, _, results = slid
     expected = evaluate(workdir, flips=True)
-    monkeypatch.setattr("ssl_jax.evaluate.data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    monkeypatch.setattr("ssl_jax.runs.evaluation.data_mesh", lambda: data_mesh(jax.devices()[:1]))
     assert evaluate(workdir) == results["metrics"]
     assert evaluate(workdir, flips=True, batch_size=3) == expected
 
@@ -133,7 +134,7 @@ def test_without_a_window_the_examples_are_evaluated_one_by_one(data_dir, tmp_pa
 def test_asked_to_stop_within_an_evaluation(slid):
     workdir, config, _ = slid
     run = parts.assemble(config)
-    variables = replicate(checkpoint.load_variables(workdir), run.mesh)
+    variables = replicate(loading.load_variables(workdir), run.mesh)
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped):

@@ -13,10 +13,10 @@ from data_pipelines.errors import UserError
 from ssl_jax import train
 from ssl_jax.devices import mesh
 from ssl_jax.runs import parts
+from ssl_jax.runs.config import load_config
 from ssl_jax.sizing.cost import nbytes
 from ssl_jax.sizing.describe import describe
 from ssl_jax.sizing.display import show
-from ssl_jax.terminal import load_config
 from ssl_jax.training import loop
 from ssl_jax.training.state import TrainState
 

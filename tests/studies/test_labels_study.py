@@ -7,15 +7,17 @@ from small import VIT
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.dataset import open_dataset
-from ssl_jax import report, study, terminal
+from ssl_jax.reporting import report
+from ssl_jax.runs.config import load_config
+from ssl_jax.studies.execution import execute, load_study
 from ssl_jax.studies.plan import select
 
 FILE = "configs/study/labels.py"
 
 
 def load(setting="", *overrides):
-    config = terminal.load_config(FILE + setting, overrides)
-    return study.load_study(FILE + setting, config)
+    config = load_config(FILE + setting, overrides)
+    return load_study(FILE + setting, config)
 
 
 @pytest.mark.parametrize("setting", ["", ":frozen"])
@@ -70,15 +72,15 @@ def test_the_fractions_are_nested_and_apart_from_the_test_side(data_dir):
     configs = {run.name: run.config for run in plan.runs}
     for seed in (0, 1, 2):
         of = [configs[f"labels/random_vitb/{n}-percent/seed{seed}"].data for n in (2, 10, 100)]
-        sides = [set(scenes.source(data.train, seed).identities()) for data in of]
+        sides = [set(scenes.subset(data.train, seed).examples.identities()) for data in of]
         assert [len(side) for side in sides] == [1, 6, 64]
         assert sides[0] < sides[1] < sides[2]
-        assert not sides[2] & set(scenes.source(of[0].evaluation, seed).identities())
+        assert not sides[2] & set(scenes.subset(of[0].evaluation, seed).examples.identities())
 
 
 def test_a_row_is_done_and_reported(data_dir, tmp_path, on_devices):
     on_devices(1)
-    config = terminal.load_config(
+    config = load_config(
         f"{FILE}:frozen", ["seeds=(0,)", "fractions=('20%','100%')", "batch_sizes=(8,16)"]
     )
     config.data_dir = str(data_dir)
@@ -88,8 +90,8 @@ def test_a_row_is_done_and_reported(data_dir, tmp_path, on_devices):
     config.vitb.search.learning_rates = ()
     for views in config.vitb.augment.values():
         views.size = 32
-    plan = study.load_study(FILE, config)
-    study.execute(plan, tmp_path, select(plan.runs, "labels/random_vitb"))
+    plan = load_study(FILE, config)
+    execute(plan, tmp_path, select(plan.runs, "labels/random_vitb"))
     report.write(tmp_path)
     page = (tmp_path / "report.md").read_text()
     assert "| 20% of the labels | 100% of the labels |" in page

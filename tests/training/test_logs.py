@@ -1,6 +1,7 @@
 import json
 
-from ssl_jax.training.logs import Log, read_records, write_json
+from data_pipelines.files.writing import write_json
+from ssl_jax.training.logs import Log, read_records
 
 
 def test_records_after_the_bundle_a_run_resumes_from_are_dropped(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.errors import UserError
-from ssl_jax.training import optimizers
+from ssl_jax.training import optimizers, schedules
 from ssl_jax.training.optimizers import Group, group_of
 
 PARAMS = {
@@ -128,7 +128,7 @@ def test_frozen_parameters_stay_and_carry_no_state(small):
 
 
 def test_cosine_warms_up_linearly_then_falls_to_the_final_fraction():
-    schedule = optimizers.cosine(2.0, steps=110, warmup_steps=10, final_fraction=0.1)
+    schedule = schedules.cosine(2.0, steps=110, warmup_steps=10, final_fraction=0.1)
     assert float(schedule(0)) == 0.0
     assert float(schedule(5)) == pytest.approx(1.0)
     assert float(schedule(10)) == pytest.approx(2.0)
@@ -138,11 +138,11 @@ def test_cosine_warms_up_linearly_then_falls_to_the_final_fraction():
 
 
 def test_polynomial_is_a_power_of_what_is_left():
-    schedule = optimizers.polynomial(0.01, steps=100, power=0.9)
+    schedule = schedules.polynomial(0.01, steps=100, power=0.9)
     assert float(schedule(25)) == pytest.approx(0.01 * 0.75**0.9)
     assert float(schedule(100)) == pytest.approx(0.0)
 
 
 def test_a_warmup_longer_than_the_run_is_refused():
     with pytest.raises(UserError, match="warm-up of 20 steps in a run of 10"):
-        optimizers.cosine(1.0, steps=10, warmup_steps=20)
+        schedules.cosine(1.0, steps=10, warmup_steps=20)

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from weights.networks_of_all_kinds import (
+from networks_of_all_kinds import (
     RESNET,
     VIT,
     mae_variables,

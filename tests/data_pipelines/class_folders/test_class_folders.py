@@ -4,8 +4,9 @@ from class_trees import assert_holds, read_image, smooth, stored, write_classes,
 from PIL import Image
 
 from data_pipelines.bands import PICTURES, SENTINEL2_L2A
-from data_pipelines.build import build, main
+from data_pipelines.build import main
 from data_pipelines.errors import UserError
+from data_pipelines.preparing.build import build
 from data_pipelines.sources.dataset import open_dataset
 
 CLASSES = ("Forest", "Sea Lake", "annual-crop")

@@ -20,18 +20,18 @@ def test_more_examples_leave_the_first_as_they_were(data_dir, tmp_path):
     config = tiles.DemoTilesConfig(name="few", train=3, validation=1, image_size=32)
     few = tiles.DemoTiles(config=config, data_dir=tmp_path)
     wanted = {example["image"].tobytes() for _, example in few._generate_examples(0, 3)}
-    source = open_dataset("demo_tiles/tiny", data_dir).source("train")
+    source = open_dataset("demo_tiles/tiny", data_dir).subset("train").examples
     assert wanted <= {source[i]["image"].tobytes() for i in range(len(source))}
 
 
 def test_splits_and_datasets_share_no_example(data_dir):
-    source = open_dataset("demo_tiles/tiny", data_dir).source("all")
+    source = open_dataset("demo_tiles/tiny", data_dir).subset("all").examples
     assert len({source[i]["image"].tobytes() for i in range(len(source))}) == len(source)
 
 
 @pytest.mark.parametrize("name", ["demo_scenes/tiny", "demo_objects/tiny"])
 def test_labels_are_balanced(data_dir, name):
-    source = open_dataset(name, data_dir).source("all")
+    source = open_dataset(name, data_dir).subset("all").examples
     counts = np.bincount([source[i]["label"] for i in range(len(source))])
     assert len(counts) == 10
     assert counts.min() == counts.max()
@@ -48,7 +48,7 @@ def test_every_scene_is_plausible_at_any_size(name):
 
 
 def test_masks_hold_the_classes_of_potsdam(data_dir):
-    source = open_dataset("demo_aerial/tiny", data_dir).source("all")
+    source = open_dataset("demo_aerial/tiny", data_dir).subset("all").examples
     masks = np.concatenate([source[i]["mask"].reshape(-1) for i in range(len(source))])
     counts = np.bincount(masks, minlength=256)
     assert (counts[: len(CLASSES) - 1] > 0).all()

@@ -17,8 +17,8 @@ from masked_pictures import (
 )
 from rasterio.transform import from_origin
 
-from data_pipelines.build import build
 from data_pipelines.masked_images import cells
+from data_pipelines.preparing.build import build
 from data_pipelines.preparing.verify import verify
 from data_pipelines.sources.dataset import open_dataset
 
@@ -190,7 +190,7 @@ def test_a_share_of_the_pictures_is_for_validation_and_always_the_same(tmp_path)
     build("geotiff_masks/mine", tmp_path, manual_dir=files, fields=fields)
     dataset = open_dataset("geotiff_masks/mine", tmp_path)
     train, validation = (
-        {key.decode().split("/")[0] for key in dataset.source(split).identities()}
+        {key.decode().split("/")[0] for key in dataset.subset(split).examples.identities()}
         for split in ("train", "validation")
     )
     assert not train & validation
@@ -200,7 +200,7 @@ def test_a_share_of_the_pictures_is_for_validation_and_always_the_same(tmp_path)
     for number in range(20, 40):
         (files / "images" / f"{number}.tif").unlink()
     build("geotiff_masks/fewer", tmp_path, manual_dir=files, fields=fields)
-    fewer = open_dataset("geotiff_masks/fewer", tmp_path).source("validation").identities()
+    fewer = open_dataset("geotiff_masks/fewer", tmp_path).subset("validation").examples.identities()
     assert {key.decode().split("/")[0] for key in fewer} == {n for n in validation if int(n) < 20}
 
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from class_trees import assert_holds, read_image, smooth, stored, write_classes, write_image, zipped
 
-from data_pipelines.build import build, main
+from data_pipelines.build import main
 from data_pipelines.errors import UserError
+from data_pipelines.preparing.build import build
 from data_pipelines.sources.dataset import open_dataset
 
 CLASSES = (

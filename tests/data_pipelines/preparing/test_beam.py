@@ -4,15 +4,21 @@ import numpy as np
 import pytest
 from archives_of_patches import LABELS_V1, V1, compressed, packed, write_lists, write_patch
 
-from data_pipelines.build import Options, main, prepare_dataset
+from data_pipelines.build import main
 from data_pipelines.errors import UserError
+from data_pipelines.preparing.build import build_with
+from data_pipelines.preparing.builders import Options, builder_of
 from data_pipelines.sources.dataset import open_dataset
 
 pytest.importorskip("apache_beam", reason="Apache Beam isn't installed: the extra [beam]")
 
 
+def prepared(name, options):
+    return build_with(name, builder_of(name, options), options).folder
+
+
 def built(data_dir, manual, **options):
-    prepare_dataset("bigearthnet/v1/rgbn", Options(data_dir, manual, **options))
+    prepared("bigearthnet/v1/rgbn", Options(data_dir, manual, **options))
     return open_dataset("bigearthnet/v1/rgbn", data_dir)
 
 
@@ -34,7 +40,7 @@ def test_beam_prepares_what_processes_prepare(manual, tmp_path):
     beams = built(tmp_path / "beam", manual, beam_runner="DirectRunner")
     assert beams.splits == ours.splits
     for split in ("train", "test", "unsplit", "all[snow]", "all[50%]"):
-        one, other = ours.source(split), beams.source(split)
+        one, other = ours.subset(split).examples, beams.subset(split).examples
         assert one.identities().tolist() == other.identities().tolist()
         for position in range(len(one)):
             for name, values in one[position].items():
@@ -80,8 +86,8 @@ class WithBeam(DemoTiles):
 def test_a_users_builder_that_is_written_for_beam(tmp_path):
     file = tmp_path / "with_beam.py"
     file.write_text(USERS)
-    prepare_dataset(str(file), Options(tmp_path / "data", beam_runner="DirectRunner"))
-    source = open_dataset(str(file), tmp_path / "data").source("train")
+    prepared(str(file), Options(tmp_path / "data", beam_runner="DirectRunner"))
+    source = open_dataset(str(file), tmp_path / "data").subset("train").examples
     from data_pipelines.demo.tiles import tile
 
     for number in range(6):
@@ -90,9 +96,9 @@ def test_a_users_builder_that_is_written_for_beam(tmp_path):
 
 def test_a_generator_is_nothing_for_beam(tmp_path):
     with pytest.raises(UserError, match="split train: comes from a generator"):
-        prepare_dataset("demo_tiles/tiny", Options(tmp_path, beam_runner="DirectRunner"))
+        prepared("demo_tiles/tiny", Options(tmp_path, beam_runner="DirectRunner"))
 
 
 def test_a_runner_that_beam_does_not_know_is_a_mistake(tmp_path):
     with pytest.raises(UserError, match=r"--beam_runner: found 'Nonsense' \(.*DirectRunner"):
-        prepare_dataset("demo_tiles/tiny", Options(tmp_path, beam_runner="Nonsense"))
+        prepared("demo_tiles/tiny", Options(tmp_path, beam_runner="Nonsense"))

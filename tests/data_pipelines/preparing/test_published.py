@@ -31,7 +31,7 @@ def test_what_is_published_is_what_is_prepared(name, data_dir):
     for field in ("sensor", "image_shape", "image_dtype", "target", "classes", "splits", "colours"):
         assert getattr(published, field) == getattr(prepared, field)
     for split in ("all", "all[3:7]", "all[3:7].rest", "train[33%][50%].rest", "train[1 per class]"):
-        assert number_of_examples(published, split) == len(prepared.source(split))
+        assert number_of_examples(published, split) == len(prepared.subset(split))
 
 
 def test_what_takes_the_examples_to_tell_is_unknown():

@@ -22,7 +22,7 @@ def folder_of(copy):
 
 def test_what_was_written_is_read_back(data_dir, capsys):
     found = verify(open_dataset("demo_scenes/tiny", data_dir))
-    source = open_dataset("demo_scenes/tiny", data_dir).source("train")
+    source = open_dataset("demo_scenes/tiny", data_dir).subset("train").examples
     pixels = np.stack([source[i]["image"] for i in range(len(source))]).reshape(-1, 4)
     moments = found["train"].moments
     assert moments.pixels == len(pixels)

@@ -21,8 +21,8 @@ from ml_collections import ConfigDict
 from small import small
 
 from ssl_jax import objectives
-from ssl_jax.checkpoints import checkpoint
-from ssl_jax.runs import features, outcome, probe
+from ssl_jax.checkpoints import saving
+from ssl_jax.runs import features, outcome, probe, restoring, watches
 from ssl_jax.training import loop
 
 _FILE = os.open(os.environ["FAULTS_TOLD"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -95,18 +95,17 @@ def poison(example: int, factor: float) -> None:
 
 
 def get_config(kind: str) -> ConfigDict:
-    door = sys.modules["__main__"]
-    if hasattr(door, "restore_or_start"):  # python -m ssl_jax.train
+    if sys.modules["__main__"].__spec__.name == "ssl_jax.train":
         step_of = lambda evaluation, state: int(state.step)  # noqa: E731
-        telling(door, "restore_or_start", "main", "restore")
+        telling(restoring, "restore_or_start", "main", "restore")
         telling(outcome, "write_samples", "main", "finish")
-        telling(door.Evaluation, "__call__", "main", "evaluation", step_of, after="loop")
+        telling(watches.Evaluation, "__call__", "main", "evaluation", step_of, after="loop")
         telling(probe.OnlineProbe, "__call__", "main", "probe", step_of, after="loop")
         telling(features, "computed_once", "main", "features", after="loop")
-        telling(checkpoint.Bundles, "save", "main", "save", step_of_save, after="loop")
-        telling(checkpoint.Bundles, "_seal", "back", "write", step_of_seal, after="idle")
-        telling(checkpoint, "seal", "back", "seal", lambda bundle: bundle.name)
-        telling(checkpoint.Bundles, "_delete_old", "back", "delete")
+        telling(saving.Bundles, "save", "main", "save", step_of_save, after="loop")
+        telling(saving.Bundles, "_seal", "back", "write", step_of_seal, after="idle")
+        telling(saving, "seal", "back", "seal", lambda bundle: bundle.name)
+        telling(saving.Bundles, "_delete_old", "back", "delete")
         tell_steps()
     if "FAULTS_POISON" in os.environ:
         words = os.environ["FAULTS_POISON"].split()

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from ssl_jax.checkpoints import seal
+from ssl_jax.checkpoints import manifest
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def folder(tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "arrays").write_bytes(bytes(range(256)))
     (tmp_path / "card").write_text("old")
-    seal.seal(tmp_path)
+    manifest.seal(tmp_path)
     return tmp_path
 
 
@@ -21,14 +21,14 @@ def folder(tmp_path):
     [
         ("state/arrays", bytes(255), "state/arrays has 255 bytes of 256"),
         ("state/arrays", bytes(256), "state/arrays is not what was written"),
-        (seal.MANIFEST, b"{", "manifest.json is not what was written"),
-        (seal.MANIFEST, b'{"crc32": {"card": []}}', "manifest.json is not what was written"),
+        (manifest.MANIFEST, b"{", "manifest.json is not what was written"),
+        (manifest.MANIFEST, b'{"crc32": {"card": []}}', "manifest.json is not what was written"),
     ],
 )
 def test_damage_is_told(name, content, told, folder):
-    assert seal.damage(folder) == ""
+    assert manifest.damage(folder) == ""
     (folder / name).write_bytes(content)
-    assert seal.damage(folder) == told
+    assert manifest.damage(folder) == told
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2, 3])
@@ -45,18 +45,18 @@ def test_a_folder_is_sound_at_every_moment_of_a_replacement(writes, folder, monk
         return written
 
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr(seal, "write_text", killed_at_last(seal.write_text))
-        patch.setattr(seal, "write_json", killed_at_last(seal.write_json))
-        seal.replace_file(folder, "card", "newer")
-    assert seal.damage(folder) == ""
+        patch.setattr(manifest, "write_text", killed_at_last(manifest.write_text))
+        patch.setattr(manifest, "write_json", killed_at_last(manifest.write_json))
+        manifest.replace_file(folder, "card", "newer")
+    assert manifest.damage(folder) == ""
     assert (folder / "card").read_text() == ("old" if writes < 2 else "newer")
     (folder / "card").write_text("forged")
-    assert seal.damage(folder)
+    assert manifest.damage(folder)
 
 
 def test_a_replaced_file_is_part_of_the_seal(folder):
-    seal.replace_file(folder, "card", "new")
+    manifest.replace_file(folder, "card", "new")
     assert (folder / "card").read_text() == "new"
-    assert seal.damage(folder) == ""
+    assert manifest.damage(folder) == ""
     (folder / "card").write_text("old")
-    assert seal.damage(folder) == "card is not what was written"
+    assert manifest.damage(folder) == "card is not what was written"

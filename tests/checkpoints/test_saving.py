@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading, saving
 from ssl_jax.devices.mesh import data_mesh, replicate
 from ssl_jax.training.state import TrainState
 
@@ -22,7 +22,7 @@ def state():
 
 def saved(state, folder, devices=8):
     mesh = data_mesh(jax.devices()[:devices])
-    with checkpoint.Bundles(folder / "checkpoints", keep=2) as bundles:
+    with saving.Bundles(folder / "checkpoints", keep=2) as bundles:
         bundles.save(replicate(state, mesh), {"step": int(state.step)}, CARD)
     return folder
 
@@ -30,40 +30,40 @@ def saved(state, folder, devices=8):
 @pytest.mark.parametrize("devices", [1, 2, 8])
 def test_a_bundle_of_eight_devices_is_restored_on_any_number(state, tmp_path, devices):
     mesh = data_mesh(jax.devices()[:devices])
-    restored = checkpoint.load_state(saved(state, tmp_path), jax.eval_shape(lambda: state), mesh)
+    restored = loading.load_state(saved(state, tmp_path), jax.eval_shape(lambda: state), mesh)
     jax.tree.map(np.testing.assert_array_equal, restored, state)
     assert all(len(leaf.devices()) == devices for leaf in jax.tree.leaves(restored))
 
 
 def test_variables_come_without_optimizer_state_on_the_host(state, tmp_path):
-    variables = checkpoint.load_variables(saved(state, tmp_path))
+    variables = loading.load_variables(saved(state, tmp_path))
     jax.tree.map(np.testing.assert_array_equal, variables, state.variables)
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
 
 
 def test_a_state_without_batch_statistics_comes_back_without(state, tmp_path):
-    variables = checkpoint.load_variables(saved(state.replace(batch_stats={}), tmp_path))
+    variables = loading.load_variables(saved(state.replace(batch_stats={}), tmp_path))
     assert variables["batch_stats"] == {}
 
 
 def test_the_card_is_read_as_written(state, tmp_path):
-    assert checkpoint.load_card(saved(state, tmp_path)) == CARD
+    assert loading.load_card(saved(state, tmp_path)) == CARD
 
 
 def test_only_the_newest_bundles_are_kept(state, tmp_path):
     mesh = data_mesh()
-    with checkpoint.Bundles(tmp_path / "checkpoints", keep=2) as bundles:
+    with saving.Bundles(tmp_path / "checkpoints", keep=2) as bundles:
         for step in (1, 2, 3):
             at_step = state.replace(step=jnp.asarray(step, jnp.int32))
             bundles.save(replicate(at_step, mesh), {"step": step}, CARD)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
-    assert checkpoint.newest(tmp_path).name == "3"
+    assert loading.newest(tmp_path).name == "3"
 
 
 def test_a_bundle_can_be_read_by_plain_orbax(state, tmp_path):
     from orbax.checkpoint import v1 as ocp
 
-    bundle = checkpoint.newest(saved(state, tmp_path)).resolve()
+    bundle = loading.newest(saved(state, tmp_path)).resolve()
     everything = ocp.load_checkpointables(bundle)
     assert everything["card"] == CARD
     assert everything["data"] == {"step": 7}
@@ -73,7 +73,7 @@ def test_a_bundle_can_be_read_by_plain_orbax(state, tmp_path):
 
 def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="holds no checkpoint: no such folder"):
-        checkpoint.load_card(tmp_path / "nothing")
+        loading.load_card(tmp_path / "nothing")
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     with pytest.raises(UserError, match="holds no checkpoint: no checkpoints/<step>"):
-        checkpoint.load_card(tmp_path)
+        loading.load_card(tmp_path)

@@ -7,7 +7,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints import checkpoint
+from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.devices.trees import mismatch, shapes
 from ssl_jax.objectives import Objective
@@ -19,12 +19,12 @@ _MOST_BYTES = 64 * 2**20
 
 
 def read_card(path: str | Path) -> ModelCard:
-    """The card of the newest bundle at `path` (see `checkpoint.newest`).
+    """The card of the newest bundle at `path` (see `loading.newest`).
 
     Raises:
         UserError: there is no bundle, or its card isn't one.
     """
-    bundle = checkpoint.newest(Path(path))
+    bundle = loading.newest(Path(path))
     for file in (bundle / "card").glob("*"):
         if file.stat().st_size > _MOST_BYTES:
             raise UserError(
@@ -32,7 +32,7 @@ def read_card(path: str | Path) -> ModelCard:
                 f"{_MOST_BYTES:,}: it is damaged or none, get the checkpoint again"
             )
     try:
-        card = checkpoint.load_card(bundle)
+        card = loading.load_card(bundle)
     except (OSError, ValueError, RecursionError, KeyError) as error:
         raise UserError(
             f"bundle {bundle}: its card can't be read ({_told(error)}); expected JSON as it was "
@@ -71,7 +71,7 @@ def expect_network(
     Raises:
         UserError: the card describes no network, or another one.
     """
-    bundle = checkpoint.newest(Path(path))
+    bundle = loading.newest(Path(path))
     stored = _stored_shapes(bundle)
     try:
         _expect_depth(card, len(stored))

@@ -11,7 +11,7 @@ import os
 import zlib
 from pathlib import Path
 
-from ssl_jax.training.logs import write_json, write_text
+from data_pipelines.files.writing import write_json, write_text
 
 __all__ = ["MANIFEST", "damage", "is_sealed", "replace_file", "seal"]
 

@@ -1,0 +1,43 @@
+"""Sensors and their bands: names, wavelengths, scales and statistics.
+
+Bands are asked for by name, never by position. Names are the common names of the STAC
+electro-optical extension (`red`, `nir`, `swir16`, ...); a sensor's own names (`B04`) are aliases.
+"""
+
+from data_pipelines.bands.band import Band, Sensor
+from data_pipelines.bands.files import COMMON_BANDS, sensor_of, usual_bands, usual_scale
+from data_pipelines.bands.sensors import (
+    DEMO_AERIAL,
+    DEMO_OBJECTS,
+    DEMO_SCENES,
+    DEMO_TILES,
+    NAIP,
+    PICTURES,
+    POTSDAM,
+    SENSORS,
+    SENTINEL2_L1C,
+    SENTINEL2_L2A,
+    SENTINEL2_RGB,
+    TIANGONG2,
+)
+
+__all__ = [
+    "COMMON_BANDS",
+    "DEMO_AERIAL",
+    "DEMO_OBJECTS",
+    "DEMO_SCENES",
+    "DEMO_TILES",
+    "NAIP",
+    "PICTURES",
+    "POTSDAM",
+    "SENSORS",
+    "SENTINEL2_L1C",
+    "SENTINEL2_L2A",
+    "SENTINEL2_RGB",
+    "TIANGONG2",
+    "Band",
+    "Sensor",
+    "sensor_of",
+    "usual_bands",
+    "usual_scale",
+]

@@ -1,0 +1,139 @@
+"""What a split expression names: its examples, their description, and their whole pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_pipelines.errors import UserError
+from data_pipelines.sources.cuts import Flag, Part, cut
+from data_pipelines.sources.pictures import StoredPicture, pictures_of_cells, pictures_of_records
+from data_pipelines.sources.records import Source, digest
+from data_pipelines.sources.skipping import Skipping
+from data_pipelines.sources.stored import StoredSplit
+from data_pipelines.sources.windows import Windows
+
+if TYPE_CHECKING:
+    from data_pipelines.sources.dataset import Dataset
+
+__all__ = ["Subset", "parse"]
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """The examples of a dataset that a split expression names.
+
+    Attributes:
+        dataset: whose examples they are.
+        expression: such as `all[2:8].rest`.
+        seed: of its random cuts.
+        stored: the split that they are of.
+        chosen: the examples, of which a bad one raises `BadRecord`.
+    """
+
+    dataset: Dataset
+    expression: str
+    seed: int
+    stored: StoredSplit
+    chosen: Source | Windows
+
+    @classmethod
+    def of(cls, dataset: Dataset, expression: str, seed: int) -> Subset:
+        """See `Dataset.subset`."""
+        part = parse(dataset, expression)
+        stored = StoredSplit(dataset, part.split)
+        whole = stored.examples
+        rows = _rows(part, stored, seed, f"split {expression!r} of {dataset.name}")
+        if not len(rows):
+            raise UserError(
+                f"split {expression!r}: has none of the {len(whole)} examples of {part.split!r} in "
+                f"dataset {dataset.name}; expected a larger share"
+            )
+        return cls(dataset, expression, seed, stored, replace(whole, rows=rows))
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def examples(self) -> Source | Windows | Skipping:
+        """The examples by position; with `bad_records.skip`, bad ones are passed over."""
+        bad_records = self.dataset.bad_records
+        return Skipping(self.chosen, bad_records) if bad_records.skip else self.chosen
+
+    def description(self) -> dict[str, Any]:
+        """Which examples these turned out to be, as JSON can hold it.
+
+        Of each class there is the number of examples, where the dataset has a catalogue; the digest
+        is the same for the same examples.
+        """
+        dataset, chosen = self.dataset, self.chosen
+        about = {"split": self.expression, "seed": self.seed, "examples": len(self)}
+        catalogue = self.stored.catalogue
+        if isinstance(chosen, Source) and catalogue and dataset.target in ("label", "labels"):
+            labels = catalogue.columns[dataset.target_feature][chosen.order][chosen.rows]
+            if labels.ndim == 1:
+                labels = labels[:, None] == np.arange(len(dataset.classes))
+            about["classes"] = dict(zip(dataset.classes, labels.sum(axis=0).tolist(), strict=True))
+        return {**about, "digest": digest(chosen.identities())}
+
+    def pictures(self) -> list[StoredPicture]:
+        """The whole pictures of the examples, where every pixel is once.
+
+        Where records are cells, windows of a picture may be on either side of a cut: the labels are
+        then those that the windows of this subset see. Elsewhere each record is a picture.
+
+        Raises:
+            UserError: the records have no masks.
+        """
+        dataset = self.dataset
+        if dataset.target != "mask":
+            raise UserError(
+                f"dataset {dataset.name}: its records have target {dataset.target!r}; expected "
+                "'mask' of pictures"
+            )
+        bad_records, ignore_label = dataset.bad_records, dataset.ignore_label
+        if isinstance(self.chosen, Windows):
+            assert dataset.grid is not None
+            extents = dataset.info.features["inside"]
+            return pictures_of_cells(
+                self.chosen, dataset.grid.cell, extents, bad_records, ignore_label
+            )
+        return pictures_of_records(self.chosen, dataset.image_shape[:2], bad_records, ignore_label)
+
+
+def parse(dataset: Dataset, expression: str) -> Part:
+    """Take a split expression apart.
+
+    Raises:
+        UserError: it is not written as expected, or the dataset has no such split.
+    """
+    part = Part.parse(expression)
+    if part.split not in dataset.splits:
+        raise UserError(
+            f"split {expression!r}: dataset {dataset.name} has no split {part.split!r}; it has "
+            + ", ".join(dataset.splits)
+        )
+    return part
+
+
+def _rows(part: Part, stored: StoredSplit, seed: int, where: str) -> np.ndarray:
+    """Positions in the whole split of the examples that a part names."""
+    whole = stored.examples
+    chosen = np.arange(len(whole))
+    for step in part.steps:
+        if isinstance(step, Flag):
+            chosen = chosen[stored.flag(step.name, where)[chosen] == step.wanted]
+            continue
+        if isinstance(whole, Windows) and step.pictures:
+            names, picture = np.unique(whole.pictures()[chosen], return_inverse=True)
+            inside = cut(np.zeros(len(names), int), step.share, seed, where)[picture]
+        else:
+            inside = cut(stored.strata()[chosen], step.share, seed, where)
+        if isinstance(whole, Windows) and step.rest:
+            # Windows overlap: what stands on one side must not be seen from the other.
+            chosen = chosen[whole.apart_from(chosen[inside])[chosen]]
+        else:
+            chosen = chosen[inside != step.rest]
+    return chosen

@@ -1,0 +1,61 @@
+"""From a config to the backbone and the precision it is computed in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import UserError
+from ssl_jax import models
+from ssl_jax.runs.parts.construct import choose, construct
+
+__all__ = ["BACKBONES", "backbone_of", "compute_dtype"]
+
+BACKBONES: dict[str, Callable[..., Any]] = {
+    "resnet50": models.resnet50,
+    "resnet18": models.resnet18,
+    "vit_b": models.vit_b,
+    "vit_s": models.vit_s,
+    "vit_ti": models.vit_ti,
+    "image_statistics": models.ImageStatistics,
+}
+
+
+def backbone_of(config: ConfigDict) -> Any:
+    """The network of `config.model.backbone`.
+
+    Raises:
+        UserError: there is no such network, or the views aren't whole patches of it.
+    """
+    section = config.model.backbone
+    given = {} if section.name == "image_statistics" else {"dtype": compute_dtype(config)}
+    backbone = construct(
+        choose(BACKBONES, section, "model.backbone"), section, "model.backbone", **given
+    )
+    patch = getattr(backbone, "patch_size", 1)
+    for which, views in config.augment.items():
+        # UperNet fills images up to whole patches.
+        if views.size % patch and config.objective.name != "segmentation":
+            raise UserError(
+                f"config.augment.{which}.size: found {views.size}; expected a multiple of "
+                f"config.model.backbone.patch_size {patch}"
+            )
+    return backbone
+
+
+def compute_dtype(config: ConfigDict) -> Any:
+    """bfloat16 or float32; with `auto`, bfloat16 where the device multiplies it natively.
+
+    V100s and earlier have no bfloat16; on a CPU it is emulated and slow.
+    """
+    if config.precision == "auto":
+        device = jax.devices()[0]
+        old_gpu = any(kind in device.device_kind for kind in ("V100", "P100", "T4", "RTX 20"))
+        return jnp.float32 if device.platform == "cpu" or old_gpu else jnp.bfloat16
+    if config.precision not in ("float32", "bfloat16"):
+        raise UserError(
+            f"config.precision: found {config.precision!r}; expected auto, float32 or bfloat16"
+        )
+    return jnp.dtype(config.precision)

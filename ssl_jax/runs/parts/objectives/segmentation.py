@@ -1,0 +1,47 @@
+"""From a config to segmentation."""
+
+from data_pipelines.errors import UserError
+from ssl_jax import models, objectives
+from ssl_jax.augment import Normalisation
+from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.runs.parts.construct import construct
+from ssl_jax.runs.parts.networks import backbone_of, compute_dtype
+from ssl_jax.runs.parts.sections import expect_sections, expect_target
+from ssl_jax.runs.parts.views import views_of
+
+__all__ = ["from_card"]
+
+
+def from_card(card: ModelCard) -> objectives.Segmentation:
+    """The objective, with its network and views, of a card whose config names it."""
+    config = card.config
+    expect_sections(config, ("backbone", "upernet"), ("train",))
+    expect_target(card, "mask")
+    for name in config.objective.excluded:
+        if name not in card.classes:
+            raise UserError(
+                f"config.objective.excluded: found {name!r}; expected classes of the dataset: "
+                f"{', '.join(card.classes)}"
+            )
+    excluded = tuple(card.classes.index(name) for name in config.objective.excluded)
+    model = construct(
+        models.UperNet,
+        config.model.upernet,
+        "model.upernet",
+        backbone=backbone_of(config),
+        num_classes=len(objectives.kept_classes(card.classes, excluded)),
+        dtype=compute_dtype(config),
+    )
+    section = config.objective.to_dict()
+    del section["excluded"]
+    return construct(
+        objectives.Segmentation,
+        section,
+        "objective",
+        model=model,
+        normalise=Normalisation.of(card.sensor),
+        classes=card.classes,
+        views=views_of(card, "train"),
+        excluded=excluded,
+        ignore_label=card.ignore_label,
+    )
