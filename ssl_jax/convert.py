@@ -13,20 +13,16 @@ from data_pipelines.bands import Sensor
 from ssl_jax import terminal
 from ssl_jax.weights.bands import METHODS
 from ssl_jax.weights.exporting import LAYOUTS, export_weights, loading_code
-from ssl_jax.weights.importing import NETWORKS, STATISTICS, import_weights
+from ssl_jax.weights.importing import NETWORKS, STATISTICS, Options, import_weights
 
-__all__ = ["export_weights", "import_weights", "main"]
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
     """The door."""
     known = _parser().parse_args(arguments)
     if known.direction == "import":
-        card, left_out = import_weights(
-            known.file,
-            known.network,
-            _names(known.bands),
-            known.workdir,
+        options = Options(
             file_bands=_names(known.file_bands),
             new_bands=known.new_bands,
             seed=known.seed,
@@ -35,6 +31,9 @@ def main(arguments: Sequence[str]) -> int:
             decoder_heads=known.decoder_heads,
             classifier=known.classifier,
             statistics=known.statistics,
+        )
+        card, left_out = import_weights(
+            known.file, known.network, _names(known.bands), known.workdir, options
         )
         print(f"{known.workdir}: {known.network} with bands {', '.join(card.sensor.names)}")
         sensor = card.sensor

@@ -13,7 +13,7 @@ __all__ = ["locked"]
 
 @contextlib.contextmanager
 def locked(path: Path, refusal: str) -> Iterator[None]:
-    """Hold the lock of the file `path`, which stays there when it is released.
+    """Hold the lock of the file `path`, which is there only while somebody holds it.
 
     Raises:
         UserError: another process holds it; `refusal` says so.
@@ -28,4 +28,5 @@ def locked(path: Path, refusal: str) -> Iterator[None]:
     try:
         yield
     finally:
+        path.unlink(missing_ok=True)  # while it is held: filelock takes no unlinked file for a lock
         lock.release()

@@ -48,23 +48,13 @@ def prepare_with_beam(
     Raises:
         UserError: Beam isn't installed, or an item is bad.
     """
-    try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions, TypeOptions
-    except ImportError as error:
-        raise UserError(
-            "--beam_runner: Apache Beam isn't installed; pip install 'ssl_jax[beam]'"
-        ) from error
+    created = _pipeline(runner, options)
+    import apache_beam as beam
+
     size = expected_bytes(builder, splits)
     shards = _SHARDS if size is None else 1 + size // SHARD_BYTES
     parts, mistakes = folder / "parts", folder / "mistakes"
     parts.mkdir()
-    pipeline_options = PipelineOptions(list(options))
-    pipeline_options.view_as(TypeOptions).pipeline_type_check = False
-    try:
-        created = beam.Pipeline(runner=runner, options=pipeline_options)
-    except (ValueError, ImportError, AttributeError) as error:
-        raise UserError(f"--beam_runner: found {runner!r} ({error})") from error
     try:
         with created as pipeline:
             outcomes = _outcomes(pipeline, splits, Encoder(builder.info.features))
@@ -92,6 +82,27 @@ def prepare_with_beam(
         file.unlink()
     done.check(builder.name)
     return done
+
+
+def _pipeline(runner: str, options: Sequence[str]) -> Any:
+    """An empty pipeline of Beam's.
+
+    Raises:
+        UserError: Beam isn't installed, or has no such runner.
+    """
+    try:
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions, TypeOptions
+    except ImportError as error:
+        raise UserError(
+            "--beam_runner: Apache Beam isn't installed; pip install 'ssl_jax[beam]'"
+        ) from error
+    pipeline_options = PipelineOptions(list(options))
+    pipeline_options.view_as(TypeOptions).pipeline_type_check = False
+    try:
+        return beam.Pipeline(runner=runner, options=pipeline_options)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UserError(f"--beam_runner: found {runner!r} ({error})") from error
 
 
 def _outcomes(pipeline: Any, splits: Splits, encoder: Encoder) -> list[Any]:

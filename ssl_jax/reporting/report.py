@@ -10,12 +10,17 @@ from rich.console import Console
 
 from data_pipelines.files.writing import write_json, write_text
 from ssl_jax.reporting.answers import answer
-from ssl_jax.reporting.costs import cost_grid, search_grid
 from ssl_jax.reporting.estimates import Figure, differences, figure
 from ssl_jax.reporting.grids import MISSING
 from ssl_jax.reporting.page import Picture, Section, html, markdown, terminal_table
 from ssl_jax.reporting.records import Records, read_study
-from ssl_jax.reporting.tables import difference_grid, is_other_data, result_grid
+from ssl_jax.reporting.tables import (
+    cost_grid,
+    difference_grid,
+    is_other_data,
+    result_grid,
+    search_grid,
+)
 
 __all__ = ["show_tables", "to_dict", "write"]
 

@@ -178,11 +178,7 @@ def train(
     sharded = ahead(batches, mesh)
     for step in range(start, steps):
         stop.poll()
-        for watch in watches:
-            if watch.due(step) and not log.has(step, watch.phase) and not stop.requested:
-                running.read_all()
-                with contextlib.suppress(Stopped):  # saved below, measured when the run goes on
-                    log.write(step, watch.phase, watch.measure(state))
+        _measure_what_is_due(watches, step, state, running, log, stop)
         if stop.requested or (step > start and _due(step, every.save)):
             running.read_all()
             log.sync()
@@ -207,6 +203,21 @@ def train(
         log.sync()
         save(state)
     return state
+
+
+def _measure_what_is_due(
+    watches: Sequence[Watch],
+    step: int,
+    state: TrainState,
+    running: "Running",
+    log: Log,
+    stop: StopRequest,
+) -> None:
+    for watch in watches:
+        if watch.due(step) and not log.has(step, watch.phase) and not stop.requested:
+            running.read_all()
+            with contextlib.suppress(Stopped):  # the state is saved next, and measured on resume
+                log.write(step, watch.phase, watch.measure(state))
 
 
 def ahead(batches: Iterable[Mapping[str, Any]], mesh: Mesh, depth: int = 2) -> Iterator[Any]:

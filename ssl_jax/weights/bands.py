@@ -5,6 +5,7 @@ starts from what the file has. Both places where bands stand are changed: the fi
 takes them in, and the prediction of MAE's decoder, which gives them out.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -61,23 +62,7 @@ def of_bands(
             f"expected {' or '.join(METHODS[1:])} for {', '.join(set(bands) - set(known))}"
         )
     generator = np.random.default_rng(seed)
-
-    def changed(weights: np.ndarray) -> np.ndarray:
-        """(..., file's bands) -> (..., bands)."""
-        turn = iter(range(len(bands)))
-        columns = []
-        for band in bands:
-            if band in file_bands:
-                columns.append(weights[..., file_bands.index(band)])
-            elif new_bands == "copy":
-                columns.append(weights[..., file_bands.index("red")])
-            elif new_bands == "tile":
-                columns.append(weights[..., next(turn) % len(file_bands)])
-            else:
-                drawn = generator.normal(0, weights.std(), weights.shape[:-1])
-                columns.append(drawn.astype(weights.dtype))
-        return np.stack(columns, axis=-1)
-
+    changed = functools.partial(_changed, file_bands, bands, new_bands, generator)
     tensors = dict(tensors)
     share = len(known) / len(bands) if new_bands == "tile" and known else 1
     kernel = changed(np.moveaxis(tensors[stem], 1, -1))
@@ -90,6 +75,29 @@ def of_bands(
             by_band = np.moveaxis(changed(np.moveaxis(by_band, 1, -1)), -1, 1)
             tensors[name] = by_band.reshape(-1, *rows.shape[1:])
     return tensors
+
+
+def _changed(
+    file_bands: Sequence[str],
+    bands: Sequence[str],
+    new_bands: str,
+    generator: np.random.Generator,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """Weights (..., file's bands) -> (..., bands); see `of_bands`."""
+    turn = iter(range(len(bands)))
+    columns = []
+    for band in bands:
+        if band in file_bands:
+            columns.append(weights[..., file_bands.index(band)])
+        elif new_bands == "copy":
+            columns.append(weights[..., file_bands.index("red")])
+        elif new_bands == "tile":
+            columns.append(weights[..., next(turn) % len(file_bands)])
+        else:
+            drawn = generator.normal(0, weights.std(), weights.shape[:-1])
+            columns.append(drawn.astype(weights.dtype))
+    return np.stack(columns, axis=-1)
 
 
 def _distinct(option: str, names: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ Every tensor of the file is used, or named with the reason why not; none of ours
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from ssl_jax.training.state import TrainState
 from ssl_jax.weights import layouts, networks, positions, resnet, vit
 from ssl_jax.weights.bands import common_name, of_bands
 
-__all__ = ["NETWORKS", "STATISTICS", "Imported", "import_weights"]
+__all__ = ["NETWORKS", "STATISTICS", "Imported", "Options", "import_weights"]
 
 NETWORKS = ("resnet50", "resnet18", "vit", "mae")
 # Of 8-bit values; timm calls them IMAGENET_DEFAULT and IMAGENET_INCEPTION.
@@ -44,20 +44,39 @@ class Imported(NamedTuple):
     left_out: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a file of weights is read.
+
+    Attributes:
+        file_bands: what the file's first layer takes, in order; by default what our own export
+            says, else red, green and blue.
+        new_bands: how bands start that the file doesn't know, see `ssl_jax.weights.bands`.
+        seed: of random ones.
+        image_size: side of the images in pixels, 224 for ResNets and the file's own for ViTs by
+            default. A learned position table is stretched to it.
+        heads: of a ViT's attentions, if they haven't the usual number.
+        decoder_heads: of those of an MAE's decoder.
+        classifier: keep the classifier of a ViT; a ResNet's is always kept.
+        statistics: one of `STATISTICS`, what the network's pictures were standardised by.
+    """
+
+    file_bands: Sequence[str] = ()
+    new_bands: str = "copy"
+    seed: int = 0
+    image_size: int = 0
+    heads: int = 0
+    decoder_heads: int = 0
+    classifier: bool = False
+    statistics: str = "imagenet"
+
+
 def import_weights(
     file: str | Path,
     network: str,
     bands: Sequence[str],
     folder: str | Path,
-    *,
-    file_bands: Sequence[str] = (),
-    new_bands: str = "copy",
-    seed: int = 0,
-    image_size: int = 0,
-    heads: int = 0,
-    decoder_heads: int = 0,
-    classifier: bool = False,
-    statistics: str = "imagenet",
+    options: Options = Options(),
 ) -> Imported:
     """Write a bundle with the weights of `file` into the workdir `folder`.
 
@@ -66,63 +85,39 @@ def import_weights(
         network: one of `NETWORKS`; `mae` has the decoder, `vit` is the encoder alone.
         bands: of the images the network is to see, in order; empty for those of the file.
         folder: a workdir that `config.pretrained` can name.
-        file_bands: what the file's first layer takes, in order; by default what our own export
-            says, else red, green and blue.
-        new_bands: how bands start that the file doesn't know, see `ssl_jax.weights.bands`.
-        seed: of random ones.
-        image_size: side of the images in pixels, 224 for ResNets and the file's own for ViTs by
-            default. A learned position table is stretched to it.
-        heads, decoder_heads: of attentions that haven't the usual number.
-        classifier: keep the classifier of a ViT; a ResNet's is always kept.
-        statistics: one of `STATISTICS`, what the network's pictures were standardised by.
+        options: how the file is read.
 
     Raises:
         UserError: the file can't be read, isn't that network, or a band is unknown.
     """
     file = Path(file)
     tensors, metadata = _read(file)
+    file_bands = options.file_bands or metadata.get("bands", "red,green,blue").split(",")
+    bands = bands or file_bands
     try:
-        tensors, left_out = layouts.in_timm(tensors)
-        _expect_network(tensors, network)
-        tensors, unwanted = _without_unwanted(tensors, network, classifier)
-        left_out |= unwanted
-        file_bands = file_bands or metadata.get("bands", "red,green,blue").split(",")
-        bands = bands or file_bands
-        known = (
-            Sensor.from_dict(json.loads(metadata["sensor"]))
-            if "sensor" in metadata
-            else STATISTICS[statistics]
-        )
-        left_out |= {
-            f"band {band} of the first layer": "not among --bands"
-            for band in file_bands
-            if common_name(band) not in map(common_name, bands)
-        }
-        tensors = of_bands(tensors, file_bands, bands, new_bands, seed)
-        model = _model_section(tensors, network, heads, decoder_heads)
-        if image_size and network == "vit" and model["backbone"]["position"] == "learned":
-            patch_size = model["backbone"]["patch_size"]
-            tensors = positions.of_grid(tensors, positions.side_of(image_size, patch_size))
-            model["backbone"]["image_size"] = image_size
-        layout = resnet if layouts.is_resnet(tensors) else vit
-        variables = layout.from_torch(tensors)
+        tensors, left_out = _wanted(tensors, network, options.classifier)
+        tensors = of_bands(tensors, file_bands, bands, options.new_bands, options.seed)
+        model = _model_section(tensors, network, options.heads, options.decoder_heads)
+        tensors = _of_size(options.image_size, tensors, model["backbone"], network)
+        variables = (resnet if layouts.is_resnet(tensors) else vit).from_torch(tensors)
+        known = _known_sensor(metadata, options.statistics)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    size = image_size or model["backbone"].get("image_size", 224)
+    size = options.image_size or model["backbone"].get("image_size", 224)
     config = _config(network, model, size, "head" in variables["params"])
     config.data.bands = tuple(common_name(band) for band in bands)
     config.imported = {
         "file": file.name,
         "sha256": _digest(file),
         "file_bands": tuple(file_bands),
-        "new_bands": new_bands,
-        "seed": seed,
-        "statistics": statistics,
+        "new_bands": options.new_bands,
+        "seed": options.seed,
+        "statistics": options.statistics,
     }
     card = _card(config, variables, metadata, _sensor(known, config.data.bands))
     _expect_same_tree(card, variables, network, file)
     _write(card, variables, Path(folder))
-    return Imported(card, left_out)
+    return Imported(card, left_out | _unused_bands(file_bands, bands))
 
 
 def _read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -161,6 +156,42 @@ def _expect_network(tensors: Mapping[str, np.ndarray], network: str) -> None:
             "--as: found mae, but there is no decoder (mask_token, decoder_…) among the tensors; "
             "expected vit for an encoder alone"
         )
+
+
+def _wanted(
+    tensors: Mapping[str, np.ndarray], network: str, classifier: bool
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors of the network in timm's layout, and those left out with the reason."""
+    tensors, left_out = layouts.in_timm(tensors)
+    _expect_network(tensors, network)
+    tensors, unwanted = _without_unwanted(tensors, network, classifier)
+    return tensors, left_out | unwanted
+
+
+def _known_sensor(metadata: Mapping[str, str], statistics: str) -> Sensor:
+    """The sensor that our own export wrote into a file, else the one of the `statistics`."""
+    if "sensor" in metadata:
+        return Sensor.from_dict(json.loads(metadata["sensor"]))
+    return STATISTICS[statistics]
+
+
+def _unused_bands(file_bands: Sequence[str], bands: Sequence[str]) -> dict[str, str]:
+    return {
+        f"band {band} of the first layer": "not among --bands"
+        for band in file_bands
+        if common_name(band) not in map(common_name, bands)
+    }
+
+
+def _of_size(
+    image_size: int, tensors: dict[str, np.ndarray], backbone: dict[str, Any], network: str
+) -> dict[str, np.ndarray]:
+    """The tensors with learned positions for images of another size, which `backbone` then says."""
+    if not (image_size and network == "vit" and backbone["position"] == "learned"):
+        return tensors
+    backbone["image_size"] = image_size
+    side = positions.side_of(image_size, backbone["patch_size"])
+    return positions.of_grid(tensors, side)
 
 
 def _without_unwanted(

@@ -17,7 +17,7 @@ from ssl_jax.runs.evaluation import evaluate
 from ssl_jax.runs.training import train
 from ssl_jax.weights import vit
 from ssl_jax.weights.exporting import export_weights
-from ssl_jax.weights.importing import import_weights
+from ssl_jax.weights.importing import Options, import_weights
 
 
 def torchvision_resnet18():
@@ -168,7 +168,9 @@ def test_an_mae_is_evaluated_and_transferred_like_one_trained_here(data_dir, tmp
 def test_the_encoder_of_an_mae_is_a_vit_and_what_else_there_is_is_named(data_dir, tmp_path):
     file = mae_file(tmp_path)
     bands = ("red", "green", "blue", "nir")
-    _, left_out = import_weights(file, "vit", bands, tmp_path / "run", file_bands=bands, heads=2)
+    _, left_out = import_weights(
+        file, "vit", bands, tmp_path / "run", Options(file_bands=bands, heads=2)
+    )
     used = {f"blocks.{i}.norm1.bias" for i in (0, 1)}
     assert not used & left_out.keys()
     assert {"mask_token", "decoder_blocks.0.attn.qkv.weight", "head.bias"} < left_out.keys()

@@ -12,10 +12,9 @@ from data_pipelines.files.pictures import FALSE_COLOUR, class_map, shown
 from data_pipelines.files.writing import write_json
 from ssl_jax.reporting import report
 from ssl_jax.reporting.answers import answer
-from ssl_jax.reporting.costs import cost_grid, search_grid
 from ssl_jax.reporting.estimates import difference
 from ssl_jax.reporting.records import read_study
-from ssl_jax.reporting.tables import difference_grid, result_grid
+from ssl_jax.reporting.tables import cost_grid, difference_grid, result_grid, search_grid
 from ssl_jax.runs.config import load_config
 from ssl_jax.studies.execution import load_study
 from ssl_jax.studies.plan import select

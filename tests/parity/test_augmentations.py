@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from deviation import expect_agreement
 from jax.sharding import PartitionSpec as P
-from parity.deviation import expect_agreement
 from PIL import Image
 from scipy import stats
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 import torch
-from parity.deviation import expect_agreement
+from deviation import expect_agreement
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from ssl_jax.augment import Augmentation, Normalisation

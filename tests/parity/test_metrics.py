@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 import sklearn.metrics as reference
+from deviation import deviation
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
-from parity.deviation import deviation
 
 from ssl_jax import metrics
 from ssl_jax.devices.mesh import data_mesh, pmapped

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from deviation import deviation, expect_agreement
 from jax.sharding import PartitionSpec as P
-from parity.deviation import deviation, expect_agreement
 
 from ssl_jax import models
 from ssl_jax.augment import Augmentation, Normalisation

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from parity.deviation import expect_agreement
+from deviation import expect_agreement
 
 from data_pipelines import bands
 from ssl_jax import models

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from parity.deviation import deviations, expect_agreement, in_float64
-from parity.torch_norms import as_after_training, without_correction
+from deviation import deviations, expect_agreement, in_float64
+from parity.references.torch_norms import as_after_training, without_correction
 
 from ssl_jax.augment import Normalisation
 from ssl_jax.devices import mesh

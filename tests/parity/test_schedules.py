@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 import torch
-from parity.deviation import deviation, expect_agreement
+from deviation import deviation, expect_agreement
 
 from ssl_jax.training import schedules
 

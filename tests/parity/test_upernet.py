@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from parity.deviation import expect_agreement, in_float64
-from parity.torch_norms import as_after_training, without_correction
-from parity.torch_upernet import Neck as TorchNeck
-from parity.torch_upernet import ViTWithNeck, from_torch, from_torch_part, upernet
+from deviation import expect_agreement, in_float64
+from parity.references.torch_norms import as_after_training, without_correction
+from parity.references.torch_upernet import Neck as TorchNeck
+from parity.references.torch_upernet import ViTWithNeck, from_torch, from_torch_part, upernet
 
 from ssl_jax.augment import Normalisation
 from ssl_jax.devices import mesh

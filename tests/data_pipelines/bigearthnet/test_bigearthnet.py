@@ -169,7 +169,7 @@ def test_folder_and_archive_give_the_same_examples_in_the_same_order(v1, v1_data
     (archives / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
     build("bigearthnet/v1/rgbn", tmp_path, manual_dir=archives)
     one, other = (
-        open_dataset("bigearthnet/v1/rgbn", folder).subset("all[60%]", 1)
+        open_dataset("bigearthnet/v1/rgbn", folder).subset("all[60%]", 1).examples
         for folder in (v1_data, tmp_path)
     )
     assert one.identities().tolist() == other.identities().tolist()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from flax.traverse_util import unflatten_dict
-from parity.torch_norms import as_after_training, without_correction
+from parity.references.torch_norms import as_after_training, without_correction
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from transformers import ResNetConfig, UperNetConfig, UperNetForSemanticSegmentation
