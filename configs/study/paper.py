@@ -135,7 +135,7 @@ def _baselines(config: ConfigDict) -> tuple[Backbone, Backbone, Backbone]:
         "image_statistics",
         "Image statistics",
         ConfigDict({"name": "image_statistics"}),
-        note="No network: moments and percentiles of each band under the same MLP head.",
+        note="No network: mean, deviation, minimum and maximum of each band, and the MLP head.",
     )
     return (
         Backbone("random_resnet50", "ResNet50, random weights", resnet),

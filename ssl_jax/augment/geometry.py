@@ -49,19 +49,6 @@ def resample_mask(mask: Array, window: Window, size: int, outside: int) -> Array
     )
 
 
-def random_resized_crop(
-    key: Array,
-    image: Array,
-    size: int,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    method: str = "bilinear",
-) -> Array:
-    """A random part of `image` (H, W, C) as (size, size, C), drawn as torchvision draws it."""
-    window = random_window(key, image.shape[0], image.shape[1], scale, ratio)
-    return resample(image, window, size, method)
-
-
 def random_window(
     key: Array, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Window:

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from ssl_jax.devices.private import distributed_client
+
 __all__ = ["gathered", "store"]
 
 
 def store() -> Any:
     """The key-value store of the job, which there is only where several processes joined."""
-    from jax._src import distributed  # it has no public name
-
-    client = distributed.global_state.client
+    client = distributed_client()
     assert client is not None
     return client
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 from ssl_jax.metrics.confusion import per_class_iou
 from ssl_jax.metrics.ratios import ratio
@@ -24,8 +25,6 @@ __all__ = ["Interval", "Outcomes", "difference", "mean", "outcomes", "student"]
 RESAMPLES = 10_000
 LEVEL = 0.95
 
-# Student's t at 97.5 % for 1, 2, … 10 degrees of freedom, rounded up; for more of them the last.
-_STUDENT = (12.7063, 4.3027, 3.1825, 2.7765, 2.5706, 2.447, 2.3647, 2.3061, 2.2622, 2.2282)
 _NUMBERS_AT_ONCE = 2**22
 
 Score = Callable[[np.ndarray], np.ndarray]  # sums of counts (..., *shape) -> figures (...)
@@ -100,7 +99,7 @@ def difference(
 
 def student(std: float, seeds: int) -> float:
     """Half of the 95 % interval of a mean over seeds that has this deviation (n - 1)."""
-    return _STUDENT[min(seeds - 1, len(_STUDENT)) - 1] * std / seeds**0.5
+    return float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) * std / seeds**0.5
 
 
 def _resampled(runs: Sequence[Outcomes], resamples: int, rng: np.random.Generator) -> np.ndarray:

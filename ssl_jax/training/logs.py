@@ -10,12 +10,10 @@ from typing import Any
 
 import jax
 from rich.progress import Progress
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from data_pipelines.files.writing import write_text
 from data_pipelines.preparing.progress import progress_bar
+from ssl_jax.training.tensorboard import Board
 
 __all__ = ["Log", "read_records"]
 
@@ -87,41 +85,6 @@ class Log:
         rate = (step - self._start) * self._batch_size / (time.monotonic() - self._began)
         note = f"loss {loss:.4f}  {rate:,.0f} examples/s"
         self._bar.update(self._task, completed=step, note=note)
-
-
-class Board:
-    """The figures in TensorBoard's format.
-
-    Written by the thread that calls, unlike with tensorboardX's own writer: there a full disk ends
-    a thread that nobody looks after, and the training waits for it for ever.
-
-    Args:
-        folder: made if need be.
-        start: the step the run (re)starts from; what was written of later ones is hidden.
-    """
-
-    def __init__(self, folder: Path, start: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._events = EventsWriter(str(folder / "events"), f".{os.getpid()}.{start}")
-        for told in ({"file_version": "brain.Event:2"}, {"session_log": _START}):
-            self._events.write_event(Event(wall_time=time.time(), step=start + 1, **told))
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Figures by name, as they stood after `step` steps."""
-        for name, value in values.items():
-            scalar = summary.scalar(name, value)
-            self._events.write_event(Event(wall_time=time.time(), step=step, summary=scalar))
-
-    def flush(self) -> None:
-        """Let TensorBoard see it."""
-        self._events.flush()
-
-    def close(self) -> None:
-        """Nothing more is written."""
-        self._events.close()
-
-
-_START = SessionLog(status=SessionLog.START)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -186,8 +186,8 @@ def test_a_vits_classifier_is_kept_where_it_is_asked_for(tmp_path):
     tensors = vit.to_torch(variables, VIT.clone(pool="mean"))
     save_file(tensors, tmp_path / "vit.safetensors")
     bands = ("red", "green", "blue", "nir")
-    options = {"file_bands": bands, "heads": 2, "classifier": True}
-    import_weights(tmp_path / "vit.safetensors", "vit", bands, tmp_path / "run", **options)
+    options = Options(file_bands=bands, heads=2, classifier=True)
+    import_weights(tmp_path / "vit.safetensors", "vit", bands, tmp_path / "run", options)
     model = ssl_jax.load(tmp_path / "run")
     assert model.card.config.model.backbone.pool == "mean"
     assert model(np.zeros((2, 32, 32, 4), np.uint8)).shape == (2, 5)
@@ -200,7 +200,7 @@ def test_learned_positions_are_stretched_to_the_size_of_the_images(tmp_path):
     save_file(vit.to_torch(variables, learned), tmp_path / "vit.safetensors")
     bands = ("red", "green", "blue", "nir")
     options = {"file_bands": bands, "heads": 2, "image_size": 48}
-    import_weights(tmp_path / "vit.safetensors", "vit", bands, tmp_path / "run", **options)
+    import_weights(tmp_path / "vit.safetensors", "vit", bands, tmp_path / "run", options)
     model = ssl_jax.load(tmp_path / "run")
     # What the network here does with images of another size when they come, done once.
     image = np.random.default_rng(0).normal(size=(1, 48, 48, 4)).astype(np.float32)
