@@ -2,6 +2,9 @@
 
 What a dataset of your own needs is imported from here: `Band` and `Sensor` for what took the
 images, `Reading` for what there is to read, `UserError` for what the user can put right.
+
+`build` is the command; `registry` finds builders by name, `fields` reads the fields of their
+configs, `private` is what TFDS doesn't publish.
 """
 
 from data_pipelines.bands import Band, Sensor

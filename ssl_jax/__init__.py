@@ -1,7 +1,8 @@
 """Self-supervised learning for satellite images in JAX.
 
-`ssl_jax.load(path)` restores a trained network as a function of images; everything else is behind
-the doors: `python -m ssl_jax.train`, `evaluate`, `study`, `report`.
+`ssl_jax.load(path)` restores a trained network as a function of images; everything else is done by
+the commands `python -m ssl_jax.COMMAND`: `train`, `evaluate`, `study`, `report` and, for weights of
+other libraries, `convert`. They share `terminal`.
 """
 
 from pathlib import Path

@@ -1,1 +1,4 @@
-"""The ISPRS Potsdam benchmark of aerial pictures with masks."""
+"""The ISPRS Potsdam benchmark of aerial pictures with masks.
+
+`nomenclature` has the classes and their colours.
+"""

@@ -1,4 +1,7 @@
-"""Image operations on the device, one example at a time, for any number of bands."""
+"""Image operations on the device, one example at a time, for any number of bands.
+
+The operations are `geometry`, `affine`, `colour`, `blur`, `erasing` and `randaugment`.
+"""
 
 from ssl_jax.augment.augmentation import Augmentation, SegmentationAugmentation
 from ssl_jax.augment.mix import Mix

@@ -1,4 +1,7 @@
-"""Metrics that are exact whatever the batch size and the number of devices, with intervals."""
+"""Metrics that are exact whatever the batch size and the number of devices, with intervals.
+
+Also: `intervals` by the bootstrap over test examples, `probes` of frozen features, and `ratios`.
+"""
 
 from ssl_jax.metrics.confusion import (
     confusion_matrix,

@@ -4,6 +4,8 @@ All take float images (B, H, W, C), already standardised, of any number of bands
 float32; `dtype` is what the arithmetic is done in, while softmax, statistics of normalisations and
 averages over space are always float32. A backbone has two faces: `backbone(image, train)`, the
 representation (B, D), and `backbone.levels(image, train)`, four maps (B, h, w, c), fine to coarse.
+
+The layers they share are in `activations`, `norm` and `stochastic`.
 """
 
 from ssl_jax.models.heads import MLP, Projection

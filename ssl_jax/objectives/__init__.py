@@ -1,6 +1,8 @@
 """What is learned: an objective turns a batch of raw images into a loss and into exact figures.
 
 To add one, write a frozen dataclass with the methods of `Objective` in a file of its own.
+
+What they share: micro-batches in `accumulate`, features and normalisation in `shared`.
 """
 
 from __future__ import annotations

@@ -174,8 +174,7 @@ def train(
         Stopped: asked to stop; a bundle has been saved.
         Diverged: the loss became NaN or infinite, or exploded.
     """
-    start = int(state.step)
-    sharded = ahead(batches, mesh)
+    start, sharded = int(state.step), ahead(batches, mesh)
     for step in range(start, steps):
         stop.poll()
         _measure_what_is_due(watches, step, state, running, log, stop)
@@ -195,10 +194,7 @@ def train(
             running.append(step + 1, sums)
     running.read_all()
     try:
-        for watch in watches:
-            figures = watch.measure(state)
-            if not log.has(steps, watch.phase):
-                log.write(steps, watch.phase, figures)
+        _measure_at_the_end(watches, steps, state, log)
     finally:
         log.sync()
         save(state)
@@ -218,6 +214,14 @@ def _measure_what_is_due(
             running.read_all()
             with contextlib.suppress(Stopped):  # the state is saved next, and measured on resume
                 log.write(step, watch.phase, watch.measure(state))
+
+
+def _measure_at_the_end(watches: Sequence[Watch], step: int, state: TrainState, log: Log) -> None:
+    """All of them, for their results; what an earlier process has logged isn't logged again."""
+    for watch in watches:
+        figures = watch.measure(state)
+        if not log.has(step, watch.phase):
+            log.write(step, watch.phase, figures)
 
 
 def ahead(batches: Iterable[Mapping[str, Any]], mesh: Mesh, depth: int = 2) -> Iterator[Any]:

@@ -199,7 +199,7 @@ def test_learned_positions_are_stretched_to_the_size_of_the_images(tmp_path):
     variables = vit_variables(learned)
     save_file(vit.to_torch(variables, learned), tmp_path / "vit.safetensors")
     bands = ("red", "green", "blue", "nir")
-    options = {"file_bands": bands, "heads": 2, "image_size": 48}
+    options = Options(file_bands=bands, heads=2, image_size=48)
     import_weights(tmp_path / "vit.safetensors", "vit", bands, tmp_path / "run", options)
     model = ssl_jax.load(tmp_path / "run")
     # What the network here does with images of another size when they come, done once.
