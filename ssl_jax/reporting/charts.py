@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
+from ssl_jax.reporting import estimates
 from ssl_jax.reporting.drawing import Drawing
-from ssl_jax.reporting.estimates import figure
 from ssl_jax.reporting.records import Records
 from ssl_jax.reporting.tables import is_other_data
 from ssl_jax.studies.plan import Table
@@ -54,7 +54,7 @@ def _bars(axes: Axes, records: Records, table: Table, column: int) -> None:
     """One column of a table."""
     colours = _row_colours(table)
     for place, row in enumerate(table.rows):
-        value = figure(records, row.cells[column])
+        value = estimates.figure(records, row.cells[column])
         if value is None:
             axes.text(1, place, "not done yet", va="center", color="#999999", size=8)
             continue

@@ -113,7 +113,7 @@ def to_dict(records: Records) -> dict[str, Any]:
             }
             for row in table.rows
         }
-        differences = {
+        contrasts = {
             contrast.what: {
                 column: numbers(value)
                 for column, value in zip(
@@ -126,7 +126,7 @@ def to_dict(records: Records) -> dict[str, Any]:
             "title": table.title,
             "other_data": is_other_data(records, table),
             "rows": rows,
-            "differences": differences,
+            "differences": contrasts,
             "answer": answer(records, table),
         }
     runs = {name: results["metrics"] for name, results in records.results.items()}

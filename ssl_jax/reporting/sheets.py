@@ -15,8 +15,8 @@ from data_pipelines.files.pictures import (
     class_map,
     shown,
 )
+from ssl_jax.reporting import estimates
 from ssl_jax.reporting.drawing import Drawing
-from ssl_jax.reporting.estimates import figure
 from ssl_jax.reporting.records import Records
 
 __all__ = ["reconstructions", "scene_gallery", "segmentations", "simclr_views"]
@@ -30,7 +30,9 @@ def scene_gallery(records: Records) -> list[Drawing]:
     drawings = []
     for table in records.study.tables:
         last = [row.cells[-1] for row in table.rows]
-        found = [(f.mean, c.runs[0]) for c in last if (f := figure(records, c)) is not None]
+        found = [
+            (f.mean, c.runs[0]) for c in last if (f := estimates.figure(records, c)) is not None
+        ]
         name = max(found)[1] if found else ""
         samples = records.samples(name) if name in records.results else {}
         if "label" not in samples:
