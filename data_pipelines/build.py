@@ -31,7 +31,7 @@ from data_pipelines.preparing.summary import (
 )
 from data_pipelines.preparing.verify import verify
 from data_pipelines.registry import BUILDERS
-from data_pipelines.sources.dataset import open_folder
+from data_pipelines.sources.opening import open_folder
 
 __all__ = ["main"]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from masked_pictures import write
 
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 from ssl_jax.training.logs import read_records
 
 BUILDER = '''
@@ -129,9 +130,7 @@ def test_the_builder_of_the_documentation_works_as_written(tmp_path, monkeypatch
         write(tmp_path / "orchards" / f"{kind}_{number}.tif", pixels)
     run([*command.split(), "--verify"], tmp_path, cwd=tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    source = (
-        open_dataset("their_project.orchards:Orchards", tmp_path / "data")
-        .subset("all[5:5]")
-        .examples
-    )
+    source = subset_of(
+        open_dataset("their_project.orchards:Orchards", tmp_path / "data"), "all[5:5]"
+    ).examples
     assert {int(source[i]["label"]) for i in range(len(source))} == {0, 1}

@@ -28,8 +28,8 @@ from data_pipelines.preparing.prepare import (
     told_when_full,
 )
 from data_pipelines.preparing.summary import CONTACT_SHEET, contact_sheet
-from data_pipelines.sources.dataset import open_folder
-from data_pipelines.sources.info import check_usable
+from data_pipelines.sources.dataset import check_usable
+from data_pipelines.sources.opening import open_folder
 
 __all__ = ["Built", "build", "build_with"]
 

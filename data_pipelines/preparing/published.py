@@ -6,8 +6,7 @@ import numpy as np
 
 from data_pipelines.preparing.builders import Options, builder_of
 from data_pipelines.sources.cuts import Flag, cut
-from data_pipelines.sources.dataset import Dataset, dataset_of
-from data_pipelines.sources.info import check_usable
+from data_pipelines.sources.dataset import Dataset, check_usable, dataset_of
 from data_pipelines.sources.subset import parse
 
 __all__ = ["number_of_examples", "published_dataset"]

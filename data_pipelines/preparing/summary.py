@@ -22,8 +22,8 @@ from data_pipelines.files.pictures import (
 from data_pipelines.files.writing import replaced
 from data_pipelines.preparing.encoding import Moments
 from data_pipelines.preparing.prepare import Splits, readings
-from data_pipelines.sources.dataset import Dataset
-from data_pipelines.sources.stored import ALL
+from data_pipelines.sources.dataset import ALL, Dataset
+from data_pipelines.sources.subset import subset_of
 
 __all__ = [
     "CONTACT_SHEET",
@@ -61,7 +61,7 @@ def print_splits(dataset: Dataset, expected: Mapping[str, int | None]) -> None:
             print(f"note: split {name} has {there:,} of the {number:,} examples expected")
     if dataset.grid:
         window = dataset.grid.window * dataset.grid.cell
-        counts = ", ".join(f"{s} {len(dataset.subset(s)):,}" for s in dataset.info.splits)
+        counts = ", ".join(f"{s} {len(subset_of(dataset, s)):,}" for s in dataset.info.splits)
         print(f"windows of {window} × {window} pixels over these cells: {counts}")
 
 
@@ -90,7 +90,7 @@ def contact_sheet(dataset: Dataset, file: Path) -> None:
 
     Written beside and then renamed.
     """
-    source = dataset.subset(ALL).examples
+    source = subset_of(dataset, ALL).examples
     chosen = np.unique(np.linspace(0, len(source) - 1, min(_EXAMPLES, len(source))).astype(int))
     bands = dataset.sensor.names
     kinds = [colours for colours in (TRUE_COLOUR, FALSE_COLOUR) if can_show(bands, colours)]

@@ -1,123 +1,22 @@
-"""A prepared TFDS dataset: what it holds, and the subsets of its splits.
-
-Split expressions are written as `data_pipelines.sources.cuts` describes: `train`, `all[2:8].rest`,
-`train[not snow][16 per class]`.
-"""
+"""A dataset as TFDS's description has it: its sensor, its target and its classes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import Sensor
+from data_pipelines.bands import PICTURES, Sensor
 from data_pipelines.errors import UserError
-from data_pipelines.registry import BuilderName, find_builder
-from data_pipelines.sources.info import (
-    Target,
-    check_usable,
-    classes_of,
-    kind_of,
-    target_feature,
-)
+from data_pipelines.sources.catalogue import small_features
 from data_pipelines.sources.skipping import BadRecords
-from data_pipelines.sources.stored import ALL, build_command
-from data_pipelines.sources.subset import Subset
 from data_pipelines.sources.windows import Grid
 
-__all__ = ["Dataset", "dataset_of", "is_prepared", "open_dataset", "open_folder"]
+__all__ = ["ALL", "Dataset", "Target", "check_usable", "dataset_of"]
 
-
-def open_dataset(
-    name: str,
-    data_dir: str | Path,
-    bands: Sequence[str] = (),
-    target: str = "",
-    bad_records: BadRecords | None = None,
-) -> "Dataset":
-    """Open a prepared dataset.
-
-    Args:
-        name: of the builder, as `registry.find_builder` takes it: `demo_tiles`, `demo_tiles/small`,
-            `package.module:Class`.
-        data_dir: where the dataset was prepared.
-        bands: names or aliases of the bands wanted, in the order wanted; empty for all it has.
-        target: the feature to learn, such as `labels_43`; empty for the one named `label`, `labels`
-            or `mask`.
-        bad_records: what is done about records that can't be read; by default they are mistakes.
-
-    Raises:
-        UserError: no such builder, not prepared in `data_dir`, no usable `image`, or no such band.
-    """
-    folder = _prepared(name, find_builder(name), Path(data_dir))
-    return open_folder(folder, name, bands, target, bad_records)
-
-
-def open_folder(
-    folder: Path,
-    name: str,
-    bands: Sequence[str] = (),
-    target: str = "",
-    bad_records: BadRecords | None = None,
-) -> "Dataset":
-    """Open the dataset in a folder that holds TFDS's `dataset_info.json`; see `open_dataset`."""
-    info = tfds.builder_from_directory(folder).info
-    sensor = check_usable(name, info)
-    if not sensor.measured:
-        raise UserError(
-            f"dataset {name}: does not say the mean and the standard deviation of its bands; "
-            f"python -m data_pipelines.build {name} measures them"
-        )
-    splits = {split: size.num_examples for split, size in info.splits.items()}
-    return dataset_of(name, info, sensor, splits, bands, target, bad_records)
-
-
-def dataset_of(
-    name: str,
-    info: tfds.core.DatasetInfo,
-    sensor: Sensor,
-    splits: Mapping[str, int],
-    bands: Sequence[str] = (),
-    target: str = "",
-    bad_records: BadRecords | None = None,
-) -> "Dataset":
-    """The dataset that TFDS's description tells of, with the `sensor` of all stored bands.
-
-    `splits` are without `all`; the rest is as of `open_dataset`.
-    """
-    features = info.features
-    shape = tuple(features["image"].shape)
-    selected = sensor.select(bands) if bands else sensor
-    feature_name = target_feature(name, features, target)
-    metadata = info.metadata or {}
-    grid = Grid.from_dict(metadata["windows"]) if "windows" in metadata else None
-    side = grid.window if grid else 1
-    return Dataset(
-        name=name,
-        sensor=selected,
-        image_shape=(shape[0] * side, shape[1] * side, len(selected.bands)),
-        image_dtype=np.dtype(features["image"].np_dtype),
-        target=kind_of(features, feature_name),
-        target_feature=feature_name,
-        classes=classes_of(info, feature_name),
-        colours=tuple(tuple(colour) for colour in metadata.get("colours", ())),
-        ignore_label=metadata.get("ignore_label", 255),
-        splits={**splits, ALL: sum(splits.values())},
-        grid=grid,
-        info=info,
-        channels=sensor.indices(bands) if bands else tuple(range(shape[2])),
-        bad_records=bad_records or BadRecords(),
-    )
-
-
-def is_prepared(name: str, data_dir: str | Path) -> bool:
-    """Whether `open_dataset` would find a dataset of that name.
-
-    Raises:
-        UserError: there is no such builder.
-    """
-    return bool(_versions(find_builder(name), Path(data_dir)))
+ALL = "all"  # TFDS's own word for every split together
+Target = Literal["none", "label", "labels", "mask"]
 
 
 @dataclass(frozen=True)
@@ -156,35 +55,131 @@ class Dataset:
     channels: tuple[int, ...]
     bad_records: BadRecords
 
-    def subset(self, expression: str, seed: int = 0) -> Subset:
-        """The examples that a split expression names, such as `train` or `all[2:8].rest`.
 
-        Args:
-            expression: as `data_pipelines.sources.cuts` describes.
-            seed: of random cuts.
+def dataset_of(
+    name: str,
+    info: tfds.core.DatasetInfo,
+    sensor: Sensor,
+    splits: Mapping[str, int],
+    bands: Sequence[str] = (),
+    target: str = "",
+    bad_records: BadRecords | None = None,
+) -> Dataset:
+    """The dataset that TFDS's description tells of, with the `sensor` of all stored bands.
 
-        Raises:
-            UserError: the expression is not written as expected, names no split or no example.
-        """
-        return Subset.of(self, expression, seed)
-
-
-def _prepared(name: str, found: BuilderName, data_dir: Path) -> Path:
-    """The folder of the newest prepared version."""
-    if versions := _versions(found, data_dir):
-        return max(versions, key=lambda version: tfds.core.Version(version.name))
-    if found.config and found.configs and found.config not in found.configs:
-        raise UserError(
-            f"dataset {name}: has no config {found.config!r}; expected one of "
-            + ", ".join(found.configs)
-        )
-    raise UserError(
-        f"dataset {name}: is not prepared in {data_dir}; run {build_command(name, data_dir)}"
+    `splits` are without `all`; the rest is as of `open_dataset`.
+    """
+    features = info.features
+    shape = tuple(features["image"].shape)
+    selected = sensor.select(bands) if bands else sensor
+    feature_name = _target(name, features, target)
+    metadata = info.metadata or {}
+    grid = Grid.from_dict(metadata["windows"]) if "windows" in metadata else None
+    side = grid.window if grid else 1
+    return Dataset(
+        name=name,
+        sensor=selected,
+        image_shape=(shape[0] * side, shape[1] * side, len(selected.bands)),
+        image_dtype=np.dtype(features["image"].np_dtype),
+        target=_kind(features, feature_name),
+        target_feature=feature_name,
+        classes=_classes(info, feature_name),
+        colours=tuple(tuple(colour) for colour in metadata.get("colours", ())),
+        ignore_label=metadata.get("ignore_label", 255),
+        splits={**splits, ALL: sum(splits.values())},
+        grid=grid,
+        info=info,
+        channels=sensor.indices(bands) if bands else tuple(range(shape[2])),
+        bad_records=bad_records or BadRecords(),
     )
 
 
-def _versions(found: BuilderName, data_dir: Path) -> list[Path]:
-    """The folders of all prepared versions."""
-    folder = data_dir.expanduser() / found.folder
-    versions = [info.parent for info in folder.glob("*/dataset_info.json")]
-    return [version for version in versions if tfds.core.Version.is_valid(version.name)]
+def check_usable(name: str, info: tfds.core.DatasetInfo) -> Sensor:
+    """The sensor of a dataset whose features can be trained on; whether it is prepared or not.
+
+    Raises:
+        UserError: its images are none of the kinds used here, or nobody knows their bands.
+    """
+    features = info.features
+    if "image" not in features:
+        raise UserError(
+            f"dataset {name}: has no feature `image`, only {', '.join(sorted(features))}; expected "
+            "`image` and, where it is labelled, `label`, `labels` or `mask`"
+        )
+    shape, dtype = tuple(features["image"].shape), np.dtype(features["image"].np_dtype)
+    if len(shape) != 3 or None in shape or dtype not in (np.uint8, np.uint16):
+        raise UserError(
+            f"dataset {name}: its images are {dtype} of shape {shape}; expected uint8 or uint16 of "
+            "one fixed (height, width, bands)"
+        )
+    sensor = _sensor(name, info, shape[2])
+    if not sensor.measured and isinstance(features["image"], tfds.features.Image):
+        raise UserError(
+            f"dataset {name}: its images are encoded files, whose bands are not measured while it "
+            f"is prepared; expected mean and std of the bands of sensor {sensor.name}"
+        )
+    return sensor
+
+
+def _sensor(name: str, info: tfds.core.DatasetInfo, bands: int) -> Sensor:
+    description = (info.metadata or {}).get("sensor")
+    if description is None and bands == len(PICTURES.bands):
+        return PICTURES
+    if description is None:
+        raise UserError(
+            f"dataset {name}: does not say which sensor its {bands} bands are of; expected "
+            'metadata=tfds.core.MetadataDict({"sensor": Sensor(...).to_dict()}) in its info'
+        )
+    sensor = Sensor.from_dict(description)
+    if len(sensor.bands) != bands:
+        raise UserError(
+            f"dataset {name}: its images have {bands} bands, its sensor {sensor.name} "
+            f"{len(sensor.bands)} ({', '.join(sensor.names)}); expected as many"
+        )
+    return sensor
+
+
+def _target(name: str, features: tfds.features.FeaturesDict, asked: str) -> str:
+    """The feature to learn: the one asked for, else `label`, `labels` or `mask`; empty for none.
+
+    Raises:
+        UserError: there is no such target.
+    """
+    if asked and (asked not in features or _kind(features, asked) == "none"):
+        known = [feature for feature in sorted(features) if _kind(features, feature) != "none"]
+        raise UserError(
+            f"dataset {name}: has no target {asked!r}; it has {', '.join(known) or 'none'}"
+        )
+    return asked or next((t for t in ("label", "labels", "mask") if t in features), "")
+
+
+def _kind(features: tfds.features.FeaturesDict, feature: str) -> Target:
+    """What kind of target a feature is; `none` where it is none, or empty."""
+    kinds: tuple[Target, ...] = ("label", "labels", "mask")
+    if feature in kinds:
+        return feature
+    if feature and small_features(features).get(feature):
+        return "labels"
+    return "none"
+
+
+def _classes(info: tfds.core.DatasetInfo, target: str) -> tuple[str, ...]:
+    """The names of a target's classes, in the order of the labels; none where it has no target.
+
+    Raises:
+        UserError: nobody names them.
+    """
+    if not target:
+        return ()
+    named = (info.metadata or {}).get("classes")
+    if named and target in ("label", "labels", "mask"):
+        return tuple(named)
+    feature = info.features[target]
+    feature = getattr(feature, "feature", feature)  # a Sequence's own
+    names = getattr(feature, "names", None)
+    if names is None:
+        raise UserError(
+            f"dataset {info.full_name}: does not name the classes of `{target}`; expected a "
+            'ClassLabel, or metadata=tfds.core.MetadataDict({"classes": [...]}) in its info'
+        )
+    return tuple(names)

@@ -6,22 +6,17 @@ import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.catalogue import Catalogue, small_features
+from data_pipelines.sources.dataset import ALL, Dataset
 from data_pipelines.sources.records import Decoder, Shards, Source
 from data_pipelines.sources.windows import Windows
 
-if TYPE_CHECKING:
-    from data_pipelines.sources.dataset import Dataset
-
-__all__ = ["ALL", "StoredSplit", "build_command"]
-
-ALL = "all"  # TFDS's own word for every split together
+__all__ = ["StoredSplit", "build_command"]
 
 
 @dataclass(frozen=True, eq=False)

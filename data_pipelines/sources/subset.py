@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.cuts import Flag, Part, cut
+from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.pictures import StoredPicture, pictures_of_cells, pictures_of_records
 from data_pipelines.sources.records import Source, digest
 from data_pipelines.sources.skipping import Skipping
 from data_pipelines.sources.stored import StoredSplit
 from data_pipelines.sources.windows import Windows
 
-if TYPE_CHECKING:
-    from data_pipelines.sources.dataset import Dataset
-
-__all__ = ["Subset", "parse"]
+__all__ = ["Subset", "parse", "subset_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,20 +36,6 @@ class Subset:
     seed: int
     stored: StoredSplit
     chosen: Source | Windows
-
-    @classmethod
-    def of(cls, dataset: Dataset, expression: str, seed: int) -> Subset:
-        """See `Dataset.subset`."""
-        part = parse(dataset, expression)
-        stored = StoredSplit(dataset, part.split)
-        whole = stored.examples
-        rows = _rows(part, stored, seed, f"split {expression!r} of {dataset.name}")
-        if not len(rows):
-            raise UserError(
-                f"split {expression!r}: has none of the {len(whole)} examples of {part.split!r} in "
-                f"dataset {dataset.name}; expected a larger share"
-            )
-        return cls(dataset, expression, seed, stored, replace(whole, rows=rows))
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -101,6 +85,29 @@ class Subset:
                 self.chosen, dataset.grid.cell, extents, bad_records, ignore_label
             )
         return pictures_of_records(self.chosen, dataset.image_shape[:2], bad_records, ignore_label)
+
+
+def subset_of(dataset: Dataset, expression: str, seed: int = 0) -> Subset:
+    """The examples of a dataset that a split expression names.
+
+    Args:
+        dataset: see `opening.open_dataset`.
+        expression: such as `train` or `all[2:8].rest`, as `data_pipelines.sources.cuts` describes.
+        seed: of random cuts.
+
+    Raises:
+        UserError: the expression is not written as expected, names no split or no example.
+    """
+    part = parse(dataset, expression)
+    stored = StoredSplit(dataset, part.split)
+    whole = stored.examples
+    rows = _rows(part, stored, seed, f"split {expression!r} of {dataset.name}")
+    if not len(rows):
+        raise UserError(
+            f"split {expression!r}: has none of the {len(whole)} examples of {part.split!r} in "
+            f"dataset {dataset.name}; expected a larger share"
+        )
+    return Subset(dataset, expression, seed, stored, replace(whole, rows=rows))
 
 
 def parse(dataset: Dataset, expression: str) -> Part:

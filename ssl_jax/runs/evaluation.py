@@ -7,9 +7,10 @@ import jax
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
-from data_pipelines.sources.dataset import open_dataset
 from data_pipelines.sources.loader import evaluation_batches
+from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.skipping import BadRecords
+from data_pipelines.sources.subset import subset_of
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.checkpoints.validation import expect_network, read_card
@@ -72,7 +73,7 @@ def evaluate(
     rows = batch_size or config.batch_size
     rows = -(-rows // mesh.size) * mesh.size
     config = _sliding_otherwise(config, card, stride, flips)
-    subset = data.subset(split, config.data.split_seed)
+    subset = subset_of(data, split, config.data.split_seed)
     if over_pictures := parts.over_pictures(config, objective, subset, mesh, rows):
         return objective.metrics(over_pictures(variables, None))
     batches = evaluation_batches(subset.examples, rows, jax.process_index(), jax.process_count())

@@ -18,7 +18,9 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.published import number_of_examples, published_dataset
-from data_pipelines.sources.dataset import Dataset, is_prepared, open_dataset
+from data_pipelines.sources.dataset import Dataset
+from data_pipelines.sources.opening import is_prepared, open_dataset
+from data_pipelines.sources.subset import subset_of
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.devices.mesh import REPLICATED, SHARDED
 from ssl_jax.objectives import Classification, Objective
@@ -205,7 +207,7 @@ def _examples(config: ConfigDict, given: int) -> tuple[Dataset, int, int | None,
     if is_prepared(section.name, section.data_dir):
         dataset = open_dataset(section.name, section.data_dir, *named)
         train, evaluation = (
-            len(dataset.subset(split, section.split_seed)) if split else 0
+            len(subset_of(dataset, split, section.split_seed)) if split else 0
             for split in (section.train, section.evaluation)
         )
         return dataset, given or train, evaluation, f"as prepared in {section.data_dir}"

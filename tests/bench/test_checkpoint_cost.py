@@ -10,7 +10,7 @@ import pytest
 from faults.harness import Job
 from small import small
 
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
 from ssl_jax.checkpoints import loading, saving
 from ssl_jax.checkpoints.card import ModelCard, from_plain
 from ssl_jax.devices.mesh import data_mesh, replicate

@@ -14,7 +14,8 @@ from faults.harness import CACHE
 from small import losses, small
 from waiting import HANG, wait_for
 
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 from ssl_jax.checkpoints.loading import load_variables
 from ssl_jax.runs.training import train
 
@@ -117,7 +118,7 @@ def test_features_computed_once_see_the_same_as_those_of_each_step(data_dir, tmp
     folder = tmp_path / "data"
     shard = copy_of(data_dir, SCENES, folder)["train"]
     sides = [
-        open_dataset(SCENES, folder).subset(f"all[5:5]{rest}").examples.rows
+        subset_of(open_dataset(SCENES, folder), f"all[5:5]{rest}").examples.rows
         for rest in ("", ".rest")
     ]
     bad = [int(rows[place]) for rows in sides for place in (0, 3, -1)]

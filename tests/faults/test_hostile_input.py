@@ -24,7 +24,7 @@ from data_pipelines.files.archives import tar_members
 from data_pipelines.files.paths import files_below
 from data_pipelines.preparing.build import build
 from data_pipelines.registry import find_builder
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.manifest import seal
 from ssl_jax.reporting import report

@@ -8,7 +8,8 @@ import rasterio
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 
 
 def smooth(seed, size, bands, dtype=np.uint8):
@@ -78,7 +79,7 @@ def zipped(folder, archive):
 def stored(name, data_dir, split="all", bands=()):
     """{id: (pixels, name of the class)} of a prepared dataset."""
     dataset = open_dataset(name, data_dir, bands)
-    source = dataset.subset(split).examples
+    source = subset_of(dataset, split).examples
     found = {}
     for identity, number in zip(source.identities(), range(len(source)), strict=True):
         example = source[number]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 
 
 def copy_of(data_dir, name, folder):
@@ -23,7 +24,7 @@ def damage(shard, name, folder, split, positions):
         The record's number in the shard of each.
     """
     content = bytearray(shard.read_bytes())
-    source = open_dataset(name, folder).subset(split).examples
+    source = subset_of(open_dataset(name, folder), split).examples
     source = getattr(source, "cells", source)
     numbers = []
     for position in positions:

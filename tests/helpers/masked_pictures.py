@@ -9,7 +9,8 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 
 
 def random_pixels(seed, bands, height, width, dtype=np.uint8):
@@ -51,7 +52,7 @@ def truncate(path, share=0.6):
 
 def windows_of(name, data_dir, split="all"):
     """{key of the upper left cell: (image, mask)} of all windows."""
-    source = open_dataset(name, data_dir).subset(split).examples
+    source = subset_of(open_dataset(name, data_dir), split).examples
     records = (source[position] for position in range(len(source)))
     keys = [key.decode() for key in source.identities()]
     return {key: (r["image"], r["mask"]) for key, r in zip(keys, records, strict=True)}

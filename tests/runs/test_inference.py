@@ -3,7 +3,8 @@ import pytest
 
 import ssl_jax
 from data_pipelines.errors import UserError
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +13,7 @@ def models(trained, data_dir):
     found = {}
     for kind in ("simclr", "mae", "classification", "segmentation"):
         model = ssl_jax.load(trained(kind).workdir)
-        source = open_dataset(model.card.config.data.name, data_dir).subset("all").examples
+        source = subset_of(open_dataset(model.card.config.data.name, data_dir), "all").examples
         found[kind] = model, np.stack([source[i]["image"] for i in range(5)])
     return found
 

@@ -10,7 +10,8 @@ import pytest
 from small import small
 
 from data_pipelines.errors import UserError
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.devices.mesh import data_mesh, replicate
@@ -43,7 +44,7 @@ def by_hand(workdir, config, flips):
     logits_of = jax.jit(objective.logits)
     group = [(), (1,), (2,), (1, 2)] if flips else [()]
     confusion, loss = np.zeros((5, 5), int), 0.0
-    source = open_dataset(config.data.name, config.data.data_dir).subset("test").examples
+    source = subset_of(open_dataset(config.data.name, config.data.data_dir), "test").examples
     images, masks = (np.stack([source[i][n] for i in range(8)]) for n in ("image", "mask"))
     total = np.zeros((8, 64, 64, 5))
     seen = np.zeros((64, 64, 1))
@@ -76,7 +77,7 @@ def test_figures_are_those_of_averaged_logits(flips, slid):
 
 def test_the_predictions_hold_each_pictures_own_confusion(slid):
     workdir, config, results = slid
-    pictures = open_dataset(config.data.name, config.data.data_dir).subset("test").pictures()
+    pictures = subset_of(open_dataset(config.data.name, config.data.data_dir), "test").pictures()
     kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
     with np.load(workdir / "predictions.npz") as predictions:
         confusion, index = predictions["confusion"], predictions["index"]
@@ -89,7 +90,7 @@ def test_the_predictions_hold_each_pictures_own_confusion(slid):
 
 def test_every_labelled_pixel_counts_once(slid, data_dir):
     _, config, results = slid
-    source = open_dataset(config.data.name, data_dir).subset("test").examples
+    source = subset_of(open_dataset(config.data.name, data_dir), "test").examples
     labels = np.concatenate([source[i]["mask"].reshape(-1) for i in range(len(source))])
     kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
     expected = [(labels == label).sum() for label in kept]

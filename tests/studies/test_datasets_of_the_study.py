@@ -8,7 +8,8 @@ from small import small
 
 from data_pipelines.potsdam.nomenclature import CLASSES, COLOURS
 from data_pipelines.preparing.build import build
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 from ssl_jax.runs.evaluation import evaluate
 from ssl_jax.runs.training import train
 
@@ -53,7 +54,7 @@ def test_an_evaluation_on_a_part_of_the_tiles_windows_counts_their_pixels(study_
     config.evaluation.update(window=32, stride=16)
     config.batch_size, config.steps = 8, 1
     results = train(config, tmp_path)
-    (picture,) = open_dataset("potsdam/small", study_data).subset("train[10%]").pictures()
+    (picture,) = subset_of(open_dataset("potsdam/small", study_data), "train[10%]").pictures()
     labels = picture.read(0, 0, *SIZE)["mask"]
     counted = (labels != 255) & (labels != CLASSES.index("clutter"))
     assert np.sum(results["confusion"]) == counted.sum()

@@ -6,7 +6,8 @@ import pytest
 from small import VIT
 
 from data_pipelines.errors import UserError
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 from ssl_jax.reporting import report
 from ssl_jax.runs.config import load_config
 from ssl_jax.studies.execution import execute, load_study
@@ -72,10 +73,10 @@ def test_the_fractions_are_nested_and_apart_from_the_test_side(data_dir):
     configs = {run.name: run.config for run in plan.runs}
     for seed in (0, 1, 2):
         of = [configs[f"labels/random_vitb/{n}-percent/seed{seed}"].data for n in (2, 10, 100)]
-        sides = [set(scenes.subset(data.train, seed).examples.identities()) for data in of]
+        sides = [set(subset_of(scenes, data.train, seed).examples.identities()) for data in of]
         assert [len(side) for side in sides] == [1, 6, 64]
         assert sides[0] < sides[1] < sides[2]
-        assert not sides[2] & set(scenes.subset(of[0].evaluation, seed).examples.identities())
+        assert not sides[2] & set(subset_of(scenes, of[0].evaluation, seed).examples.identities())
 
 
 def test_a_row_is_done_and_reported(data_dir, tmp_path, on_devices):

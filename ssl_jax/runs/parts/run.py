@@ -10,10 +10,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
-from data_pipelines.sources.dataset import open_dataset
 from data_pipelines.sources.loader import Loader
+from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.skipping import BadRecords
-from data_pipelines.sources.subset import Subset
+from data_pipelines.sources.subset import Subset, subset_of
 from ssl_jax import objectives
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.checkpoints.validation import expect_network, read_card
@@ -127,13 +127,13 @@ def assemble(config: ConfigDict) -> Run:
     card = ModelCard.of(config, data)
     goal = objective(card)
     seed = config.data.split_seed
-    train = data.subset(config.data.train, seed)
+    train = subset_of(data, config.data.train, seed)
     check_batch(config, mesh.size, len(train))
     if config.pretrained:
         _check_pretrained(config, card)
     subsets, whole = {"train": train}, None
     if config.data.evaluation:
-        subsets["evaluation"] = data.subset(config.data.evaluation, seed)
+        subsets["evaluation"] = subset_of(data, config.data.evaluation, seed)
         whole = over_pictures(config, goal, subsets["evaluation"], mesh, config.batch_size)
     sources = {name: subset.examples for name, subset in subsets.items()}
     total = steps(config, len(train))
@@ -172,7 +172,7 @@ def _probe(config: ConfigDict, bad_records: BadRecords) -> ProbeSet | None:
             bad_records=bad_records,
         )
         train, evaluation = (
-            data.subset(expression, seed).examples
+            subset_of(data, expression, seed).examples
             for expression in (section.train, section.evaluation or section.train)
         )
     except UserError as error:

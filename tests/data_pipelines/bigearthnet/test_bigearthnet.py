@@ -28,7 +28,8 @@ from data_pipelines.build import main
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
 from data_pipelines.registry import find_builder
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
 RGBN = ("B04", "B03", "B02", "B08")
@@ -53,7 +54,7 @@ def v1_data(v1, tmp_path_factory):
 
 def images(data_dir, config, split="all"):
     """{name: image} of a prepared dataset."""
-    source = open_dataset(f"bigearthnet/{config}", data_dir).subset(split).examples
+    source = subset_of(open_dataset(f"bigearthnet/{config}", data_dir), split).examples
     names = [name.decode() for name in source.identities()]
     return {name: source[i]["image"] for i, name in enumerate(names)}
 
@@ -95,12 +96,12 @@ def test_filters_by_snow_and_cloud(v1_data):
 def test_labels_of_43_and_the_19_they_are_merged_into(v1_data):
     merged = open_dataset("bigearthnet/v1/rgbn", v1_data)
     assert merged.classes == CLASSES_19
-    labels = merged.subset("train").examples[0]["labels"]
+    labels = subset_of(merged, "train").examples[0]["labels"]
     # Arable land and rice fields are one class of the 19, airports none.
     assert [CLASSES_19[i] for i in np.flatnonzero(labels)] == ["Arable land", "Marine waters"]
     corine = open_dataset("bigearthnet/v1/rgbn", v1_data, target="labels_43")
     assert corine.classes == CLASSES_43
-    labels = corine.subset("train").examples[0]["labels"]
+    labels = subset_of(corine, "train").examples[0]["labels"]
     assert [CLASSES_43[i] for i in np.flatnonzero(labels)] == sorted(
         LABELS_V1, key=CLASSES_43.index
     )
@@ -169,7 +170,7 @@ def test_folder_and_archive_give_the_same_examples_in_the_same_order(v1, v1_data
     (archives / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
     build("bigearthnet/v1/rgbn", tmp_path, manual_dir=archives)
     one, other = (
-        open_dataset("bigearthnet/v1/rgbn", folder).subset("all[60%]", 1).examples
+        subset_of(open_dataset("bigearthnet/v1/rgbn", folder), "all[60%]", 1).examples
         for folder in (v1_data, tmp_path)
     )
     assert one.identities().tolist() == other.identities().tolist()
@@ -201,7 +202,9 @@ def test_version_2_from_every_form_it_comes_in(v2, tmp_path, kind):
     for split, name in (("train", V2[0]), ("validation", V2[1]), ("test", V2[2])):
         assert names(tmp_path / "data", split, "v2/rgbn") == {name}
     assert names(tmp_path / "data", "all[snow]", "v2/rgbn") == {V2[3]}
-    labels = open_dataset("bigearthnet/v2/rgbn", tmp_path / "data").subset("validation").examples[0]
+    labels = subset_of(
+        open_dataset("bigearthnet/v2/rgbn", tmp_path / "data"), "validation"
+    ).examples[0]
     assert [CLASSES_19[i] for i in np.flatnonzero(labels["labels"])] == [
         "Pastures",
         "Marine waters",
@@ -362,10 +365,10 @@ def test_what_tfds_itself_prepares_can_be_read(v1, tmp_path):
     config = tfds.download.DownloadConfig(manual_dir=v1, try_download_gcs=False)
     builder.download_and_prepare(download_config=config)
     dataset = open_dataset("bigearthnet/v1/rgbn", tmp_path)
-    np.testing.assert_array_equal(dataset.subset("train").examples[0]["image"], bands(V1[0]))
-    snowy = dataset.subset("all[snow]").examples[0]
+    np.testing.assert_array_equal(subset_of(dataset, "train").examples[0]["image"], bands(V1[0]))
+    snowy = subset_of(dataset, "all[snow]").examples[0]
     np.testing.assert_array_equal(snowy["image"], bands(V1[3]))
-    assert len(dataset.subset("all[60%]")) == 3
+    assert len(subset_of(dataset, "all[60%]")) == 3
 
 
 def test_version_2_without_its_second_table(v2, tmp_path):
@@ -382,7 +385,7 @@ def test_version_2_without_its_second_table(v2, tmp_path):
     assert names(tmp_path, "train", "v2/NAME") == {V2[0]}
     assert names(tmp_path, "unsplit", "v2/NAME") == {V2[3]}
     dataset = open_dataset("bigearthnet/v2/NAME", tmp_path)
-    assert not dataset.subset("unsplit").examples[0]["labels"].any()
+    assert not subset_of(dataset, "unsplit").examples[0]["labels"].any()
 
 
 def test_a_half_unpacked_archive_is_not_taken_for_the_whole(v1, tmp_path):

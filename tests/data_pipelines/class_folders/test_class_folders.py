@@ -7,7 +7,7 @@ from data_pipelines.bands import PICTURES, SENTINEL2_L2A
 from data_pipelines.build import main
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
 
 CLASSES = ("Forest", "Sea Lake", "annual-crop")
 

@@ -6,7 +6,8 @@ from data_pipelines.demo.geometry import fractal, meander, smoothstep
 from data_pipelines.demo.landcover import SCENES
 from data_pipelines.demo.spectra import Cover, Land, reflectance
 from data_pipelines.demo.town import CLASSES, IGNORE_LABEL
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 
 
 def test_a_tile_is_a_function_of_its_seed_alone():
@@ -20,18 +21,18 @@ def test_more_examples_leave_the_first_as_they_were(data_dir, tmp_path):
     config = tiles.DemoTilesConfig(name="few", train=3, validation=1, image_size=32)
     few = tiles.DemoTiles(config=config, data_dir=tmp_path)
     wanted = {example["image"].tobytes() for _, example in few._generate_examples(0, 3)}
-    source = open_dataset("demo_tiles/tiny", data_dir).subset("train").examples
+    source = subset_of(open_dataset("demo_tiles/tiny", data_dir), "train").examples
     assert wanted <= {source[i]["image"].tobytes() for i in range(len(source))}
 
 
 def test_splits_and_datasets_share_no_example(data_dir):
-    source = open_dataset("demo_tiles/tiny", data_dir).subset("all").examples
+    source = subset_of(open_dataset("demo_tiles/tiny", data_dir), "all").examples
     assert len({source[i]["image"].tobytes() for i in range(len(source))}) == len(source)
 
 
 @pytest.mark.parametrize("name", ["demo_scenes/tiny", "demo_objects/tiny"])
 def test_labels_are_balanced(data_dir, name):
-    source = open_dataset(name, data_dir).subset("all").examples
+    source = subset_of(open_dataset(name, data_dir), "all").examples
     counts = np.bincount([source[i]["label"] for i in range(len(source))])
     assert len(counts) == 10
     assert counts.min() == counts.max()
@@ -48,7 +49,7 @@ def test_every_scene_is_plausible_at_any_size(name):
 
 
 def test_masks_hold_the_classes_of_potsdam(data_dir):
-    source = open_dataset("demo_aerial/tiny", data_dir).subset("all").examples
+    source = subset_of(open_dataset("demo_aerial/tiny", data_dir), "all").examples
     masks = np.concatenate([source[i]["mask"].reshape(-1) for i in range(len(source))])
     counts = np.bincount(masks, minlength=256)
     assert (counts[: len(CLASSES) - 1] > 0).all()

@@ -8,7 +8,7 @@ from data_pipelines.bands import SENTINEL2_L1C
 from data_pipelines.build import main
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
 
 CLASSES = ("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture",
            "PermanentCrop", "Residential", "River", "SeaLake")  # fmt: skip

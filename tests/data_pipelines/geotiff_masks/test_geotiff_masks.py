@@ -20,7 +20,8 @@ from rasterio.transform import from_origin
 from data_pipelines.masked_images import cells
 from data_pipelines.preparing.build import build
 from data_pipelines.preparing.verify import verify
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
 CLASSES = ("water", "land", "ice")
@@ -190,7 +191,7 @@ def test_a_share_of_the_pictures_is_for_validation_and_always_the_same(tmp_path)
     build("geotiff_masks/mine", tmp_path, manual_dir=files, fields=fields)
     dataset = open_dataset("geotiff_masks/mine", tmp_path)
     train, validation = (
-        {key.decode().split("/")[0] for key in dataset.subset(split).examples.identities()}
+        {key.decode().split("/")[0] for key in subset_of(dataset, split).examples.identities()}
         for split in ("train", "validation")
     )
     assert not train & validation
@@ -200,7 +201,9 @@ def test_a_share_of_the_pictures_is_for_validation_and_always_the_same(tmp_path)
     for number in range(20, 40):
         (files / "images" / f"{number}.tif").unlink()
     build("geotiff_masks/fewer", tmp_path, manual_dir=files, fields=fields)
-    fewer = open_dataset("geotiff_masks/fewer", tmp_path).subset("validation").examples.identities()
+    fewer = subset_of(
+        open_dataset("geotiff_masks/fewer", tmp_path), "validation"
+    ).examples.identities()
     assert {key.decode().split("/")[0] for key in fewer} == {n for n in validation if int(n) < 20}
 
 

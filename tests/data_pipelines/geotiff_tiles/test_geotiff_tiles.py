@@ -11,7 +11,8 @@ from data_pipelines.build import main
 from data_pipelines.errors import UserError
 from data_pipelines.geotiff_tiles import geotiff_tiles
 from data_pipelines.preparing.build import build
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
 BANDS = ("B04", "B03", "B02", "B08")
@@ -39,7 +40,7 @@ def random_pixels(seed, shape, dtype):
 
 
 def stored(data_dir, config, split="all"):
-    source = open_dataset(f"geotiff_tiles/{config}", data_dir).subset(split).examples
+    source = subset_of(open_dataset(f"geotiff_tiles/{config}", data_dir), split).examples
     return [source[i]["image"] for i in range(len(source))]
 
 
@@ -179,7 +180,7 @@ def test_neither_workers_nor_memory_change_what_is_stored(images, tmp_path, monk
 def test_tiles_are_named_after_their_files_and_places(images, tmp_path):
     build("geotiff_tiles/naip", tmp_path, manual_dir=images)
     dataset = open_dataset("geotiff_tiles/naip", tmp_path)
-    names = [name.decode() for name in dataset.subset("all").examples.identities()]
+    names = [name.decode() for name in subset_of(dataset, "all").examples.identities()]
     assert sorted(names) == sorted(
         f"{seed}.tif/{row}/{column}"
         for seed in (0, 1)

@@ -8,7 +8,7 @@ from class_trees import assert_holds, read_image, smooth, stored, write_classes,
 from data_pipelines.build import main
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
 
 CLASSES = (
     "beach",

@@ -20,7 +20,8 @@ from data_pipelines.masked_images import cells
 from data_pipelines.potsdam.nomenclature import CLASSES, COLOURS
 from data_pipelines.potsdam.potsdam import TEST, TRAIN, Potsdam
 from data_pipelines.preparing.build import build
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 from data_pipelines.sources.windows import Grid
 
 # Smaller than the benchmark's 6000 × 6000 pixels, and one is no multiple of a cell.
@@ -134,7 +135,7 @@ def test_a_tile_of_real_size_becomes_361_windows_in_a_quarter_of_their_bytes(tmp
     classes = (place % 6).repeat(300, 0).repeat(300, 1)
     write_tile(tmp_path / "files", "7_10", image, painted(classes, COLOURS))
     folder = build("potsdam/rgbn", tmp_path, manual_dir=tmp_path / "files", fields=only("7_10"))
-    source = open_dataset("potsdam/one", tmp_path).subset("train").examples
+    source = subset_of(open_dataset("potsdam/one", tmp_path), "train").examples
     assert len(source) == 361
     for position, (row, column) in enumerate(np.ndindex(19, 19)):
         corner = np.moveaxis(cells_[:, row : row + 2, column : column + 2], 0, -1)
@@ -200,7 +201,7 @@ def test_an_excluded_tile_is_in_no_split(folder, tmp_path):
     build("potsdam/rgbn", tmp_path, manual_dir=folder, fields=fields)
     dataset = open_dataset("potsdam/less", tmp_path)
     assert dataset.info.metadata["tiles"] == {"train": ["2_10"], "test": ["2_13"]}
-    assert len(dataset.subset("train")) == 6
+    assert len(subset_of(dataset, "train")) == 6
 
 
 @pytest.mark.parametrize("top", ["", "4_Ortho_RGBIR/"])

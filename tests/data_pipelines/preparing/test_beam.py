@@ -8,7 +8,8 @@ from data_pipelines.build import main
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build_with
 from data_pipelines.preparing.builders import Options, builder_of
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 
 pytest.importorskip("apache_beam", reason="Apache Beam isn't installed: the extra [beam]")
 
@@ -40,7 +41,7 @@ def test_beam_prepares_what_processes_prepare(manual, tmp_path):
     beams = built(tmp_path / "beam", manual, beam_runner="DirectRunner")
     assert beams.splits == ours.splits
     for split in ("train", "test", "unsplit", "all[snow]", "all[50%]"):
-        one, other = ours.subset(split).examples, beams.subset(split).examples
+        one, other = subset_of(ours, split).examples, subset_of(beams, split).examples
         assert one.identities().tolist() == other.identities().tolist()
         for position in range(len(one)):
             for name, values in one[position].items():
@@ -87,7 +88,7 @@ def test_a_users_builder_that_is_written_for_beam(tmp_path):
     file = tmp_path / "with_beam.py"
     file.write_text(USERS)
     prepared(str(file), Options(tmp_path / "data", beam_runner="DirectRunner"))
-    source = open_dataset(str(file), tmp_path / "data").subset("train").examples
+    source = subset_of(open_dataset(str(file), tmp_path / "data"), "train").examples
     from data_pipelines.demo.tiles import tile
 
     for number in range(6):

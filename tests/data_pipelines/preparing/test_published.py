@@ -4,7 +4,8 @@ import pytest
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.published import number_of_examples, published_dataset
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_what_is_published_is_what_is_prepared(name, data_dir):
     for field in ("sensor", "image_shape", "image_dtype", "target", "classes", "splits", "colours"):
         assert getattr(published, field) == getattr(prepared, field)
     for split in ("all", "all[3:7]", "all[3:7].rest", "train[33%][50%].rest", "train[1 per class]"):
-        assert number_of_examples(published, split) == len(prepared.subset(split))
+        assert number_of_examples(published, split) == len(subset_of(prepared, split))
 
 
 def test_what_takes_the_examples_to_tell_is_unknown():

@@ -14,10 +14,11 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.errors import UserError
-from data_pipelines.sources.dataset import open_dataset
 from data_pipelines.sources.loader import Loader, evaluation_batches
+from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.records import BadRecord, Decoder
 from data_pipelines.sources.skipping import BadRecords, Skipping
+from data_pipelines.sources.subset import subset_of
 
 SCENES, TILES = "demo_scenes/tiny", "demo_tiles/tiny"
 
@@ -34,7 +35,7 @@ BAD = (7, 8, 79)
 
 def opened(folder, on_error="skip", split="all", name=SCENES):
     bad = BadRecords(on_error)
-    return open_dataset(name, folder, bad_records=bad).subset(split).examples, bad
+    return subset_of(open_dataset(name, folder, bad_records=bad), split).examples, bad
 
 
 def same(one, other):
@@ -216,7 +217,7 @@ def test_a_dataset_that_moved_is_not_counted_twice(scenes, tmp_path):
     source[79]
     (tmp_path / "moved").mkdir()
     (tmp_path / "demo_scenes").rename(tmp_path / "moved" / "demo_scenes")
-    moved = open_dataset(SCENES, tmp_path / "moved", bad_records=bad).subset("all").examples
+    moved = subset_of(open_dataset(SCENES, tmp_path / "moved", bad_records=bad), "all").examples
     moved[79]
     assert len(bad.found) == 1
 
@@ -236,11 +237,11 @@ def test_a_cell_that_is_bad_spoils_its_windows_and_only_its_own_pixels(data_dir,
     good = open_dataset(name, data_dir)
     bad = BadRecords("skip")
     damaged = open_dataset(name, tmp_path, bad_records=bad)
-    batches = list(evaluation_batches(damaged.subset("test").examples, 4, threads=0))
-    windows = np.concatenate([batch["valid"] for batch in batches])[: len(good.subset("test"))]
+    batches = list(evaluation_batches(subset_of(damaged, "test").examples, 4, threads=0))
+    windows = np.concatenate([batch["valid"] for batch in batches])[: len(subset_of(good, "test"))]
     assert 0 < (~windows).sum() < len(windows)
     assert len(bad.found) == 1
-    pictures = (dataset.subset("test").pictures() for dataset in (good, damaged))
+    pictures = (subset_of(dataset, "test").pictures() for dataset in (good, damaged))
     for one, other in zip(*pictures, strict=True):
         assert (one.height, one.width) == (other.height, other.width)
         whole = (0, 0, one.height, one.width)

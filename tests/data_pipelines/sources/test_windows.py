@@ -9,7 +9,8 @@ from masked_pictures import random_classes, random_pixels, write
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
-from data_pipelines.sources.dataset import open_dataset
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
 from data_pipelines.sources.windows import Grid, Windows
 
 
@@ -142,17 +143,17 @@ def pixels_of(source):
 
 @pytest.mark.parametrize("share", ["1%", "10%"])
 def test_the_rest_of_a_split_shares_no_pixel_with_the_part(dataset, share):
-    part, rest = (dataset.subset(f"train[{share}]{side}").examples for side in ("", ".rest"))
-    assert len(part) == round(0.01 * int(share[:-1]) * len(dataset.subset("train")))
+    part, rest = (subset_of(dataset, f"train[{share}]{side}").examples for side in ("", ".rest"))
+    assert len(part) == round(0.01 * int(share[:-1]) * len(subset_of(dataset, "train")))
     assert len(rest) > len(part)
     assert not pixels_of(part) & pixels_of(rest)
-    assert len(pixels_of(dataset.subset("train").examples)) == 2 * 15 * 20
+    assert len(pixels_of(subset_of(dataset, "train").examples)) == 2 * 15 * 20
 
 
 def test_cuts_within_a_side_share_no_pixel_either_and_stay_in_it(dataset):
-    side = set(dataset.subset("train[10%]").examples.identities())
+    side = set(subset_of(dataset, "train[10%]").examples.identities())
     for whole in ("train[10%]", "train[10%].rest"):
-        part, rest = (dataset.subset(f"{whole}[5%]{side}").examples for side in ("", ".rest"))
+        part, rest = (subset_of(dataset, f"{whole}[5%]{side}").examples for side in ("", ".rest"))
         assert not pixels_of(part) & pixels_of(rest)
         for source in (part, rest):
             assert len(source)
@@ -161,15 +162,15 @@ def test_cuts_within_a_side_share_no_pixel_either_and_stay_in_it(dataset):
 
 def test_a_cut_of_pictures_leaves_each_picture_whole(dataset):
     part, rest = (
-        dataset.subset(f"train[5:5 of pictures]{side}").examples for side in ("", ".rest")
+        subset_of(dataset, f"train[5:5 of pictures]{side}").examples for side in ("", ".rest")
     )
     (one,), (other,) = ({name[:1] for name in s.identities()} for s in (part, rest))
     assert {one, other} == {b"a", b"b"}
-    assert len(part) == len(rest) == len(dataset.subset("train")) / 2
+    assert len(part) == len(rest) == len(subset_of(dataset, "train")) / 2
 
 
 def test_windows_survive_the_way_to_another_process(dataset):
-    source = dataset.subset("train[50%]", seed=3).examples
+    source = subset_of(dataset, "train[50%]", seed=3).examples
     again = pickle.loads(pickle.dumps(source))
     for name, value in source[5].items():
         np.testing.assert_array_equal(again[5][name], value)
@@ -177,7 +178,7 @@ def test_windows_survive_the_way_to_another_process(dataset):
 
 def test_windows_have_no_flags(dataset):
     with pytest.raises(UserError, match="has no yes/no feature 'snow'"):
-        dataset.subset("train[not snow]")
+        subset_of(dataset, "train[not snow]")
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +203,7 @@ def original(name):
 
 
 def test_pictures_are_whole_and_end_where_they_did(odd_sizes):
-    pictures = odd_sizes.subset("train").pictures()
+    pictures = subset_of(odd_sizes, "train").pictures()
     assert [(p.height, p.width) for p in pictures] == list(SIZES.values())
     for picture, name in zip(pictures, SIZES, strict=True):
         record = picture.read(0, 0, picture.height, picture.width)
@@ -215,7 +216,7 @@ def test_pictures_are_whole_and_end_where_they_did(odd_sizes):
 @settings(max_examples=40)
 def test_any_window_of_a_picture_can_be_read(odd_sizes, top, left, data):
     height, width = data.draw(st.integers(1, 50 - top)), data.draw(st.integers(1, 31 - left))
-    picture = odd_sizes.subset("train").pictures()[0]
+    picture = subset_of(odd_sizes, "train").pictures()[0]
     record = picture.read(top, left, height, width)
     here = slice(top, top + height), slice(left, left + width)
     for found, expected in zip((record["image"], record["mask"]), original("a"), strict=True):
@@ -226,9 +227,9 @@ def test_any_window_of_a_picture_can_be_read(odd_sizes, top, left, data):
 def test_pictures_of_a_part_have_the_labels_that_its_windows_see(dataset):
     labelled = []
     for part in ("train[10%]", "train[10%].rest"):
-        seen = pixels_of(dataset.subset(part).examples)
+        seen = pixels_of(subset_of(dataset, part).examples)
         masks = []
-        for picture in dataset.subset(part).pictures():
+        for picture in subset_of(dataset, part).pictures():
             record = picture.read(0, 0, picture.height, picture.width)
             for y in range(0, picture.height, 6):
                 for x in range(0, picture.width, 6):
@@ -244,9 +245,9 @@ def test_pictures_of_a_part_have_the_labels_that_its_windows_see(dataset):
 
 
 def test_pictures_of_which_a_part_has_no_window_are_left_out(dataset):
-    one = dataset.subset("train[0.2%]").examples
+    one = subset_of(dataset, "train[0.2%]").examples
     assert len(one) == 1
-    (picture,) = dataset.subset("train[0.2%]").pictures()
+    (picture,) = subset_of(dataset, "train[0.2%]").pictures()
     mask = picture.read(0, 0, picture.height, picture.width)["mask"]
     assert (mask != 255).sum() == 12 * 12
     np.testing.assert_array_equal(mask[mask != 255].reshape(12, 12), one[0]["mask"])
@@ -254,13 +255,16 @@ def test_pictures_of_which_a_part_has_no_window_are_left_out(dataset):
 
 def test_bands_asked_for_are_those_of_pictures(odd_sizes):
     two = open_dataset(odd_sizes.name, Path(odd_sizes.info.data_dir).parents[2], ("blue", "red"))
-    image = two.subset("train").pictures()[0].read(1, 2, 9, 20)["image"]
+    image = subset_of(two, "train").pictures()[0].read(1, 2, 9, 20)["image"]
     np.testing.assert_array_equal(image, original("a")[0][1:10, 2:22, [2, 0]])
 
 
 def test_where_records_are_no_cells_each_is_a_picture(data_dir):
     aerial = open_dataset("demo_aerial/tiny", data_dir)
-    source, pictures = aerial.subset("test[50%]").examples, aerial.subset("test[50%]").pictures()
+    source, pictures = (
+        subset_of(aerial, "test[50%]").examples,
+        subset_of(aerial, "test[50%]").pictures(),
+    )
     assert len(source) == len(pictures) == 4
     for record, picture in zip((source[i] for i in range(4)), pictures, strict=True):
         assert (picture.height, picture.width) == (64, 64)
@@ -271,4 +275,4 @@ def test_where_records_are_no_cells_each_is_a_picture(data_dir):
 
 def test_examples_without_masks_are_no_pictures(data_dir):
     with pytest.raises(UserError, match="have target 'label'; expected 'mask' of pictures"):
-        open_dataset("demo_scenes/tiny", data_dir).subset("all").pictures()
+        subset_of(open_dataset("demo_scenes/tiny", data_dir), "all").pictures()
