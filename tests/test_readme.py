@@ -1,0 +1,60 @@
+"""The README's Python, as a user copies it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines.preparing.build import build
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import subset_of
+
+BLOCKS = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
+
+
+def block(beginning: str) -> str:
+    (found,) = (block for block in BLOCKS if block.startswith(beginning))
+    return found
+
+
+def test_a_builder_in_a_file_is_prepared_under_the_files_name(tmp_path):
+    tile = "def my_tile(number):\n    return np.full((120, 120, 4), number, np.uint16)\n"
+    builder = block("# my_tiles.py").replace("range(1000)", "range(20)")
+    file = tmp_path / "my_tiles.py"
+    file.write_text(f"{builder}\n\n{tile}")
+    build(str(file), tmp_path / "data")
+    dataset = open_dataset(str(file), tmp_path / "data")
+    assert dataset.sensor.names == ("red", "green", "blue", "nir")
+    sides = [subset_of(dataset, f"train[50%]{rest}").examples for rest in ("", ".rest")]
+    assert [len(side) for side in sides] == [10, 10]
+    for example in (side[i] for side in sides for i in range(10)):
+        assert example["label"] == example["image"][0, 0, 0] % 2
+
+
+def test_a_checkpoint_is_restored_in_a_notebook(trained):
+    run = trained("classification").workdir
+    code = block("import ssl_jax").replace(
+        "runs/quickstart/scenes/simclr_resnet50_ben4/8-2/seed0", str(run)
+    )
+    images = np.random.default_rng(0).integers(0, 5000, (2, 32, 32, 4)).astype(np.uint16)
+    names = {"images": images}
+    exec(code, names)
+    model = names["model"]
+    assert model.card.sensor.names == ("red", "green", "blue", "nir")
+    assert "top1" in model.card.metrics
+    again = images[..., [3, 0, 1, 2]]
+    np.testing.assert_array_equal(
+        names["scores"], model(images, bands=("nir", "red", "green", "blue"))
+    )
+    np.testing.assert_array_equal(
+        model(again, bands=("nir", "red", "green", "blue")), model(images)
+    )
+
+
+def test_what_a_dataset_of_ones_own_needs_is_imported_from_one_place():
+    from data_pipelines import Band, Reading, Sensor, UserError, bands, errors, reading
+
+    assert Band is bands.Band
+    assert Sensor is bands.Sensor
+    assert Reading is reading.Reading
+    assert UserError is errors.UserError
