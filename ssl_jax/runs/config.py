@@ -1,7 +1,9 @@
 """Configs from Python files, with fields set from the command line."""
 
 import difflib
+import importlib
 import importlib.util
+import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,13 +39,34 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 
 def load_module(file: str) -> Any:
-    """The module of a Python file that need not be importable by name."""
+    """The module of a Python file that need not be importable by name.
+
+    Raises:
+        UserError: it imports a module that there is not; one of ours that moved is named.
+    """
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        hint = _moved_to(error.name or "") or "expected one that is installed or on PYTHONPATH"
+        raise UserError(
+            f"config {file}: imports {error.name}, which is not there; {hint}"
+        ) from error
     return module
+
+
+def _moved_to(name: str) -> str:
+    """Where a module of this project is that a file asks for by an older name; empty if nowhere."""
+    package, _, module = name.partition(".")
+    if package not in ("ssl_jax", "data_pipelines"):
+        return ""
+    folder = importlib.import_module(package).__path__
+    names = (found.name for found in pkgutil.walk_packages(folder, f"{package}."))
+    now = [found for found in names if found.endswith(f".{module}")]
+    return f"it is {' or '.join(now)} now" if now else "see CHANGELOG.md for what moved"
 
 
 def _override(config: ConfigDict, assignment: str) -> None:

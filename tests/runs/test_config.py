@@ -59,3 +59,21 @@ def test_a_file_without_get_config_is_named(tmp_path):
     file.write_text("")
     with pytest.raises(UserError, match=r"has no get_config"):
         load_config(str(file))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "from ssl_jax.plan import Study",
+            "imports ssl_jax.plan, .* it is ssl_jax.studies.plan now",
+        ),
+        ("import ssl_jax.nowhere", "imports ssl_jax.nowhere, .* see CHANGELOG.md"),
+        ("import not_installed", "imports not_installed, .* expected one that is installed"),
+    ],
+)
+def test_a_file_that_imports_what_is_not_there_is_told(tmp_path, line, message):
+    file = tmp_path / "of_mine.py"
+    file.write_text(f"{line}\n")
+    with pytest.raises(UserError, match=f"config {file}: {message}"):
+        load_config(str(file))
