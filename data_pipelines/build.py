@@ -55,8 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     else:
         print(f"{known.name} is already prepared in {folder}")
     if built.skipped:
-        print(f"{len(built.skipped)} skipped, listed in {folder / 'skipped.txt'}: "
-              f"{built.skipped[0]}")  # fmt: skip
+        skipped = f"{len(built.skipped)} skipped, listed in {folder / 'skipped.txt'}"
+        print(f"{skipped}: {built.skipped[0]}")
     dataset = open_folder(folder, known.name)
     print_splits(dataset, built.expected)
     if known.verify:

@@ -13,7 +13,7 @@ from ssl_jax.devices import cluster
 from ssl_jax.runs.training import train
 from ssl_jax.sizing.describe import describe
 from ssl_jax.sizing.display import show
-from ssl_jax.training.loop import Diverged
+from ssl_jax.training.divergence import Diverged
 from ssl_jax.training.stopping import Stopped, StopRequest
 
 __all__ = ["main", "train"]

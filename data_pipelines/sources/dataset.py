@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from data_pipelines.sources.catalogue import small_features
 from data_pipelines.sources.skipping import BadRecords
 from data_pipelines.sources.windows import Grid
 
-__all__ = ["ALL", "Dataset", "Target", "check_usable", "dataset_of"]
+__all__ = ["ALL", "Dataset", "Target", "build_command", "check_usable", "dataset_of"]
 
 ALL = "all"  # TFDS's own word for every split together
 Target = Literal["none", "label", "labels", "mask"]
@@ -183,3 +184,8 @@ def _classes(info: tfds.core.DatasetInfo, target: str) -> tuple[str, ...]:
             'ClassLabel, or metadata=tfds.core.MetadataDict({"classes": [...]}) in its info'
         )
     return tuple(names)
+
+
+def build_command(name: str, data_dir: str | Path) -> str:
+    """What a user types to prepare a dataset."""
+    return f"python -m data_pipelines.build {name} --data_dir {data_dir}"

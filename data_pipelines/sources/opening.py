@@ -7,9 +7,8 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
 from data_pipelines.registry import BuilderName, find_builder
-from data_pipelines.sources.dataset import Dataset, check_usable, dataset_of
+from data_pipelines.sources.dataset import Dataset, build_command, check_usable, dataset_of
 from data_pipelines.sources.skipping import BadRecords
-from data_pipelines.sources.stored import build_command
 
 __all__ = ["is_prepared", "open_dataset", "open_folder"]
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.writing import replaced
+from data_pipelines.files.writing import write_json
 from data_pipelines.sources.records import BadRecord, Record
 
 __all__ = ["BadRecords", "Blanking", "Skipping"]
@@ -87,8 +87,7 @@ class BadRecords:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
         # It has come to the disk before any bundle that is saved after the record was met.
-        with replaced(self._file) as beside:
-            beside.write_text(json.dumps(list(self._entries.values()), indent=1))
+        write_json(self._file, list(self._entries.values()))
 
 
 def _identity(entry: Entry) -> tuple[str, int]:

@@ -12,11 +12,11 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.catalogue import Catalogue, small_features
-from data_pipelines.sources.dataset import ALL, Dataset
+from data_pipelines.sources.dataset import ALL, Dataset, build_command
 from data_pipelines.sources.records import Decoder, Shards, Source
 from data_pipelines.sources.windows import Windows
 
-__all__ = ["StoredSplit", "build_command"]
+__all__ = ["StoredSplit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +124,8 @@ class StoredSplit:
 
     def _decoder(self, name: str, feature: str) -> Decoder:
         features = self.dataset.info.features
-        return Decoder.of(name, features[feature], (), small_features(features).get(feature, 0),
-                          feature)  # fmt: skip
+        classes = small_features(features).get(feature, 0)
+        return Decoder.of(name, features[feature], (), classes, feature)
 
     def _column(self, feature: str) -> np.ndarray:
         """A small feature of all records, in their order: of the catalogue, else read.
@@ -138,8 +138,3 @@ class StoredSplit:
         name = self.dataset.target if feature == self.dataset.target_feature else feature
         decoder = self._decoder(name, feature)
         return np.stack([self.files.read(row, (decoder,))[name] for row in records.order])
-
-
-def build_command(name: str, data_dir: str | Path) -> str:
-    """What a user types to prepare a dataset."""
-    return f"python -m data_pipelines.build {name} --data_dir {data_dir}"

@@ -37,7 +37,7 @@ def train(
 
     Raises:
         UserError: the config, the dataset or the workdir doesn't fit.
-        loop.Diverged: the loss became NaN or infinite, or exploded.
+        divergence.Diverged: the loss became NaN or infinite, or exploded.
         Stopped: a signal asked to stop; a bundle has been saved.
     """
     began = time.monotonic()
@@ -90,7 +90,7 @@ def train_to_the_end(
         evaluation.examples = ready.evaluation_source
         try:
             return ready, *train_from(ready, state, position, folder, bundles, evaluation, stop)
-        except loop.Diverged as error:
+        except divergence.Diverged as error:
             bundles.wait()
             positions = run.loader().rows(error.step - 1)
             examples = run.source.identities()[positions]

@@ -19,7 +19,7 @@ from ssl_jax.runs.training import train
 from ssl_jax.studies.plan import Run, Study
 from ssl_jax.studies.progress import Progress
 from ssl_jax.studies.states import State, states
-from ssl_jax.training.loop import Diverged
+from ssl_jax.training.divergence import Diverged
 from ssl_jax.training.stopping import Stopped, StopRequest
 
 __all__ = ["execute", "load_study"]

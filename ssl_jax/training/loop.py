@@ -25,7 +25,6 @@ from ssl_jax.training.state import TrainState
 from ssl_jax.training.stopping import Stopped, StopRequest
 
 __all__ = [
-    "Diverged",
     "Every",
     "Running",
     "Watch",

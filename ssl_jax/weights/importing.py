@@ -98,7 +98,7 @@ def import_weights(
         tensors, left_out = _wanted(tensors, network, options.classifier)
         tensors = of_bands(tensors, file_bands, bands, options.new_bands, options.seed)
         model = _model_section(tensors, network, options.heads, options.decoder_heads)
-        tensors = _of_size(options.image_size, tensors, model["backbone"], network)
+        tensors, model = _of_size(options.image_size, tensors, model, network)
         variables = (resnet if layouts.is_resnet(tensors) else vit).from_torch(tensors)
         known = _known_sensor(metadata, options.statistics)
     except UserError as error:
@@ -184,14 +184,15 @@ def _unused_bands(file_bands: Sequence[str], bands: Sequence[str]) -> dict[str, 
 
 
 def _of_size(
-    image_size: int, tensors: dict[str, np.ndarray], backbone: dict[str, Any], network: str
-) -> dict[str, np.ndarray]:
-    """The tensors with learned positions for images of another size, which `backbone` then says."""
+    image_size: int, tensors: dict[str, np.ndarray], model: dict[str, Any], network: str
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tensors and `config.model` with learned positions for images of another size."""
+    backbone = model["backbone"]
     if not (image_size and network == "vit" and backbone["position"] == "learned"):
-        return tensors
-    backbone["image_size"] = image_size
+        return tensors, model
     side = positions.side_of(image_size, backbone["patch_size"])
-    return positions.of_grid(tensors, side)
+    model = {**model, "backbone": {**backbone, "image_size": image_size}}
+    return positions.of_grid(tensors, side), model
 
 
 def _without_unwanted(

@@ -17,7 +17,7 @@ from ssl_jax.devices import mesh
 from ssl_jax.runs import parts
 from ssl_jax.runs.evaluation import evaluate
 from ssl_jax.runs.training import train
-from ssl_jax.training.loop import Diverged
+from ssl_jax.training.divergence import Diverged
 
 
 @pytest.mark.parametrize("kind", ["mae", "classification", "segmentation"])

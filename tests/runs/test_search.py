@@ -14,7 +14,7 @@ from ssl_jax.checkpoints import loading
 from ssl_jax.runs import parts, search
 from ssl_jax.runs.training import train
 from ssl_jax.training import loop
-from ssl_jax.training.loop import Diverged
+from ssl_jax.training.divergence import Diverged
 from ssl_jax.training.stopping import Stopped, StopRequest
 
 RATES = (0.003, 1e-4)
