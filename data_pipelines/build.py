@@ -14,14 +14,14 @@ from pathlib import Path
 from data_pipelines.errors import INTERRUPTED, STOPPED, USER_ERROR, UserError
 from data_pipelines.preparing.build import build_with
 from data_pipelines.preparing.builders import (
-    Options,
-    builder_of,
-    explained,
-    folder_of,
+    BuildOptions,
+    dataset_folder,
+    explain_tensorflow_errors,
+    make_builder,
+    make_split_generators,
     published_sensor,
-    splits_of,
 )
-from data_pipelines.preparing.parallel import WorkerDied, cores
+from data_pipelines.preparing.parallel import WorkerDied, available_cores
 from data_pipelines.preparing.summary import (
     CONTACT_SHEET,
     print_bands,
@@ -39,11 +39,11 @@ __all__ = ["main"]
 def main(arguments: Sequence[str]) -> int:
     """The command line: prepare a dataset and print what it holds."""
     known, options = _parse(arguments)
-    builder = builder_of(known.name, options)
+    builder = make_builder(known.name, options)
     if known.dry_run:
-        folder = folder_of(builder, options)
-        with explained(builder):
-            print_found(splits_of(builder, options))
+        folder = dataset_folder(builder, options)
+        with explain_tensorflow_errors(builder):
+            print_found(make_split_generators(builder, options))
         print(f"{known.name} would be prepared in {folder}; nothing was read or written")
         return 0
     published = published_sensor(builder)
@@ -72,13 +72,13 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Options]:
+def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, BuildOptions]:
     parser = _parser()
     known, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if not word.startswith("--config.")]
     if unknown:
         parser.error(f"unknown argument {unknown[0]}; a config's fields are --config.FIELD=VALUE")
-    return known, Options(
+    return known, BuildOptions(
         data_dir=Path(known.data_dir).expanduser(),
         manual_dir=Path(known.manual_dir) if known.manual_dir else None,
         overwrite=known.overwrite,
@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers",
         type=int,
-        default=cores(),
+        default=available_cores(),
         metavar="N",
         help="processes that read; default: one a core, here %(default)s",
     )
@@ -159,8 +159,8 @@ def _run(arguments: Sequence[str]) -> int:
         signal.signal(number, _stop)
     try:
         return main(arguments)
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+    except UserError as error_message:
+        print(f"error: {error_message}", file=sys.stderr)
         return USER_ERROR
     except WorkerDied as error:
         print(f"error: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ __all__ = [
     "UNWRITABLE",
     "USER_ERROR",
     "UserError",
-    "system_says",
+    "os_error_reason",
 ]
 
 # Exit codes of all commands.
@@ -34,7 +34,7 @@ class UserError(Exception):
     """
 
 
-def system_says(error: BaseException, numbers: tuple[int, ...]) -> str:
+def os_error_reason(error: BaseException, numbers: tuple[int, ...]) -> str:
     """The system's words, if an error is one of these; empty for any other.
 
     Libraries that write in threads of their own, such as Orbax and ArrayRecord, pass on no more

@@ -9,10 +9,10 @@ from typing import Any
 
 from data_pipelines.errors import UserError
 
-__all__ = ["read_as", "replaced"]
+__all__ = ["parse_value", "replace_fields"]
 
 
-def read_as(kind: type, text: str, path: str) -> Any:
+def parse_value(kind: type, text: str, path: str) -> Any:
     """A value of type `kind`. Tuples are written `('a', 'b')` or `a,b`.
 
     Raises:
@@ -41,7 +41,7 @@ def read_as(kind: type, text: str, path: str) -> Any:
     return value
 
 
-def replaced(config: Any, assignments: Iterable[str], what: str) -> Any:
+def replace_fields(config: Any, assignments: Iterable[str], what: str) -> Any:
     """A dataclass with some fields set from `FIELD=VALUE`, each read as the type it has now.
 
     Raises:
@@ -58,7 +58,7 @@ def replaced(config: Any, assignments: Iterable[str], what: str) -> Any:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(fields)}"
             raise UserError(f"--config.{name}: {what} has no field {name!r}; {hint}")
-        value = read_as(type(getattr(config, name)), text, name)
+        value = parse_value(type(getattr(config, name)), text, name)
         if types[name] == tuple[str, ...]:  # names that look like numbers are names
             value = tuple(str(part) for part in value)
         values[name] = value

@@ -31,7 +31,7 @@ class Unreadable(NamedTuple):
     """In place of an item that is known to be bad before it is read: what is wrong with it."""
 
     split: str
-    mistake: str
+    error_message: str
 
 
 ItemT = TypeVar("ItemT", bound=Item)

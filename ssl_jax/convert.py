@@ -13,7 +13,7 @@ from data_pipelines.bands import Sensor
 from ssl_jax import terminal
 from ssl_jax.weights.bands import METHODS
 from ssl_jax.weights.exporting import LAYOUTS, export_weights, loading_code
-from ssl_jax.weights.importing import NETWORKS, STATISTICS, Options, import_weights
+from ssl_jax.weights.importing import NETWORKS, STATISTICS, ImportOptions, import_weights
 
 __all__ = ["main"]
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     """The door."""
     known = _parser().parse_args(arguments)
     if known.direction == "import":
-        options = Options(
+        options = ImportOptions(
             file_bands=_names(known.file_bands),
             new_bands=known.new_bands,
             seed=known.seed,
@@ -32,13 +32,13 @@ def main(arguments: Sequence[str]) -> int:
             classifier=known.classifier,
             statistics=known.statistics,
         )
-        card, left_out = import_weights(
+        card, unused = import_weights(
             known.file, known.network, _names(known.bands), known.workdir, options
         )
         print(f"{known.workdir}: {known.network} with bands {', '.join(card.sensor.names)}")
         sensor = card.sensor
     else:
-        metadata, left_out = export_weights(
+        metadata, unused = export_weights(
             known.checkpoint, known.file, known.layout, known.image_size
         )
         print(f"{known.file}: {known.layout}'s {_described(metadata)}\nin Python:")
@@ -51,8 +51,8 @@ def main(arguments: Sequence[str]) -> int:
             f"  {band.name}: mean {band.mean:.8g}, std {band.std:.8g}, after a cut to "
             f"{low:.8g} … {high:.8g}"
         )
-    for reason, count in Counter(left_out.values()).items():
-        names = sorted(name for name, why in left_out.items() if why == reason)
+    for reason, count in Counter(unused.values()).items():
+        names = sorted(name for name, why in unused.items() if why == reason)
         few = ", ".join(names[:3]) + (f", … ({count} in all)" if count > 3 else "")
         print(f"left out: {few}: {reason}")
     return 0
@@ -120,4 +120,4 @@ def _described(metadata: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    terminal.run_command(main)

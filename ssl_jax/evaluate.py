@@ -11,9 +11,9 @@ from rich.table import Table
 from data_pipelines.files.writing import write_json
 from ssl_jax import terminal
 from ssl_jax.devices import cluster
-from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.evaluation import evaluate_checkpoint
 
-__all__ = ["evaluate", "main"]
+__all__ = ["evaluate_checkpoint", "main"]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", default="", help="also write the figures to this file")
     known = parser.parse_args(arguments)
-    cluster.join()
-    figures = evaluate(
+    cluster.join_job()
+    figures = evaluate_checkpoint(
         known.checkpoint,
         known.dataset,
         known.data_dir,
@@ -51,13 +51,13 @@ def main(arguments: Sequence[str]) -> int:
         known.stride,
         known.flips,
     )
-    show(figures, known.checkpoint)
+    print_metrics(figures, known.checkpoint)
     if known.json:
         write_json(Path(known.json), figures)
     return 0
 
 
-def show(figures: Mapping[str, Any], title: str) -> None:
+def print_metrics(figures: Mapping[str, Any], title: str) -> None:
     """Print figures as a table."""
     table = Table("figure", "value", title=title)
     for name, value in figures.items():
@@ -66,4 +66,4 @@ def show(figures: Mapping[str, Any], title: str) -> None:
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    terminal.run_command(main)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from ssl_jax import terminal
-from ssl_jax.reporting.report import show_tables, write
+from ssl_jax.reporting.report import print_tables, write_report
 
 __all__ = ["main"]
 
@@ -20,11 +20,11 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--workdir", required=True, help="that of `python -m ssl_jax.study`")
     known = parser.parse_args(arguments)
-    page = write(known.workdir)
-    show_tables(known.workdir)
+    page = write_report(known.workdir)
+    print_tables(known.workdir)
     print(f"report: {page}")
     return 0
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    terminal.run_command(main)

@@ -15,10 +15,10 @@ from ssl_jax import terminal
 from ssl_jax.devices import cluster
 from ssl_jax.reporting import report
 from ssl_jax.runs.training import train
-from ssl_jax.studies.execution import execute, load_study
-from ssl_jax.studies.plan import Study, select
-from ssl_jax.studies.states import State, refuse_what_cannot_start, states
-from ssl_jax.training.stopping import Stopped, StopRequest
+from ssl_jax.studies.execution import execute_study, load_study
+from ssl_jax.studies.plan import Study, select_runs
+from ssl_jax.studies.states import State, check_runnable, read_states
+from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
 __all__ = ["main"]
 
@@ -43,51 +43,53 @@ def main(arguments: Sequence[str]) -> int:
         help="do this run alone, those of a folder (scenes/mae_vitb_ben4), or of a pattern with *",
     )
     parser.add_argument("--list", action="store_true", help="show all runs with their state")
-    known, config = terminal.parse(parser, arguments)
+    known, config = terminal.parse_arguments(parser, arguments)
     study, folder = load_study(known.config, config), Path(known.workdir)
-    runs = select(study.runs, known.only) if known.only else study.runs
-    before = states(study.runs, folder)
+    runs = select_runs(study.runs, known.only) if known.only else study.runs
+    before = read_states(study.runs, folder)
     if known.list:
-        show_states(study, before)
+        print_states(study, before)
         return 0
-    refuse_what_cannot_start(runs, before)
-    cluster.join()
+    check_runnable(runs, before)
+    cluster.join_job()
     try:
-        with StopRequest() as stop:
-            after = execute(study, folder, runs, functools.partial(train, stop=stop), stop)
+        with ShutdownSignal() as stop:
+            after = execute_study(study, folder, runs, functools.partial(train, stop=stop), stop)
     except Stopped:
         print(f"stopped as asked; the same command goes on in {folder}", file=sys.stderr)
         return STOPPED
     if jax.process_index() == 0:
-        conclude(study, folder, after, whole=not known.only)
-    return 1 if any(after[run.name].word in ("failed", "blocked") for run in runs) else 0
+        finish_study(study, folder, after, whole=not known.only)
+    return 1 if any(after[run.name].status in ("failed", "blocked") for run in runs) else 0
 
 
-def show_states(study: Study, current: dict[str, State]) -> None:
+def print_states(study: Study, current: dict[str, State]) -> None:
     """Print all runs with their state."""
     colours = {"done": "green", "failed": "red", "part-way": "cyan", "waiting": "dim"}
     table = Table("run", "state", "", title=study.title)
     for run in study.runs:
         state = current[run.name]
-        table.add_row(run.name, state.word, state.detail, style=colours.get(state.word, "yellow"))
+        table.add_row(
+            run.name, state.status, state.detail, style=colours.get(state.status, "yellow")
+        )
     # Names are what one copies from here: a pipe gets them whole.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def conclude(study: Study, folder: Path, after: dict[str, State], whole: bool) -> None:
+def finish_study(study: Study, folder: Path, after: dict[str, State], whole: bool) -> None:
     """Name what is missing, and write and show the report of a whole study."""
     if whole:
-        page = report.write(folder)
-        report.show_tables(folder)
+        page = report.write_report(folder)
+        report.print_tables(folder)
         print(f"report: {page}")
     else:
         print(f"when all is done: python -m ssl_jax.report --workdir {folder}")
-    for word in ("failed", "blocked", "needs weights"):
-        names = [run.name for run in study.runs if after[run.name].word == word]
+    for status in ("failed", "blocked", "needs weights"):
+        names = [run.name for run in study.runs if after[run.name].status == status]
         for detail in dict.fromkeys(after[name].detail for name in names):
             these = [name for name in names if after[name].detail == detail]
-            print(f"{word}: {', '.join(these)}: {detail}", file=sys.stderr)
+            print(f"{status}: {', '.join(these)}: {detail}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    terminal.run_command(main)

@@ -14,14 +14,14 @@ from data_pipelines.errors import INTERRUPTED, USER_ERROR, UserError
 from ssl_jax.devices import cluster
 from ssl_jax.runs.config import load_config
 
-__all__ = ["OVERRIDES", "parse", "run"]
+__all__ = ["OVERRIDES", "parse_arguments", "run_command"]
 
 OVERRIDES = "Any field of the config can be set with --config.FIELD=VALUE, such as --config.seed=1."
 
 
-def run(door: Callable[[Sequence[str]], int]) -> None:
+def run_command(door: Callable[[Sequence[str]], int]) -> None:
     """Run a door with this process's arguments and exit with its code; 2 for a `UserError`."""
-    keep_compiled_programs()
+    enable_compilation_cache()
     try:
         code = door(sys.argv[1:])
     except UserError as mistake:
@@ -32,11 +32,11 @@ def run(door: Callable[[Sequence[str]], int]) -> None:
     except Exception:
         traceback.print_exc()
         code = 1
-    cluster.leave(code)
+    cluster.exit_without_waiting(code)
     sys.exit(code)
 
 
-def keep_compiled_programs() -> None:
+def enable_compilation_cache() -> None:
     """Let XLA reuse what earlier processes compiled, unless the user has chosen a cache already."""
     if not jax.config.values["jax_compilation_cache_dir"]:
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ssl_jax" / "xla"
@@ -44,7 +44,7 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def parse(
+def parse_arguments(
     parser: argparse.ArgumentParser, arguments: Sequence[str]
 ) -> tuple[argparse.Namespace, ConfigDict]:
     """Parse a door's arguments; those that start with `--config.` change the config."""

@@ -12,9 +12,9 @@ from ssl_jax import terminal
 from ssl_jax.devices import cluster
 from ssl_jax.runs.training import train
 from ssl_jax.sizing.describe import describe
-from ssl_jax.sizing.display import show
+from ssl_jax.sizing.display import print_description
 from ssl_jax.training.divergence import Diverged
-from ssl_jax.training.stopping import Stopped, StopRequest
+from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
 __all__ = ["main", "train"]
 
@@ -33,15 +33,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--config", required=True, help="such as configs/pretrain/mae_vitb_ben4.py")
     parser.add_argument("--workdir", help="folder of the run, made if need be")
     _add_describe(parser)
-    known, config = terminal.parse(parser, arguments)
+    known, config = terminal.parse_arguments(parser, arguments)
     if known.describe:
-        show(describe(config, known.devices, known.examples), known.tflops)
+        print_description(describe(config, known.devices, known.examples), known.tflops)
         return 0
     if not known.workdir:
         parser.error("the following arguments are required: --workdir (or --describe)")
-    cluster.join()
+    cluster.join_job()
     try:
-        with StopRequest() as stop:
+        with ShutdownSignal() as stop:
             results = train(config, known.workdir, stop)
     except Stopped:
         print(f"stopped as asked; the same command goes on in {known.workdir}", file=sys.stderr)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if jax.process_index() == 0:
-        tell(results, known.workdir)
+        print_results(results, known.workdir)
     return 0
 
 
@@ -66,7 +66,7 @@ def _add_describe(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def tell(results: dict[str, Any], folder: str) -> None:
+def print_results(results: dict[str, Any], folder: str) -> None:
     """Print a line on what came out."""
     figures = ", ".join(f"{name} {value:.4f}" for name, value in results["metrics"].items())
     loss, found = results["train"], results.get("search")
@@ -78,4 +78,4 @@ def tell(results: dict[str, Any], folder: str) -> None:
 
 
 if __name__ == "__main__":
-    terminal.run(main)
+    terminal.run_command(main)

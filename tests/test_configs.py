@@ -11,7 +11,7 @@ from configs.study import paper
 from ssl_jax import models, objectives
 from ssl_jax.augment import Augmentation
 from ssl_jax.runs.config import load_config
-from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.evaluation import evaluate_checkpoint
 from ssl_jax.runs.training import train
 from ssl_jax.training import optimizers, schedules
 
@@ -45,7 +45,9 @@ def test_a_config_trains_two_steps_and_evaluates(file, data_dir, tmp_path):
     assert results["steps"] == 2
     assert np.isfinite(results["train"]["last_loss"])
     assert results["metrics"]
-    assert evaluate(tmp_path)["loss"] == pytest.approx(results["metrics"]["loss"], rel=1e-4)
+    assert evaluate_checkpoint(tmp_path)["loss"] == pytest.approx(
+        results["metrics"]["loss"], rel=1e-4
+    )
 
 
 # What a constructor is given beside its section, what the name of a backbone stands for, and what

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from masked_pictures import write
+from image_mask_files import write
 
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
-from ssl_jax.training.logs import read_records
+from data_pipelines.sources.subset import select_subset
+from ssl_jax.training.metric_writer import read_records
 
 BUILDER = '''
 import numpy as np
@@ -130,7 +130,7 @@ def test_the_builder_of_the_documentation_works_as_written(tmp_path, monkeypatch
         write(tmp_path / "orchards" / f"{kind}_{number}.tif", pixels)
     run([*command.split(), "--verify"], tmp_path, cwd=tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    source = subset_of(
+    source = select_subset(
         open_dataset("their_project.orchards:Orchards", tmp_path / "data"), "all[5:5]"
     ).examples
     assert {int(source[i]["label"]) for i in range(len(source))} == {0, 1}

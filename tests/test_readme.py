@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.preparing.build import build
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 BLOCKS = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
 
@@ -25,7 +25,7 @@ def test_a_builder_in_a_file_is_prepared_under_the_files_name(tmp_path):
     build(str(file), tmp_path / "data")
     dataset = open_dataset(str(file), tmp_path / "data")
     assert dataset.sensor.names == ("red", "green", "blue", "nir")
-    sides = [subset_of(dataset, f"train[50%]{rest}").examples for rest in ("", ".rest")]
+    sides = [select_subset(dataset, f"train[50%]{rest}").examples for rest in ("", ".rest")]
     assert [len(side) for side in sides] == [10, 10]
     for example in (side[i] for side in sides for i in range(10)):
         assert example["label"] == example["image"][0, 0, 0] % 2

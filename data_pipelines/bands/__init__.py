@@ -5,7 +5,7 @@ electro-optical extension (`red`, `nir`, `swir16`, ...); a sensor's own names (`
 """
 
 from data_pipelines.bands.band import Band, Sensor
-from data_pipelines.bands.files import COMMON_BANDS, sensor_of, usual_bands, usual_scale
+from data_pipelines.bands.files import COMMON_BANDS, default_bands, default_scale, make_sensor
 from data_pipelines.bands.sensors import (
     DEMO_AERIAL,
     DEMO_OBJECTS,
@@ -37,7 +37,7 @@ __all__ = [
     "TIANGONG2",
     "Band",
     "Sensor",
-    "sensor_of",
-    "usual_bands",
-    "usual_scale",
+    "default_bands",
+    "default_scale",
+    "make_sensor",
 ]

@@ -7,7 +7,7 @@ from data_pipelines.bands.band import Band, Sensor
 from data_pipelines.bands.sensors import SENSORS
 from data_pipelines.errors import UserError
 
-__all__ = ["COMMON_BANDS", "sensor_of", "usual_bands", "usual_scale"]
+__all__ = ["COMMON_BANDS", "default_bands", "default_scale", "make_sensor"]
 
 # Every band that has a common name, of no sensor in particular. Wavelengths: the middles of the
 # ranges that the STAC extension gives, but for the cameras' four and Sentinel-2's narrow ones.
@@ -45,7 +45,7 @@ _USUAL_BANDS = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
 _SCALES = {"uint8": 1 / 255, "uint16": 1e-4}
 
 
-def usual_bands(file: object, count: int) -> tuple[str, ...]:
+def default_bands(file: object, count: int) -> tuple[str, ...]:
     """What a file of so many bands holds, if nobody says otherwise.
 
     Raises:
@@ -59,7 +59,7 @@ def usual_bands(file: object, count: int) -> tuple[str, ...]:
     return _USUAL_BANDS[count]
 
 
-def sensor_of(
+def make_sensor(
     name: str, bands: Sequence[str], resolution: float, scale: float, known: str = ""
 ) -> Sensor:
     """The sensor of a user's own files.
@@ -86,7 +86,7 @@ def sensor_of(
     )
 
 
-def usual_scale(dtype: str) -> float:
+def default_scale(dtype: str) -> float:
     """Physical units per digital number, as files of this dtype have it for the most part.
 
     Raises:

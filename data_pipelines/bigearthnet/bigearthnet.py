@@ -20,10 +20,10 @@ from data_pipelines.bigearthnet.lists import (
     LISTS,
     PATCH_FOLDERS,
     UNSPLIT,
-    Known,
-    counts,
-    known_v1,
-    known_v2,
+    PatchInfo,
+    count_patches,
+    read_lists_v1,
+    read_lists_v2,
 )
 from data_pipelines.bigearthnet.nomenclature import CLASSES_19, CLASSES_43
 from data_pipelines.bigearthnet.patches import (
@@ -33,8 +33,8 @@ from data_pipelines.bigearthnet.patches import (
     PatchReader,
 )
 from data_pipelines.errors import UserError
-from data_pipelines.files.archives import archives
-from data_pipelines.files.paths import listed
+from data_pipelines.files.archives import find_archives
+from data_pipelines.files.paths import format_names
 from data_pipelines.reading import Reading
 
 __all__ = ["Bigearthnet", "BigearthnetConfig"]
@@ -135,14 +135,16 @@ class Bigearthnet(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
-        known = (known_v1 if config.dataset_version == 1 else known_v2)(folder, config.lists)
+        known = (read_lists_v1 if config.dataset_version == 1 else read_lists_v2)(
+            folder, config.lists
+        )
         files = tuple(
             next(alias for alias in band.aliases if alias.startswith("B") and len(alias) == 3)
             for band in config.sensor.bands
         )
         reader = PatchReader(files, config.resampling, config.flags)
         version = config.dataset_version
-        found = [("lists", _numbers(counts(known)))]
+        found = [("lists", _numbers(count_patches(known)))]
         patches = FolderPatches(folder, version, known)
         names = list(patches.names())
         parts = _archive(folder, version)
@@ -156,7 +158,7 @@ class Bigearthnet(tfds.core.GeneratorBasedBuilder):
                 "the archive to its end, or move the folders away"
             )
         if names:
-            numbers = counts({name: known.get(name, Known()) for name in names})
+            numbers = count_patches({name: known.get(name, PatchInfo()) for name in names})
             expected = {**numbers}
             said = f"{folder} with {_numbers(numbers)}; {absent:,} of the lists are not there"
             found.append(("folder", said))
@@ -168,7 +170,7 @@ class Bigearthnet(tfds.core.GeneratorBasedBuilder):
             there = sorted(path.name for path in folder.iterdir())
             raise UserError(
                 f"folder {folder}: holds neither patches of version {version} in folders nor "
-                f"{_ARCHIVES[version]}; found {listed(there)}"
+                f"{_ARCHIVES[version]}; found {format_names(there)}"
             )
         return Reading(items, reader, expected, found).splits()
 
@@ -196,9 +198,9 @@ def _numbers(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{split} {number:,}" for split, number in counts.items())
 
 
-def _expected_of_archive(known: Mapping[str, Known], version: int) -> dict[str, int | None]:
+def _expected_of_archive(known: Mapping[str, PatchInfo], version: int) -> dict[str, int | None]:
     """How many patches of each split a whole archive holds, as far as the lists tell."""
-    numbers = counts(known)
+    numbers = count_patches(known)
     expected: dict[str, int | None] = {**numbers}
     if version == 1:  # some patches in no split are in no list
         in_splits = sum(number for split, number in numbers.items() if split != UNSPLIT)
@@ -210,12 +212,13 @@ def _archive(folder: Path, version: int) -> tuple[Path, ...]:
     """The parts of the one archive of Sentinel-2 patches of a version; none if it isn't there."""
     found = {
         name: parts
-        for name, parts in archives(folder, PATCH_FOLDERS).items()
+        for name, parts in find_archives(folder, PATCH_FOLDERS).items()
         if name.startswith("BigEarthNet") and "-S1" not in name and ("v1" in name) == (version == 1)
     }
     if len(found) > 1:
         raise UserError(
-            f"folder {folder}: found {listed(sorted(found))}; expected one archive of version "
+            f"folder {folder}: found {format_names(sorted(found))}; expected one archive of "
+            f"version "
             f"{version}: move the others away"
         )
     return next(iter(found.values()), ())

@@ -23,10 +23,10 @@ __all__ = [
     "PATCH_FOLDERS",
     "SPLITS",
     "UNSPLIT",
-    "Known",
-    "counts",
-    "known_v1",
-    "known_v2",
+    "PatchInfo",
+    "count_patches",
+    "read_lists_v1",
+    "read_lists_v2",
 ]
 
 SPLITS = ("train", "validation", "test")
@@ -47,7 +47,7 @@ _METADATA_V2 = "metadata.parquet"
 _FLAGGED_V2 = "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
 
 
-class Known(NamedTuple):
+class PatchInfo(NamedTuple):
     """What is known of a patch.
 
     Attributes:
@@ -63,7 +63,7 @@ class Known(NamedTuple):
     labels: tuple[str, ...] | None = None
 
 
-def known_v1(folder: Path, lists: Sequence[str]) -> dict[str, Known]:
+def read_lists_v1(folder: Path, lists: Sequence[str]) -> dict[str, PatchInfo]:
     """{patch: what is known of it}, from the lists of version 1.
 
     Args:
@@ -73,8 +73,8 @@ def known_v1(folder: Path, lists: Sequence[str]) -> dict[str, Known]:
     Raises:
         UserError: one of them is missing, or a patch is in two splits.
     """
-    known: dict[str, Known] = {}
-    shared: dict[Known, Known] = {}  # half a million patches have a few thousand contents
+    known: dict[str, PatchInfo] = {}
+    shared: dict[PatchInfo, PatchInfo] = {}  # half a million patches have a few thousand contents
     files = {
         kind: _find(folder, [f"{name}{end}" for name in _FILES_V1[kind] for end in (".gz", "")])
         for kind in lists
@@ -89,7 +89,7 @@ def known_v1(folder: Path, lists: Sequence[str]) -> dict[str, Known]:
     for kind, file in files.items():
         assert file is not None
         for name in _names(file):
-            before = known.get(name, Known())
+            before = known.get(name, PatchInfo())
             if kind in SPLITS and before.split != UNSPLIT:
                 raise UserError(
                     f"file {file}: names patch {name}, which is in split {before.split} too; "
@@ -101,16 +101,16 @@ def known_v1(folder: Path, lists: Sequence[str]) -> dict[str, Known]:
     return known
 
 
-def known_v2(folder: Path, lists: Sequence[str]) -> dict[str, Known]:
-    """{patch: what is known of it}, from the tables of version 2; see `known_v1`.
+def read_lists_v2(folder: Path, lists: Sequence[str]) -> dict[str, PatchInfo]:
+    """{patch: what is known of it}, from the tables of version 2; see `read_lists_v1`.
 
     The table of patches with snow, cloud or shadow is needed for those two lists alone.
     """
     tables = [(_METADATA_V2, "patches")]
     if set(lists) & set(FLAGS):
         tables.append((_FLAGGED_V2, "patches with snow, cloud or shadow"))
-    known: dict[str, Known] = {}
-    shared: dict[Known, Known] = {}  # half a million patches have a few thousand contents
+    known: dict[str, PatchInfo] = {}
+    shared: dict[PatchInfo, PatchInfo] = {}  # half a million patches have a few thousand contents
     for name, what in tables:
         file = _find(folder, [name])
         if file is None:
@@ -164,7 +164,7 @@ def _names(file: Path) -> Iterator[str]:
         raise UserError(f"file {file}: isn't a list of patches ({error}); get it again") from error
 
 
-def _rows(file: Path) -> Iterator[tuple[str, Known]]:
+def _rows(file: Path) -> Iterator[tuple[str, PatchInfo]]:
     columns = [
         "patch_id", "split", "contains_seasonal_snow", "contains_cloud_or_shadow", "labels",
     ]  # fmt: skip
@@ -178,10 +178,10 @@ def _rows(file: Path) -> Iterator[tuple[str, Known]]:
     for batch in table.to_batches(max_chunksize=4096):
         values = (batch.column(name).to_pylist() for name in columns)
         for patch, split, snow, cloud, labels in zip(*values, strict=True):
-            yield patch, Known(split, bool(snow), bool(cloud), tuple(labels))
+            yield patch, PatchInfo(split, bool(snow), bool(cloud), tuple(labels))
 
 
-def counts(known: Mapping[str, Known]) -> dict[str, int]:
+def count_patches(known: Mapping[str, PatchInfo]) -> dict[str, int]:
     """How many patches each split should have."""
     numbers = dict.fromkeys((*SPLITS, UNSPLIT), 0)
     for one in known.values():

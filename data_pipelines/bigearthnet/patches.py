@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from rasterio.enums import Resampling
 
-from data_pipelines.bigearthnet.lists import Known
+from data_pipelines.bigearthnet.lists import PatchInfo
 from data_pipelines.bigearthnet.nomenclature import CLASSES_19, CLASSES_43, MERGED
 from data_pipelines.errors import UserError
-from data_pipelines.files.archives import tar_members
-from data_pipelines.files.rasters import check, gdal_environment, open_raster
+from data_pipelines.files.archives import read_tar_members
+from data_pipelines.files.rasters import check_raster, gdal_environment, open_raster
 from data_pipelines.reading import Example
 
 __all__ = ["ArchivePatches", "FolderPatches", "Patch", "PatchReader"]
@@ -33,7 +33,7 @@ _NAMES = {
     2: re.compile(r"S2[AB]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\w{5}_\d{1,2}_\d{1,2}"),
 }
 # Of patches in no list. Their labels are in files of their own in version 1, nowhere in version 2.
-_UNLISTED = {1: Known(), 2: Known(labels=())}
+_UNLISTED = {1: PatchInfo(), 2: PatchInfo(labels=())}
 _LABELS = "labels_metadata.json"
 # Patches of an archive that may be begun before one is complete. Archives hold the files of a
 # patch one after the other; only one packed in another way comes near this.
@@ -51,7 +51,7 @@ class Patch(NamedTuple):
     """
 
     name: str
-    known: Known
+    known: PatchInfo
     folder: str
     contents: Mapping[str, bytes]
 
@@ -77,7 +77,7 @@ class FolderPatches:
 
     folder: Path
     version: int
-    known: Mapping[str, Known] = field(repr=False)
+    known: Mapping[str, PatchInfo] = field(repr=False)
 
     def __iter__(self) -> Iterator[Patch]:
         for path in self._paths():
@@ -124,12 +124,12 @@ class ArchivePatches:
 
     parts: tuple[Path, ...]
     version: int
-    known: Mapping[str, Known] = field(repr=False)
+    known: Mapping[str, PatchInfo] = field(repr=False)
     endings: tuple[str, ...]
 
     def __iter__(self) -> Iterator[Patch]:
         begun: dict[str, dict[str, bytes]] = {}
-        for member, content in tar_members(self.parts, self._wanted):
+        for member, content in read_tar_members(self.parts, self._wanted):
             patch, ending = _taken_apart(member)
             files = begun.setdefault(patch, {})
             files[ending] = content
@@ -204,7 +204,7 @@ class PatchReader:
         file, content = _file(patch, f"{band}.tif")
         size = _NATIVE_SIZE[band]
         with open_raster(file, content) as raster:
-            check(file, raster, bands=1, dtype="uint16", size=(size, size))
+            check_raster(file, raster, bands=1, dtype="uint16", size=(size, size))
             if size == SIZE:
                 return raster.read(1)
             return raster.read(1, out_shape=(SIZE, SIZE), resampling=Resampling[self.resampling])

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import Sensor, sensor_of, usual_bands, usual_scale
+from data_pipelines.bands import Sensor, default_bands, default_scale, make_sensor
 from data_pipelines.class_folders.folders import (
-    Scene,
-    check_scenes,
-    counted,
-    normalised,
-    read_scene,
-    scene_info,
-    scenes_in_folders,
+    LabelledImage,
+    check_images,
+    count_images,
+    find_images_in_folders,
+    make_dataset_info,
+    normalise_name,
+    read_image,
 )
 from data_pipelines.class_folders.images import read_pixels
 from data_pipelines.errors import UserError
@@ -70,7 +70,7 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
         """
         scenes = _scenes(folder)
         if not self.classes:
-            check_scenes(folder, scenes)
+            check_images(folder, scenes)
         classes = self.classes or tuple(sorted({scene.label for scene in scenes}))
         file, pixels = _first_image(scenes)
         height, width, count = pixels.shape
@@ -80,7 +80,7 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
             raise UserError(f"file {file}: its pixels are {pixels.dtype}; expected uint8 or uint16")
         return dataclasses.replace(
             self,
-            bands=self.bands or usual_bands(file, count),
+            bands=self.bands or default_bands(file, count),
             classes=classes,
             image_size=self.image_size or height,
             dtype=self.dtype or str(pixels.dtype),
@@ -89,8 +89,8 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
     @property
     def described_sensor(self) -> Sensor:
         """The sensor with the files' bands."""
-        scale = self.scale or usual_scale(self.dtype)
-        return sensor_of(self.name, self.bands, self.resolution, scale, self.sensor)
+        scale = self.scale or default_scale(self.dtype)
+        return make_sensor(self.name, self.bands, self.resolution, scale, self.sensor)
 
 
 class ClassFolders(tfds.core.GeneratorBasedBuilder):
@@ -108,7 +108,7 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
                 f"dataset {self.name}: reads files of yours; expected --manual_dir with "
                 + _INSTRUCTIONS
             )
-        return scene_info(
+        return make_dataset_info(
             self, config.described_sensor, config.image_size, config.dtype, config.classes
         )
 
@@ -116,10 +116,10 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
         scenes = _scenes(folder)
         chosen = [scene for scene in scenes if scene.label in config.classes]
-        check_scenes(folder, chosen, config.classes)
+        check_images(folder, chosen, config.classes)
         unused = [scene for scene in scenes if scene.label not in config.classes]
         read = functools.partial(
-            read_scene, size=config.image_size, dtype=config.dtype, bands=len(config.bands)
+            read_image, size=config.image_size, dtype=config.dtype, bands=len(config.bands)
         )
         numbers = Counter(scene.split for scene in chosen)
         order = dict.fromkeys(SPLIT_FOLDERS.values())
@@ -130,7 +130,7 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
                 f"{config.image_size} × {config.image_size} pixels, {config.dtype}, "
                 f"{', '.join(config.described_sensor.names)}",
             ),
-            *counted(chosen, unused, {}),
+            *count_images(chosen, unused, {}),
         ]
         return Reading(chosen, read, expected, found).splits()
 
@@ -138,17 +138,18 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
         """Not asked for: `_split_generators` returns the examples."""
 
 
-def _scenes(folder: Path) -> list[Scene]:
+def _scenes(folder: Path) -> list[LabelledImage]:
     """All images below a folder with their splits."""
-    scenes = scenes_in_folders(folder)
+    scenes = find_images_in_folders(folder)
     for scene in scenes:
-        if normalised(scene.label) in SPLIT_FOLDERS:
+        if normalise_name(scene.label) in SPLIT_FOLDERS:
             raise UserError(
                 f"file {scene.file}: lies in a folder {scene.label}, which means a split; expected "
                 "class folders in that"
             )
     splits = [
-        SPLIT_FOLDERS.get(normalised(scene.above[-1])) if scene.above else None for scene in scenes
+        SPLIT_FOLDERS.get(normalise_name(scene.above[-1])) if scene.above else None
+        for scene in scenes
     ]
     if any(splits) and not all(splits):
         inside, beside = (
@@ -162,12 +163,12 @@ def _scenes(folder: Path) -> list[Scene]:
     return [s._replace(split=split or "train") for s, split in zip(scenes, splits, strict=True)]
 
 
-def _first_image(scenes: Sequence[Scene]) -> tuple[File, np.ndarray]:
+def _first_image(scenes: Sequence[LabelledImage]) -> tuple[File, np.ndarray]:
     """The first image that can be read."""
     mistakes = []
     for scene in scenes:
         try:
             return scene.file, read_pixels(scene.file)
-        except UserError as mistake:  # told again, or skipped, when it is its turn
-            mistakes.append(mistake)
+        except UserError as error_message:  # told again, or skipped, when it is its turn
+            mistakes.append(error_message)
     raise mistakes[0]

@@ -16,26 +16,26 @@ import tensorflow_datasets as tfds
 from data_pipelines.bands import Sensor
 from data_pipelines.class_folders.images import read_pixels
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import File, files_below, listed
+from data_pipelines.files.paths import File, find_files, format_names
 from data_pipelines.files.rasters import IMAGE_SUFFIXES
 from data_pipelines.reading import Example
 
 __all__ = [
-    "Scene",
-    "check_scenes",
-    "counted",
-    "normalised",
-    "read_scene",
-    "scene_info",
-    "scenes_in_folders",
-    "scenes_of_classes",
+    "LabelledImage",
+    "check_images",
+    "count_images",
+    "find_images_in_folders",
+    "find_images_of_classes",
+    "make_dataset_info",
+    "normalise_name",
+    "read_image",
 ]
 
 
 _SUFFIXES = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
 
-class Scene(NamedTuple):
+class LabelledImage(NamedTuple):
     """An image and its class.
 
     Attributes:
@@ -56,9 +56,9 @@ class Scene(NamedTuple):
         return f"{self.label}/{self.file.stem}"
 
 
-def scenes_of_classes(
+def find_images_of_classes(
     folder: Path, classes: Sequence[str], wanted: str, within: str = ""
-) -> list[Scene]:
+) -> list[LabelledImage]:
     """The images that lie in folders of known classes, at any depth.
 
     A folder is a class's if its name is the class's but for case, spaces, `_` and `-`.
@@ -72,25 +72,26 @@ def scenes_of_classes(
     Raises:
         UserError: there is none.
     """
-    names = {normalised(name): name for name in classes}
+    names = {normalise_name(name): name for name in classes}
     files = _images(folder, wanted)
     scenes = []
     for file in files:
-        depths = [i for i, name in enumerate(file.folders) if normalised(name) in names]
+        depths = [i for i, name in enumerate(file.folders) if normalise_name(name) in names]
         if depths and within.casefold() in "/".join(file.folders).casefold():
-            label = names[normalised(file.folders[depths[-1]])]
-            scenes.append(Scene(file, label, file.folders[: depths[-1]]))
+            label = names[normalise_name(file.folders[depths[-1]])]
+            scenes.append(LabelledImage(file, label, file.folders[: depths[-1]]))
     if not scenes:
         there = sorted({"/".join(file.folders) or "." for file in files})
         inside = f" in a folder whose path contains {within!r}" if within else ""
         raise UserError(
-            f"folder {folder}: holds no class folder{inside}; found images in {listed(there)}, "
+            f"folder {folder}: holds no class folder{inside}; found images in "
+            f"{format_names(there)}, "
             f"expected {wanted}"
         )
     return scenes
 
 
-def scenes_in_folders(folder: Path) -> list[Scene]:
+def find_images_in_folders(folder: Path) -> list[LabelledImage]:
     """All images below a folder; the class of each is the name of the folder that it lies in.
 
     Raises:
@@ -112,10 +113,12 @@ def scenes_in_folders(folder: Path) -> list[Scene]:
             f"folder {folder}: holds images, such as {files[0].name}, and no class folder; "
             "expected a folder of images for each class"
         )
-    return [Scene(f, _without_zip(f.folders[-1]), f.folders[:-1]) for f in files]
+    return [LabelledImage(f, _without_zip(f.folders[-1]), f.folders[:-1]) for f in files]
 
 
-def check_scenes(folder: Path, scenes: Sequence[Scene], classes: Sequence[str] = ()) -> None:
+def check_images(
+    folder: Path, scenes: Sequence[LabelledImage], classes: Sequence[str] = ()
+) -> None:
     """See to it that every class has images and every image a name of its own.
 
     Args:
@@ -145,8 +148,8 @@ def check_scenes(folder: Path, scenes: Sequence[Scene], classes: Sequence[str] =
             )
 
 
-def counted(
-    scenes: Sequence[Scene], unused: Iterable[Scene], published: Mapping[str, int]
+def count_images(
+    scenes: Sequence[LabelledImage], unused: Iterable[LabelledImage], published: Mapping[str, int]
 ) -> list[tuple[str, str]]:
     """What a `Reading` says of class folders.
 
@@ -177,7 +180,7 @@ def counted(
     return found
 
 
-def scene_info(
+def make_dataset_info(
     builder: tfds.core.DatasetBuilder,
     sensor: Sensor,
     size: int,
@@ -205,8 +208,8 @@ def scene_info(
     )
 
 
-def read_scene(
-    scene: Scene,
+def read_image(
+    scene: LabelledImage,
     size: int,
     dtype: str,
     bands: int,
@@ -249,7 +252,7 @@ def read_scene(
     yield scene.key, {"image": pixels, "label": scene.label, "id": scene.key}
 
 
-def normalised(name: str) -> str:
+def normalise_name(name: str) -> str:
     """A folder's name without its case, spaces, `_`, `-` and `.zip`."""
     return re.sub(r"[\s_-]+", "", _without_zip(name.casefold()))
 
@@ -263,17 +266,17 @@ def _bands(count: int) -> str:
 
 
 def _images(folder: Path, wanted: str) -> list[File]:
-    files = files_below(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES)
+    files = find_files(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES)
     if not files:
         there = sorted(path.name for path in folder.iterdir())
         raise UserError(
-            f"folder {folder}: holds no image; found {listed(there)}, expected {wanted}"
+            f"folder {folder}: holds no image; found {format_names(there)}, expected {wanted}"
         )
     return files
 
 
-def _check_not_empty(folder: Path, scenes: Sequence[Scene], classes: Sequence[str]) -> None:
-    names = {normalised(name) for name in classes}
+def _check_not_empty(folder: Path, scenes: Sequence[LabelledImage], classes: Sequence[str]) -> None:
+    names = {normalise_name(name) for name in classes}
     holding = {scene.file.folders for scene in scenes}
     occupied = {folders[:depth] for folders in holding for depth in range(1, len(folders) + 1)}
     for above in sorted({scene.above for scene in scenes}):
@@ -283,16 +286,16 @@ def _check_not_empty(folder: Path, scenes: Sequence[Scene], classes: Sequence[st
             ignored = path.name.startswith(".") or path.name == "__MACOSX"
             if ignored or not path.is_dir() or (*above, path.name) in occupied:
                 continue
-            if not names or normalised(path.name) in names:
+            if not names or normalise_name(path.name) in names:
                 there = sorted(entry.name for entry in path.iterdir())
                 raise UserError(
                     f"folder {path}: holds no image, as the class folders beside it do; found "
-                    f"{listed(there)}, expected {_SUFFIXES} files: fill it, or move it away"
+                    f"{format_names(there)}, expected {_SUFFIXES} files: fill it, or move it away"
                 )
 
 
-def _by_tree(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:
-    trees: dict[str, list[Scene]] = {}
+def _by_tree(scenes: Iterable[LabelledImage]) -> dict[str, list[LabelledImage]]:
+    trees: dict[str, list[LabelledImage]] = {}
     for scene in scenes:
         trees.setdefault("/".join(scene.above) or ".", []).append(scene)
     return trees

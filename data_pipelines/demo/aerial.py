@@ -85,11 +85,11 @@ class DemoAerial(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
         config = self.builder_config
         for number in range(count):
-            image, mask = tile((config.seed, 3, split, number), config.image_size)
+            image, mask = draw_tile((config.seed, 3, split, number), config.image_size)
             yield number, {"image": image, "mask": mask}
 
 
-def tile(seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_tile(seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
     """Tile of the demo town: image (size, size, 4) uint8 and mask (size, size) uint8."""
     rng = np.random.default_rng(seed)
     land = town(rng, size)

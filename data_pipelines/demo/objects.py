@@ -75,11 +75,11 @@ class DemoObjects(tfds.core.GeneratorBasedBuilder):
         names = list(OBJECTS)
         for number in range(count):
             name = names[number % len(names)]
-            image = picture((config.seed, 4, split, number), name, config.image_size)
+            image = draw_object_image((config.seed, 4, split, number), name, config.image_size)
             yield number, {"image": image, "label": name}
 
 
-def picture(seed: tuple[int, ...], name: str, size: int) -> np.ndarray:
+def draw_object_image(seed: tuple[int, ...], name: str, size: int) -> np.ndarray:
     """Picture of an object before some background: (size, size, 3) uint8."""
     rng = np.random.default_rng(seed)
     u, v = axes(rng, size, rng.normal(0, 0.5))

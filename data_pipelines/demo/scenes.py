@@ -73,11 +73,11 @@ class DemoScenes(tfds.core.GeneratorBasedBuilder):
         names = list(SCENES)
         for number in range(count):
             name = names[number % len(names)]
-            image = scene((config.seed, 2, number), name, config.image_size)
+            image = draw_scene((config.seed, 2, number), name, config.image_size)
             yield number, {"image": image, "label": name}
 
 
-def scene(seed: tuple[int, ...], name: str, size: int) -> np.ndarray:
+def draw_scene(seed: tuple[int, ...], name: str, size: int) -> np.ndarray:
     """Scene of a class: (size, size, 4) uint16, reflectance × 10,000."""
     rng = np.random.default_rng(seed)
     zoom = rng.uniform(0.8, 1.3) * size / 128

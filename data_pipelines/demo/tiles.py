@@ -73,10 +73,10 @@ class DemoTiles(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
         config = self.builder_config
         for number in range(count):
-            yield number, {"image": tile((config.seed, split, number), config.image_size)}
+            yield number, {"image": draw_tile((config.seed, split, number), config.image_size)}
 
 
-def tile(seed: tuple[int, ...], size: int) -> np.ndarray:
+def draw_tile(seed: tuple[int, ...], size: int) -> np.ndarray:
     """Tile of the demo world: (size, size, 4) uint16, reflectance × 10,000."""
     rng = np.random.default_rng(seed)
     # Features are larger in the finer pixels of these tiles than in those of the scenes.

@@ -15,11 +15,11 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.bands import SENTINEL2_L1C, SENTINEL2_RGB, Sensor
 from data_pipelines.class_folders.folders import (
-    check_scenes,
-    counted,
-    read_scene,
-    scene_info,
-    scenes_of_classes,
+    check_images,
+    count_images,
+    find_images_of_classes,
+    make_dataset_info,
+    read_image,
 )
 from data_pipelines.errors import UserError
 from data_pipelines.reading import Reading
@@ -123,7 +123,7 @@ class Eurosat(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        return scene_info(
+        return make_dataset_info(
             self,
             config.sensor,
             SIZE,
@@ -136,23 +136,23 @@ class Eurosat(tfds.core.GeneratorBasedBuilder):
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
         files = _files(config)
         wanted = f"{files.names} of zenodo.org/records/7711810, unpacked or not"
-        scenes = scenes_of_classes(folder, CLASSES, wanted)
+        scenes = find_images_of_classes(folder, CLASSES, wanted)
         chosen = [scene for scene in scenes if scene.file.suffix in files.suffixes]
         if not chosen:
             raise UserError(
                 f"folder {folder}: holds no {files.suffixes[0]} image; found "
                 f"{scenes[0].file.name} and the like, expected {wanted}"
             )
-        check_scenes(folder, chosen, CLASSES)
+        check_images(folder, chosen, CLASSES)
         read = functools.partial(
-            read_scene,
+            read_image,
             size=SIZE,
             dtype=files.dtype,
             bands=len(files.bands),
             channels=_channels(config),
         )
         unused = [scene for scene in scenes if scene.file.suffix not in files.suffixes]
-        found = counted(chosen, unused, _PUBLISHED)
+        found = count_images(chosen, unused, _PUBLISHED)
         return Reading(chosen, read, {"train": sum(_PUBLISHED.values())}, found).splits()
 
     def _generate_examples(self) -> Any:

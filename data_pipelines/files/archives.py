@@ -17,9 +17,9 @@ from typing import IO, Any, cast
 import zstandard
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import listed, walk
+from data_pipelines.files.paths import format_names, walk
 
-__all__ = ["archives", "tar_members"]
+__all__ = ["find_archives", "read_tar_members"]
 
 _NAME = re.compile(r"(?P<whole>.+\.tar(\.gz|\.zst)?)(?P<part>[a-z]{2})?")
 _BUFFER = 2**20
@@ -30,7 +30,7 @@ _MOST_BYTES = 2**30
 _END = bytes(1024)
 
 
-def archives(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, tuple[Path, ...]]:
+def find_archives(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, tuple[Path, ...]]:
     """The tar archives below a folder: {name without the part: its parts in order}.
 
     Folders whose names begin with one of `leave_out` are not looked into.
@@ -45,7 +45,7 @@ def archives(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, tuple[P
     for name, paths in found.items():
         parts = [path.name.removeprefix(name) for path in paths]
         if len(set(parts)) < len(parts):
-            twice = listed([str(path) for path in paths])
+            twice = format_names([str(path) for path in paths])
             raise UserError(f"archive {name}: found {twice}; expected one: move the others away")
         if "" in parts and len(parts) > 1:
             raise UserError(
@@ -60,7 +60,7 @@ def archives(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, tuple[P
     return {name: tuple(paths) for name, paths in found.items()}
 
 
-def tar_members(
+def read_tar_members(
     parts: Sequence[Path], wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the files in an archive, in the order they come.

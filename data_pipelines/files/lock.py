@@ -8,11 +8,11 @@ import filelock
 
 from data_pipelines.errors import UserError
 
-__all__ = ["locked"]
+__all__ = ["acquire_lock"]
 
 
 @contextlib.contextmanager
-def locked(path: Path, refusal: str) -> Iterator[None]:
+def acquire_lock(path: Path, refusal: str) -> Iterator[None]:
     """Hold the lock of the file `path`, which is there only while somebody holds it.
 
     Raises:

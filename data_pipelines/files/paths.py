@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import UserError
 
-__all__ = ["SPLIT_FOLDERS", "File", "files_below", "listed", "walk"]
+__all__ = ["SPLIT_FOLDERS", "File", "find_files", "format_names", "walk"]
 
 # Names of folders that mean a split, in small letters.
 SPLIT_FOLDERS = {
@@ -66,7 +66,7 @@ class File:
         return f"{self.path}/{self.member}" if self.member else self.path
 
 
-def files_below(folder: Path, wanted: Callable[[str], bool]) -> list[File]:
+def find_files(folder: Path, wanted: Callable[[str], bool]) -> list[File]:
     """All files below a folder and in the zip archives there, in the order of their names.
 
     Linked folders are searched too. Hidden files are left out, and so is what macOS adds to
@@ -107,7 +107,7 @@ def walk(folder: Path, leave_out: tuple[str, ...] = ()) -> Iterator[Path]:
         yield from (Path(where, name) for name in names if not _hidden(name))
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
+def format_names(names: Sequence[str], most: int = 5) -> str:
     """The first few names, for a message."""
     return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "nothing"
 

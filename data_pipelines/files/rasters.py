@@ -15,7 +15,7 @@ from rasterio.io import DatasetReader, MemoryFile
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File
 
-__all__ = ["IMAGE_SUFFIXES", "check", "gdal_environment", "open_raster"]
+__all__ = ["IMAGE_SUFFIXES", "check_raster", "gdal_environment", "open_raster"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
@@ -70,7 +70,7 @@ def open_raster(file: File | Path, content: bytes | None = None) -> Iterator[Any
         ) from error
 
 
-def check(
+def check_raster(
     file: File | Path,
     raster: Any,
     bands: int | None = None,

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["replaced", "write_arrays", "write_json", "write_text"]
+__all__ = ["replace_when_written", "write_arrays", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
+def replace_when_written(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to, which takes its place when all went well.
 
     It has come to the disk by then. If anything goes wrong, it is removed and `path` stays as it
@@ -31,7 +31,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write text beside `path`, then rename: the file is whole or not there."""
-    with replaced(path) as beside:
+    with replace_when_written(path) as beside:
         beside.write_text(text)
 
 
@@ -42,5 +42,5 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write arrays, compressed, beside `path`, then rename."""
-    with replaced(path) as beside, beside.open("wb") as file:
+    with replace_when_written(path) as beside, beside.open("wb") as file:
         np.savez_compressed(file, **arrays)

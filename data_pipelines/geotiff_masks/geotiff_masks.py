@@ -18,13 +18,13 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import sensor_of, usual_bands, usual_scale
+from data_pipelines.bands import default_bands, default_scale, make_sensor
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import File, listed
+from data_pipelines.files.paths import File, format_names
 from data_pipelines.files.rasters import gdal_environment, open_raster
-from data_pipelines.geotiff_masks.pairs import images_and_masks, splits_of
-from data_pipelines.masked_images.cells import CellReader, Picture
-from data_pipelines.masked_images.dataset import dataset_info, grid_of, reading
+from data_pipelines.geotiff_masks.pairs import assign_splits, pair_images_and_masks
+from data_pipelines.masked_images.blocks import BlockReader, MaskedImage
+from data_pipelines.masked_images.dataset import make_dataset_info, make_grid, make_reading
 from data_pipelines.masked_images.legends import IGNORE_LABEL, ColourLegend, NumberLegend
 from data_pipelines.reading import Unreadable
 
@@ -80,7 +80,7 @@ class GeotiffMasksConfig(tfds.core.BuilderConfig):
         Raises:
             UserError: there are none, or they say less than is needed.
         """
-        images, _ = images_and_masks(folder, self.images, self.masks)
+        images, _ = pair_images_and_masks(folder, self.images, self.masks)
         first = _first_image(images.values())
         if not self.dtype and first.dtype not in ("uint8", "uint16"):
             raise UserError(
@@ -89,7 +89,7 @@ class GeotiffMasksConfig(tfds.core.BuilderConfig):
         window = self.window or min(_USUAL_WINDOW, *first.size)
         return dataclasses.replace(
             self,
-            bands=self.bands or usual_bands(first.file, first.bands),
+            bands=self.bands or default_bands(first.file, first.bands),
             resolution=self.resolution or (0.0 if self.sensor else first.resolution),
             dtype=self.dtype or first.dtype,
             window=window,
@@ -108,11 +108,11 @@ class GeotiffMasks(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         _check(config)
-        scale = config.scale or usual_scale(config.dtype)
-        return dataset_info(
+        scale = config.scale or default_scale(config.dtype)
+        return make_dataset_info(
             self,
             _reader(config),
-            sensor_of(config.name, config.bands, config.resolution, scale, config.sensor),
+            make_sensor(config.name, config.bands, config.resolution, scale, config.sensor),
             config.classes,
             config.colours or _spread_colours(len(config.classes)),
             {},
@@ -120,16 +120,16 @@ class GeotiffMasks(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
-        images, masks = images_and_masks(folder, config.images, config.masks)
-        splits = splits_of(images, config.validation)
+        images, masks = pair_images_and_masks(folder, config.images, config.masks)
+        splits = assign_splits(images, config.validation)
         bands = len(config.bands)
         pictures = [
-            Picture(name, splits[name], image, masks[name], bands)
+            MaskedImage(name, splits[name], image, masks[name], bands)
             if name in masks
             else Unreadable(splits[name], _maskless(image, config, masks))
             for name, image in images.items()
         ]
-        return reading(pictures, _reader(config)).splits()
+        return make_reading(pictures, _reader(config)).splits()
 
     def _generate_examples(self) -> Any:
         """Not asked for: `_split_generators` returns the examples."""
@@ -163,8 +163,8 @@ def _first_image(files: Iterable[File]) -> _Image:
                 metres = raster.crs.linear_units_factor[1] if _is_projected(raster) else 0.0
                 resolution = round(abs(raster.transform.a) * metres, 6)
                 return _Image(file, raster.count, raster.dtypes[0], raster.shape, resolution)
-        except UserError as mistake:  # told again, or skipped, when it is its turn
-            mistakes.append(mistake)
+        except UserError as error_message:  # told again, or skipped, when it is its turn
+            mistakes.append(error_message)
     raise mistakes[0]
 
 
@@ -172,14 +172,14 @@ def _is_projected(raster: Any) -> bool:
     return bool(raster.crs) and raster.crs.is_projected
 
 
-def _reader(config: GeotiffMasksConfig) -> CellReader:
+def _reader(config: GeotiffMasksConfig) -> BlockReader:
     legend: ColourLegend | NumberLegend
     if config.colours:
         legend = ColourLegend(config.colours)
     else:
         legend = NumberLegend(len(config.classes), config.ignore_label)
-    return CellReader(
-        grid_of(config.window, config.stride), len(config.bands), config.dtype, legend
+    return BlockReader(
+        make_grid(config.window, config.stride), len(config.bands), config.dtype, legend
     )
 
 
@@ -229,6 +229,7 @@ def _spread_colours(count: int) -> list[tuple[int, int, int]]:
 
 def _maskless(image: File, config: GeotiffMasksConfig, masks: dict[str, File]) -> str:
     return (
-        f"file {image}: has no mask; found {listed(sorted(masks), 3)} that match {config.masks}, "
+        f"file {image}: has no mask; found {format_names(sorted(masks), 3)} that match "
+        f"{config.masks}, "
         "expected one of the image's name, or --config.masks=PATTERN"
     )

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import SPLIT_FOLDERS, File, files_below, listed
+from data_pipelines.files.paths import SPLIT_FOLDERS, File, find_files, format_names
 from data_pipelines.files.rasters import IMAGE_SUFFIXES
 
-__all__ = ["images_and_masks", "splits_of"]
+__all__ = ["assign_splits", "pair_images_and_masks"]
 
 _WILDCARDS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}
 
 
-def images_and_masks(
+def pair_images_and_masks(
     folder: Path, images: str, masks: str
 ) -> tuple[dict[str, File], dict[str, File]]:
     """The files that match the patterns, by what their wildcards stand for.
@@ -34,18 +34,19 @@ def images_and_masks(
     Raises:
         UserError: there is no image, or two files would be the same image or the same mask.
     """
-    files = files_below(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES)
+    files = find_files(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES)
     found = _named(files, images)
     if not found:
         there = [file.relative for file in files] or sorted(p.name for p in folder.iterdir())
         raise UserError(
-            f"folder {folder}: no image matches {images}; found {listed(there)}; expected images "
+            f"folder {folder}: no image matches {images}; found {format_names(there)}; expected "
+            f"images "
             "there, or --config.images=PATTERN and --config.masks=PATTERN"
         )
     return found, _named(files, masks)
 
 
-def splits_of(names: Mapping[str, File], validation: float) -> dict[str, str]:
+def assign_splits(names: Mapping[str, File], validation: float) -> dict[str, str]:
     """The split of each image: of the folder that means one, else by chance, but always the same.
 
     Args:

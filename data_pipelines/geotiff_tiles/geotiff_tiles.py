@@ -22,7 +22,7 @@ from rasterio.windows import Window
 
 from data_pipelines.bands import NAIP, SENTINEL2_L2A, Sensor
 from data_pipelines.errors import UserError
-from data_pipelines.files.rasters import check, gdal_environment, open_raster
+from data_pipelines.files.rasters import check_raster, gdal_environment, open_raster
 from data_pipelines.reading import Example, Reading, Unreadable
 
 __all__ = ["GeotiffTiles", "GeotiffTilesConfig"]
@@ -105,8 +105,8 @@ class GeotiffTiles(tfds.core.GeneratorBasedBuilder):
                 f"{config.tile_size}, or --config.validation=0"
             )
         with gdal_environment(companions=True):
-            scenes = [_look_at(files, folder, config) for files in images(folder, config)]
-        bad = [Unreadable("train", scene.mistake) for scene in scenes if scene.mistake]
+            scenes = [_look_at(files, folder, config) for files in find_images(folder, config)]
+        bad = [Unreadable("train", scene.error_message) for scene in scenes if scene.error_message]
         draws = [tile.draw for scene in scenes for tile in scene.tiles]
         if not draws and not bad:
             raise UserError(
@@ -170,7 +170,7 @@ class Tiles(NamedTuple):
     tiles: tuple[Tile, ...]
 
 
-class Scene(NamedTuple):
+class SourceImage(NamedTuple):
     """An image before its pixels are read.
 
     Attributes:
@@ -183,7 +183,7 @@ class Scene(NamedTuple):
     files: tuple[Path, ...]
     tiles: tuple[Tile, ...] = ()
     nodata: bool = False
-    mistake: str = ""
+    error_message: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,14 +212,14 @@ class TileReader:
             UserError: a file can't be read, or isn't what it should be.
         """
         if isinstance(item, Unreadable):
-            raise UserError(item.mistake)
+            raise UserError(item.error_message)
         bands: list[list[np.ndarray]] = [[] for _ in item.tiles]
         empty = np.ones((len(item.tiles), self.size, self.size), bool)
         shape = None
         with gdal_environment(companions=True):
             for file in item.files:
                 with open_raster(file) as image:
-                    check(file, image, self.bands // len(item.files), self.dtype, shape)
+                    check_raster(file, image, self.bands // len(item.files), self.dtype, shape)
                     shape = image.shape
                     for number, tile in enumerate(item.tiles):
                         read = image.read(
@@ -233,7 +233,7 @@ class TileReader:
                 yield tile.key, {"image": np.stack(pixels, axis=-1), "id": tile.key}
 
 
-def images(folder: Path, config: GeotiffTilesConfig) -> Iterator[tuple[Path, ...]]:
+def find_images(folder: Path, config: GeotiffTilesConfig) -> Iterator[tuple[Path, ...]]:
     """The files of each image in the folder, in the order of their names.
 
     Raises:
@@ -261,14 +261,14 @@ def images(folder: Path, config: GeotiffTilesConfig) -> Iterator[tuple[Path, ...
         yield files
 
 
-def _look_at(files: tuple[Path, ...], folder: Path, config: GeotiffTilesConfig) -> Scene:
+def _look_at(files: tuple[Path, ...], folder: Path, config: GeotiffTilesConfig) -> SourceImage:
     """An image as the header of its first file has it."""
     try:
         with open_raster(files[0]) as image:
             height, width, transform = image.height, image.width, image.transform
             nodata = image.nodata is not None
-    except UserError as mistake:
-        return Scene(files, mistake=str(mistake))
+    except UserError as error_message:
+        return SourceImage(files, error_message=str(error_message))
     name = files[0].relative_to(folder).as_posix()
     extent = config.tile_size * np.hypot(transform.a, transform.d)
     tiles = []
@@ -283,10 +283,10 @@ def _look_at(files: tuple[Path, ...], folder: Path, config: GeotiffTilesConfig) 
             y = transform.f + transform.d * column + transform.e * row
             place = f"{round(x / extent)}/{round(y / extent)}"
         tiles.append(Tile(row, column, key, zlib.crc32(place.encode()) / 2**32))
-    return Scene(files, tuple(tiles), nodata)
+    return SourceImage(files, tuple(tiles), nodata)
 
 
-def _items(scene: Scene, share: float, config: GeotiffTilesConfig) -> Iterator[Tiles]:
+def _items(scene: SourceImage, share: float, config: GeotiffTilesConfig) -> Iterator[Tiles]:
     """The tiles of an image by split, as many at once as fit into memory."""
     for split in ("train", "validation"):
         tiles = [t for t in scene.tiles if (t.draw < share) == (split == "validation")]

@@ -1,6 +1,7 @@
 """Images with masks of classes: what the builders of segmentation datasets share.
 
-`legends` says what a mask's pixels mean (`ColourLegend`, `NumberLegend`), `cells` reads an image of
-any size as cells (`CellReader`), `dataset` has the grid and TFDS's description (`reading`,
-`dataset_info`).
+`legends` says what a mask's pixels mean (`ColourLegend`, `NumberLegend`), `blocks` reads an image
+of
+any size as blocks (`BlockReader`), `dataset` has the grid and TFDS's description (`make_reading`,
+`make_dataset_info`).
 """

@@ -8,18 +8,18 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.bands import Sensor
 from data_pipelines.errors import UserError
-from data_pipelines.masked_images.cells import CellReader, Picture, Strip
+from data_pipelines.masked_images.blocks import BlockReader, MaskedImage, Strip
 from data_pipelines.masked_images.legends import IGNORE_LABEL
 from data_pipelines.reading import Reading, Unreadable
-from data_pipelines.sources.windows import Grid
+from data_pipelines.sources.windows import WindowGrid
 
-__all__ = ["dataset_info", "grid_of", "reading"]
+__all__ = ["make_dataset_info", "make_grid", "make_reading"]
 
 # Cells on a side of a window: more of them, each a record, would take long to put together.
 _MOST_CELLS = 16
 
 
-def grid_of(window: int, stride: int) -> Grid:
+def make_grid(window: int, stride: int) -> WindowGrid:
     """The grid for a window and a stride of a config, in pixels.
 
     Raises:
@@ -29,17 +29,17 @@ def grid_of(window: int, stride: int) -> Grid:
         raise UserError(
             f"--config.stride: found {stride} with a window of {window}; expected 1 to the window"
         )
-    grid = Grid.of(window, stride)
+    grid = WindowGrid.from_pixels(window, stride)
     if grid.window > _MOST_CELLS:
         raise UserError(
             f"--config.stride: found {stride} with a window of {window}, which share cells of "
-            f"{grid.cell} × {grid.cell} pixels; expected a stride that has more in common with "
+            f"{grid.block} × {grid.block} pixels; expected a stride that has more in common with "
             f"the window, such as {window // 2 if window % 2 == 0 else window}"
         )
     return grid
 
 
-def reading(pictures: Iterable[Picture | Unreadable], reader: CellReader) -> Reading[Any]:
+def make_reading(pictures: Iterable[MaskedImage | Unreadable], reader: BlockReader) -> Reading[Any]:
     """All cells of pictures. What can be seen to be wrong before reading pixels comes first."""
     bad: list[Unreadable] = []
     strips: list[Strip] = []
@@ -51,27 +51,27 @@ def reading(pictures: Iterable[Picture | Unreadable], reader: CellReader) -> Rea
             continue
         try:
             size = reader.size(picture)
-        except UserError as mistake:
-            bad.append(Unreadable(picture.split, str(mistake)))
+        except UserError as error_message:
+            bad.append(Unreadable(picture.split, str(error_message)))
         else:
             sizes.append(size)
             strips += reader.strips(picture, size)
     expected: dict[str, int | None] = {}
-    found = [(f"{len(bad):,} that can't be read", bad[0].mistake)] if bad else []
+    found = [(f"{len(bad):,} that can't be read", bad[0].error_message)] if bad else []
     grid = reader.grid
-    side = grid.window * grid.cell
+    side = grid.window * grid.block
     for split, sizes in pixels.items():
-        cells = sum(grid.cells(height) * grid.cells(width) for height, width in sizes)
+        blocks = sum(grid.blocks(height) * grid.blocks(width) for height, width in sizes)
         windows = sum(grid.count(height) * grid.count(width) for height, width in sizes)
-        expected[split] = None if any(one.split == split for one in bad) else cells
+        expected[split] = None if any(one.split == split for one in bad) else blocks
         found.append((split, f"{_counted(len(sizes), 'picture')}, {_counted(windows, 'window')} "
                              f"of {side} × {side} pixels"))  # fmt: skip
     return Reading([*bad, *strips], reader, expected, found, chunk=1)
 
 
-def dataset_info(
+def make_dataset_info(
     builder: tfds.core.DatasetBuilder,
-    reader: CellReader,
+    reader: BlockReader,
     sensor: Sensor,
     classes: Sequence[str],
     colours: Sequence[Sequence[int]],
@@ -89,18 +89,20 @@ def dataset_info(
         choices: what else is to be kept in the metadata, as JSON can hold it.
         homepage: of the dataset.
     """
-    cell, encoding = reader.grid.cell, tfds.features.Encoding.BYTES
+    block, encoding = reader.grid.block, tfds.features.Encoding.BYTES
     return tfds.core.DatasetInfo(
         builder=builder,
         description=builder.__doc__,
         features=tfds.features.FeaturesDict(
             {
                 "image": tfds.features.Tensor(
-                    shape=(cell, cell, reader.bands),
+                    shape=(block, block, reader.bands),
                     dtype=np.dtype(reader.dtype),
                     encoding=encoding,
                 ),
-                "mask": tfds.features.Tensor(shape=(cell, cell), dtype=np.uint8, encoding=encoding),
+                "mask": tfds.features.Tensor(
+                    shape=(block, block), dtype=np.uint8, encoding=encoding
+                ),
                 "inside": tfds.features.Tensor(shape=(2,), dtype=np.int32),
                 "id": tfds.features.Text(),
             }

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File
-from data_pipelines.files.rasters import check
+from data_pipelines.files.rasters import check_raster
 
 __all__ = ["IGNORE_LABEL", "ColourLegend", "Legend", "NumberLegend"]
 
@@ -41,7 +41,7 @@ class ColourLegend:
 
     def check(self, file: File, raster: Any) -> None:
         """See `Legend`."""
-        check(file, raster, bands=3, dtype="uint8")
+        check_raster(file, raster, bands=3, dtype="uint8")
 
     def classes(self, file: File, pixels: np.ndarray) -> np.ndarray:
         """See `Legend`."""
@@ -62,7 +62,7 @@ class NumberLegend:
 
     def check(self, file: File, raster: Any) -> None:
         """See `Legend`."""
-        check(file, raster, bands=1)
+        check_raster(file, raster, bands=1)
         if not np.issubdtype(np.dtype(raster.dtypes[0]), np.integer):
             raise UserError(
                 f"file {file}: its pixels are {raster.dtypes[0]}; expected whole numbers of classes"

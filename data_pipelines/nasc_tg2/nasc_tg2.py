@@ -14,14 +14,14 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import TIANGONG2, Sensor, usual_scale
+from data_pipelines.bands import TIANGONG2, Sensor, default_scale
 from data_pipelines.class_folders.folders import (
-    Scene,
-    check_scenes,
-    counted,
-    read_scene,
-    scene_info,
-    scenes_of_classes,
+    LabelledImage,
+    check_images,
+    count_images,
+    find_images_of_classes,
+    make_dataset_info,
+    read_image,
 )
 from data_pipelines.errors import UserError
 from data_pipelines.reading import Reading
@@ -68,7 +68,7 @@ class NascTg2Config(tfds.core.BuilderConfig):
     @property
     def sensor(self) -> Sensor:
         """The bands asked for."""
-        return TIANGONG2.select(self.bands).with_scale(usual_scale(self.dtype))
+        return TIANGONG2.select(self.bands).with_scale(default_scale(self.dtype))
 
 
 class NascTg2(tfds.core.GeneratorBasedBuilder):
@@ -95,16 +95,16 @@ class NascTg2(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         _check(config)
-        return scene_info(self, config.sensor, SIZE, config.dtype, CLASSES)
+        return make_dataset_info(self, config.sensor, SIZE, config.dtype, CLASSES)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
         wanted = f"the folders {', '.join(CLASSES)}"
-        scenes = scenes_of_classes(folder, CLASSES, wanted, config.folder)
+        scenes = find_images_of_classes(folder, CLASSES, wanted, config.folder)
         chosen = _chosen(scenes, pictures="nir" not in config.sensor.names)
-        check_scenes(folder, chosen, CLASSES)
+        check_images(folder, chosen, CLASSES)
         read = functools.partial(
-            read_scene,
+            read_image,
             size=SIZE,
             dtype=config.dtype,
             bands=0 if config.channels else len(config.bands),
@@ -113,7 +113,7 @@ class NascTg2(tfds.core.GeneratorBasedBuilder):
             "and their dtype, with --config.channels=… --config.dtype=… --config.name=…",
         )
         unused = sorted(set(scenes) - set(chosen))
-        found = counted(chosen, unused, dict.fromkeys(CLASSES, _PER_CLASS))
+        found = count_images(chosen, unused, dict.fromkeys(CLASSES, _PER_CLASS))
         return Reading(chosen, read, {"train": len(chosen)}, found).splits()
 
     def _generate_examples(self) -> Any:
@@ -130,17 +130,17 @@ def _check(config: NascTg2Config) -> None:
         )
 
 
-def _chosen(scenes: Sequence[Scene], pictures: bool) -> list[Scene]:
+def _chosen(scenes: Sequence[LabelledImage], pictures: bool) -> list[LabelledImage]:
     """Of pictures in red, green, blue and multispectral files beside them, the ones or the others.
 
     They are told apart by the folders' names, and by the files' format; where all are alike, all
     are chosen.
     """
 
-    def of_pictures(scene: Scene) -> bool:
+    def of_pictures(scene: LabelledImage) -> bool:
         return any(_RGB_FOLDER.search(name) for name in scene.file.folders)
 
-    def is_picture(scene: Scene) -> bool:
+    def is_picture(scene: LabelledImage) -> bool:
         return scene.file.suffix not in _TIFF
 
     chosen = list(scenes)

@@ -13,9 +13,9 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.bands import POTSDAM
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import File, files_below, listed
-from data_pipelines.masked_images.cells import CellReader, Picture
-from data_pipelines.masked_images.dataset import dataset_info, grid_of, reading
+from data_pipelines.files.paths import File, find_files, format_names
+from data_pipelines.masked_images.blocks import BlockReader, MaskedImage
+from data_pipelines.masked_images.dataset import make_dataset_info, make_grid, make_reading
 from data_pipelines.masked_images.legends import ColourLegend
 from data_pipelines.potsdam.nomenclature import CLASSES, COLOURS
 
@@ -96,13 +96,13 @@ class Potsdam(tfds.core.GeneratorBasedBuilder):
     def expected_examples(self) -> Mapping[str, int]:
         """Windows in each split."""
         config = self.builder_config
-        windows = grid_of(config.window, config.stride).count(_SIDE) ** 2
+        windows = make_grid(config.window, config.stride).count(_SIDE) ** 2
         return {split: windows * len(tiles) for split, tiles in config.tiles.items()}
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         _check(config)
-        return dataset_info(
+        return make_dataset_info(
             self,
             _reader(config),
             POTSDAM.select(config.bands),
@@ -119,17 +119,17 @@ class Potsdam(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config = self.builder_config
         pictures = _pictures(Path(dl_manager.manual_dir), config)
-        return reading(pictures, _reader(config)).splits()
+        return make_reading(pictures, _reader(config)).splits()
 
     def _generate_examples(self) -> Any:
         """Not asked for: `_split_generators` returns the examples."""
 
 
-def _reader(config: PotsdamConfig) -> CellReader:
+def _reader(config: PotsdamConfig) -> BlockReader:
     # 4_12_label was compressed with losses, to 24,850 colours, and the cars of 6_7_label are
     # (252, 255, 0). All colours of classes are corners of the colour cube: the nearest one counts.
     legend = ColourLegend(tuple(config.classes.values()), bits=1)
-    return CellReader(grid_of(config.window, config.stride), len(config.bands), "uint8", legend)
+    return BlockReader(make_grid(config.window, config.stride), len(config.bands), "uint8", legend)
 
 
 def _check(config: PotsdamConfig) -> None:
@@ -146,7 +146,7 @@ def _check(config: PotsdamConfig) -> None:
     if strange:
         raise UserError(
             f"--config.excluded_tiles: found {strange[0]!r}; expected tiles of --config.train and "
-            f"--config.test, such as {listed(named)}"
+            f"--config.test, such as {format_names(named)}"
         )
     twice = [tile for tile in named if named.count(tile) > 1]
     if twice:
@@ -160,7 +160,7 @@ def _check(config: PotsdamConfig) -> None:
         )
 
 
-def _pictures(folder: Path, config: PotsdamConfig) -> list[Picture]:
+def _pictures(folder: Path, config: PotsdamConfig) -> list[MaskedImage]:
     """The image and the mask of each tile.
 
     Raises:
@@ -175,7 +175,7 @@ def _pictures(folder: Path, config: PotsdamConfig) -> list[Picture]:
             mask = _mask(tile, config)
             if images and mask in there:
                 name, bands = images[0]
-                pictures.append(Picture(tile, split, there[name], there[mask], bands))
+                pictures.append(MaskedImage(tile, split, there[name], there[mask], bands))
             else:
                 lacking[tile] = mask if images else _images(tile, config)[0][0]
     if lacking:
@@ -197,7 +197,7 @@ def _mask(tile: str, config: PotsdamConfig) -> str:
 
 def _files(folder: Path) -> dict[str, File]:
     """The benchmark's files by name. An unpacked one is preferred to one in an archive."""
-    found = files_below(folder, lambda name: name.startswith("top_potsdam_"))
+    found = find_files(folder, lambda name: name.startswith("top_potsdam_"))
     return {file.name: file for file in sorted(found, key=lambda f: bool(f.member), reverse=True)}
 
 
@@ -206,10 +206,10 @@ def _incomplete(
 ) -> UserError:
     """What to say of tiles that lack a file: {tile: its name}."""
     if there:
-        found = f"{len(there)} of the benchmark's files, such as {listed(sorted(there), 2)}"
+        found = f"{len(there)} of the benchmark's files, such as {format_names(sorted(there), 2)}"
     else:
-        others = files_below(folder, lambda name: True)
-        found = listed([file.relative for file in others])
+        others = find_files(folder, lambda name: True)
+        found = format_names([file.relative for file in others])
         if any(file.member and file.suffix == ".zip" for file in others):
             found += " (unpack archives that hold archives)"
     kept = {
@@ -220,7 +220,7 @@ def _incomplete(
     if not any(kept.values()):
         choice = "--config.train=TILE,… --config.test=TILE,…"
     return UserError(
-        f"folder {folder}: lacks {listed(list(lacking.values()), 3)} of "
+        f"folder {folder}: lacks {format_names(list(lacking.values()), 3)} of "
         f"{'tile' if len(lacking) == 1 else 'tiles'} {', '.join(lacking)}; found {found}; "
         f"get what is missing, or choose tiles with {choice} --config.name=NAME"
     )

@@ -15,9 +15,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
-from data_pipelines.preparing.encoding import Encoder, Outcome, Read, StoredRecord
-from data_pipelines.preparing.prepare import Preparation, Splits, expected_bytes, readings
-from data_pipelines.preparing.shards import SHARD_BYTES, SplitWriter, Written, assemble
+from data_pipelines.preparing.encoding import Encoder, ItemResult, ReadAndEncode, StoredRecord
+from data_pipelines.preparing.prepare import Preparation, Splits, expected_bytes, unique_readings
+from data_pipelines.preparing.shards import SHARD_BYTES, SplitWriter, WrittenSplit, assemble
 from data_pipelines.reading import Examples, Reading
 from data_pipelines.sources.catalogue import small_features
 
@@ -71,7 +71,7 @@ def prepare_with_beam(
     except UserError as error:  # Beam adds where it happened
         raise UserError(str(error).partition(" [while running")[0]) from error
     done = Preparation()
-    written = [Written.load(part) for part in sorted(parts.iterdir())]
+    written = [WrittenSplit.load(part) for part in sorted(parts.iterdir())]
     for split in splits:
         if of_split := [part for part in written if part.split == split]:
             info, done.moments[split] = assemble(builder.name, folder, of_split)
@@ -118,8 +118,8 @@ def _outcomes(pipeline: Any, splits: Splits, encoder: Encoder) -> list[Any]:
         | f"Reading{number}" >> beam.Create([reading])
         | f"Items{number}" >> beam.FlatMap(_items)
         | f"Spread{number}" >> beam.Reshuffle()
-        | f"Read{number}" >> beam.Map(Read(reading.read, encoder))
-        for number, reading in enumerate(readings(splits))
+        | f"Read{number}" >> beam.Map(ReadAndEncode(reading.read, encoder))
+        for number, reading in enumerate(unique_readings(splits))
     ]
     for split, examples in splits.items():
         if isinstance(examples, Examples):
@@ -141,18 +141,18 @@ def _items(reading: Reading[Any]) -> Iterator[Any]:
     return iter(reading.items)
 
 
-def _encoded(pair: tuple[Any, Any], split: str, encoder: Encoder) -> Outcome:
-    return Outcome(split, (encoder(*pair),), "")
+def _encoded(pair: tuple[Any, Any], split: str, encoder: Encoder) -> ItemResult:
+    return ItemResult(split, (encoder(*pair),), "")
 
 
-def _mistakes(outcome: Outcome, skip: bool) -> Iterator[str]:
-    if outcome.mistake:
+def _mistakes(outcome: ItemResult, skip: bool) -> Iterator[str]:
+    if outcome.error_message:
         if not skip:
-            raise UserError(outcome.mistake)
-        yield outcome.mistake
+            raise UserError(outcome.error_message)
+        yield outcome.error_message
 
 
-def _sharded(outcome: Outcome, shards: int) -> Iterator[tuple[tuple[str, int], StoredRecord]]:
+def _sharded(outcome: ItemResult, shards: int) -> Iterator[tuple[tuple[str, int], StoredRecord]]:
     """Each record with the shard that its key, and nothing else, puts it in."""
     for record in outcome.records:
         yield (outcome.split, zlib.crc32(str(record.key).encode()) % shards), record

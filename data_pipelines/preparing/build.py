@@ -11,31 +11,31 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.builders import (
-    Options,
-    builder_of,
-    explained,
-    folder_of,
-    quiet,
-    splits_of,
+    BuildOptions,
+    dataset_folder,
+    explain_tensorflow_errors,
+    make_builder,
+    make_split_generators,
+    silence_tfds,
 )
 from data_pipelines.preparing.prepare import (
     Preparation,
     Splits,
-    describe,
-    incomplete_folder,
     prepare,
-    readings,
-    told_when_full,
+    report_full_disk,
+    unique_readings,
+    write_description,
+    write_folder_atomically,
 )
 from data_pipelines.preparing.summary import CONTACT_SHEET, contact_sheet
 from data_pipelines.sources.dataset import check_usable
 from data_pipelines.sources.opening import open_folder
 
-__all__ = ["Built", "build", "build_with"]
+__all__ = ["BuildResult", "build", "build_with"]
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """A prepared dataset.
 
     Attributes:
@@ -78,49 +78,55 @@ def build(
         UserError: no such builder or config, or it can't make anything of `manual_dir`.
     """
     manual = None if manual_dir is None else Path(manual_dir)
-    options = Options(Path(data_dir).expanduser(), manual, overwrite, workers, skip, tuple(fields))
-    return build_with(name, builder_of(name, options), options).folder
+    options = BuildOptions(
+        Path(data_dir).expanduser(), manual, overwrite, workers, skip, tuple(fields)
+    )
+    return build_with(name, make_builder(name, options), options).folder
 
 
 def build_with(
     name: str,
     builder: tfds.core.DatasetBuilder,
-    options: Options,
+    options: BuildOptions,
     announce: Callable[[Splits], None] = lambda splits: None,
-) -> Built:
+) -> BuildResult:
     """Prepare the dataset of a builder, unless it is prepared already.
 
     Args:
         name: what the user calls it.
-        builder: see `builder_of`.
+        builder: see `make_builder`.
         options: how it is prepared.
         announce: called with what there is to read, before anything is read.
 
     Raises:
         UserError: it is prepared with another config, or its files can't be made anything of.
     """
-    folder = folder_of(builder, options)
+    folder = dataset_folder(builder, options)
     if (folder / "dataset_info.json").is_file() and not options.overwrite:
         _check_same(builder, name, folder)
-        return Built(folder, False, {}, [])
+        return BuildResult(folder, False, {}, [])
     check_usable(name, builder.info)
-    with told_when_full(folder), incomplete_folder(folder) as (incomplete, left):
+    with report_full_disk(folder), write_folder_atomically(folder) as (incomplete, left):
         if left:
             print(left, file=sys.stderr)
-        with explained(builder):
-            splits = splits_of(builder, options)
+        with explain_tensorflow_errors(builder):
+            splits = make_split_generators(builder, options)
             announce(splits)
             done = _prepared(builder, name, splits, incomplete, options)
-        describe(builder, incomplete, done)
-        with quiet():
+        write_description(builder, incomplete, done)
+        with silence_tfds():
             dataset = open_folder(incomplete, name)
         contact_sheet(dataset, incomplete / CONTACT_SHEET)
-    expected = {split: n for r in readings(splits) for split, n in r.expected.items()}
-    return Built(folder, True, expected, done.skipped)
+    expected = {split: n for r in unique_readings(splits) for split, n in r.expected.items()}
+    return BuildResult(folder, True, expected, done.skipped)
 
 
 def _prepared(
-    builder: tfds.core.DatasetBuilder, name: str, splits: Splits, folder: Path, options: Options
+    builder: tfds.core.DatasetBuilder,
+    name: str,
+    splits: Splits,
+    folder: Path,
+    options: BuildOptions,
 ) -> Preparation:
     """Read and write all examples, in processes of this machine or by Apache Beam."""
     if not options.beam_runner:

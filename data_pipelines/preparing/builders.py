@@ -13,25 +13,25 @@ import tensorflow_datasets as tfds
 from data_pipelines import private
 from data_pipelines.bands import Sensor
 from data_pipelines.errors import UserError
-from data_pipelines.fields import replaced
+from data_pipelines.fields import replace_fields
 from data_pipelines.preparing.prepare import Splits
 from data_pipelines.registry import find_builder
 
 __all__ = [
-    "Options",
-    "builder_of",
-    "explained",
-    "folder_of",
+    "BuildOptions",
+    "dataset_folder",
+    "explain_tensorflow_errors",
+    "make_builder",
+    "make_split_generators",
     "published_sensor",
-    "quiet",
-    "splits_of",
+    "silence_tfds",
 ]
 
 _NOWHERE = Path("/nowhere")  # where builders think that datasets lie
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class BuildOptions:
     """How a dataset is prepared.
 
     Attributes:
@@ -55,7 +55,7 @@ class Options:
     beam_options: tuple[str, ...] = ()
 
 
-def builder_of(name: str, options: Options) -> tfds.core.DatasetBuilder:
+def make_builder(name: str, options: BuildOptions) -> tfds.core.DatasetBuilder:
     """The builder, which sees nothing of what is prepared already: TFDS would take that over."""
     found = find_builder(name)
     config: Any = found.config or None
@@ -63,7 +63,7 @@ def builder_of(name: str, options: Options) -> tfds.core.DatasetBuilder:
     if open_config is not None and found.config not in found.configs:
         if not found.config:
             raise UserError(f"dataset {name}: expected {name}/NAME, with a name of your choice")
-        config = replaced(open_config(name=found.config), options.fields, f"dataset {name}")
+        config = replace_fields(open_config(name=found.config), options.fields, f"dataset {name}")
     elif found.config not in (found.configs or ("",)):
         raise UserError(
             f"dataset {name}: has no config {found.config!r}; expected "
@@ -73,7 +73,7 @@ def builder_of(name: str, options: Options) -> tfds.core.DatasetBuilder:
         config = _changed(name, found.builder, found.config, options.fields)
     if hasattr(config, "of_files") and options.manual_dir is not None:
         config = config.of_files(_manual_dir(options.manual_dir))
-    with quiet():
+    with silence_tfds():
         return found.builder(
             data_dir=os.fspath(_NOWHERE),
             config=config,
@@ -85,7 +85,7 @@ def _changed(name: str, builder: Any, config: str, fields: Sequence[str]) -> Any
     """A config of the builder with some fields changed, under a name of its own."""
     if not config:
         raise UserError(f"dataset {name}: has no config; found --config.{fields[0]}")
-    changed = replaced(builder.builder_configs[config], fields, f"config {config} of {name}")
+    changed = replace_fields(builder.builder_configs[config], fields, f"config {config} of {name}")
     if changed.name in builder.builder_configs:
         raise UserError(
             f"dataset {name}: --config.{fields[0]} makes another dataset of it; expected "
@@ -94,7 +94,7 @@ def _changed(name: str, builder: Any, config: str, fields: Sequence[str]) -> Any
     return changed
 
 
-def folder_of(builder: tfds.core.DatasetBuilder, options: Options) -> Path:
+def dataset_folder(builder: tfds.core.DatasetBuilder, options: BuildOptions) -> Path:
     """Where the dataset of a builder is prepared.
 
     Raises:
@@ -115,7 +115,7 @@ def published_sensor(builder: tfds.core.DatasetBuilder) -> Sensor | None:
     return Sensor.from_dict(description) if description else None
 
 
-def splits_of(builder: tfds.core.DatasetBuilder, options: Options) -> Splits:
+def make_split_generators(builder: tfds.core.DatasetBuilder, options: BuildOptions) -> Splits:
     """What the builder's `_split_generators` returns, in TFDS's newer form."""
     instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
     if instructions and options.manual_dir is None:
@@ -125,7 +125,7 @@ def splits_of(builder: tfds.core.DatasetBuilder, options: Options) -> Splits:
         )
     manual_dir = None if options.manual_dir is None else _manual_dir(options.manual_dir)
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
-    with quiet():
+    with silence_tfds():
         downloads = options.data_dir / "downloads"
         manager = private.download_manager(builder, downloads, config)
         try:
@@ -154,7 +154,7 @@ def _manual_dir(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def explained(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+def explain_tensorflow_errors(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
     """Say what to do about TFDS's features that need TensorFlow."""
     try:
         yield
@@ -169,7 +169,7 @@ def explained(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_tfds() -> Iterator[None]:
     """Keep TFDS from announcing what it is about to do, and from its own progress bars."""
     tfds.disable_progress_bar()
     verbosity = absl.logging.get_verbosity()

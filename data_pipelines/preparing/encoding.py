@@ -12,7 +12,7 @@ from data_pipelines.private import ExampleSerializer
 from data_pipelines.reading import Example, ItemT
 from data_pipelines.sources.catalogue import small_features
 
-__all__ = ["Encoder", "Moments", "Outcome", "Read", "StoredRecord", "inside"]
+__all__ = ["Encoder", "ItemResult", "Moments", "ReadAndEncode", "StoredRecord", "crop_to_inside"]
 
 
 # Pixels summed up at once: so few that they stay in the processor's cache.
@@ -36,7 +36,7 @@ class Moments:
     squares: np.ndarray = field(default_factory=lambda: np.zeros(()))
 
     @classmethod
-    def of(cls, image: np.ndarray) -> "Moments":
+    def from_image(cls, image: np.ndarray) -> "Moments":
         """The moments of an image (h, w, bands)."""
         pixels = image.reshape(-1, image.shape[-1])
         total, squares = np.zeros((2, image.shape[-1]))
@@ -67,10 +67,11 @@ class Moments:
         return np.sqrt(np.maximum(self.squares / self.pixels - self.mean**2, 0))
 
 
-def inside(image: np.ndarray, example: Mapping[str, Any]) -> np.ndarray:
-    """The part of an image that was seen, where the example says so in a feature `inside`.
+def crop_to_inside(image: np.ndarray, example: Mapping[str, Any]) -> np.ndarray:
+    """The part of an image that was seen, where the example says so in a feature `crop_to_inside`.
 
-    `inside` is (2,) int, height and width from the upper left; what lies beyond was filled up.
+    `crop_to_inside` is (2,) int, height and width from the upper left; what lies beyond was filled
+    up.
     """
     height, width = example.get("inside", image.shape[:2])
     return image[:height, :width]
@@ -92,7 +93,7 @@ class StoredRecord(NamedTuple):
     moments: Moments | None
 
 
-class Outcome(NamedTuple):
+class ItemResult(NamedTuple):
     """What came of one item.
 
     Attributes:
@@ -103,7 +104,7 @@ class Outcome(NamedTuple):
 
     split: str
     records: tuple[StoredRecord, ...]
-    mistake: str
+    error_message: str
 
 
 class Encoder:
@@ -132,7 +133,7 @@ class Encoder:
         image = example.get("image")
         moments = None
         if isinstance(image, np.ndarray) and image.ndim == 3:
-            moments = Moments.of(inside(image, example))
+            moments = Moments.from_image(crop_to_inside(image, example))
         named = key.encode() if isinstance(key, str) else key
         return StoredRecord(named, serialized, columns, moments)
 
@@ -147,7 +148,7 @@ class Encoder:
         return multi_hot
 
 
-class Read(Generic[ItemT]):
+class ReadAndEncode(Generic[ItemT]):
     """An item -> its outcome: what the workers do. Can be pickled."""
 
     def __init__(
@@ -156,10 +157,10 @@ class Read(Generic[ItemT]):
         self._read = read
         self._encoder = encoder
 
-    def __call__(self, item: ItemT) -> Outcome:
+    def __call__(self, item: ItemT) -> ItemResult:
         """Read and encode; a mistake is returned, not raised."""
         try:
             records = tuple(self._encoder(key, example) for key, example in self._read(item))
-            return Outcome(item.split, records, "")
-        except UserError as mistake:
-            return Outcome(item.split, (), str(mistake))
+            return ItemResult(item.split, records, "")
+        except UserError as error_message:
+            return ItemResult(item.split, (), str(error_message))

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
 
-__all__ = ["WorkerDied", "cores", "parallel_map"]
+__all__ = ["WorkerDied", "available_cores", "parallel_map"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -22,7 +22,7 @@ class WorkerDied(RuntimeError):
     """A worker process ended before its work did, most often for want of memory."""
 
 
-def cores() -> int:
+def available_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
 

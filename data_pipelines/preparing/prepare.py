@@ -18,9 +18,9 @@ import tensorflow_datasets as tfds
 from rich.filesize import decimal
 
 from data_pipelines.bands import Sensor
-from data_pipelines.errors import FULL, UserError, system_says
-from data_pipelines.files.lock import locked
-from data_pipelines.preparing.encoding import Encoder, Moments, Outcome, Read
+from data_pipelines.errors import FULL, UserError, os_error_reason
+from data_pipelines.files.lock import acquire_lock
+from data_pipelines.preparing.encoding import Encoder, ItemResult, Moments, ReadAndEncode
 from data_pipelines.preparing.parallel import parallel_map
 from data_pipelines.preparing.progress import Counter
 from data_pipelines.preparing.shards import SplitWriter, assemble
@@ -30,12 +30,12 @@ from data_pipelines.sources.catalogue import small_features
 
 __all__ = [
     "Preparation",
-    "describe",
     "expected_bytes",
-    "incomplete_folder",
     "prepare",
-    "readings",
-    "told_when_full",
+    "report_full_disk",
+    "unique_readings",
+    "write_description",
+    "write_folder_atomically",
 ]
 
 Splits = Mapping[str, Iterable[tuple[Any, dict[str, Any]]]]
@@ -67,7 +67,7 @@ class Preparation:
 
 
 @contextlib.contextmanager
-def incomplete_folder(folder: Path) -> Iterator[tuple[Path, str]]:
+def write_folder_atomically(folder: Path) -> Iterator[tuple[Path, str]]:
     """A folder to write in, which becomes `folder` when all went well and is removed otherwise.
 
     What was in `folder` before stays until its successor is complete.
@@ -83,7 +83,7 @@ def incomplete_folder(folder: Path) -> Iterator[tuple[Path, str]]:
     replaced = folder.with_name(f"{folder.name}.replaced")
     lock = folder.with_name(f".{folder.name}.lock")
     refusal = f"dataset {folder}: another process is preparing it; wait for it, or stop it"
-    with locked(lock, refusal):
+    with acquire_lock(lock, refusal):
         left = ""
         if replaced.exists() and not folder.exists():  # killed between the two renames below
             replaced.rename(folder)
@@ -102,7 +102,7 @@ def incomplete_folder(folder: Path) -> Iterator[tuple[Path, str]]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def readings(splits: Splits) -> list[Reading[Any]]:
+def unique_readings(splits: Splits) -> list[Reading[Any]]:
     """The readings behind the splits, each once."""
     return list({id(e.reading): e.reading for e in splits.values() if isinstance(e, Examples)}
                 .values())  # fmt: skip
@@ -134,14 +134,17 @@ def prepare(
     columns = tuple(small_features(builder.info.features))
     writers = {split: SplitWriter(folder, split, columns) for split in splits}
     try:
-        with Counter(name, _expected(builder, splits)) as progress, told_when_full(folder, writers):
+        with (
+            Counter(name, _expected(builder, splits)) as progress,
+            report_full_disk(folder, writers),
+        ):
             for outcome in _outcomes(builder, name, splits, workers):
                 writer = writers[outcome.split]
-                mistake = outcome.mistake or writer.duplicate(outcome.records)
-                if mistake and not skip:
-                    raise UserError(mistake)
-                if mistake:
-                    done.skipped.append(mistake)
+                error_message = outcome.error_message or writer.duplicate(outcome.records)
+                if error_message and not skip:
+                    raise UserError(error_message)
+                if error_message:
+                    done.skipped.append(error_message)
                     continue
                 for record in outcome.records:
                     writer.write(record)
@@ -157,7 +160,7 @@ def prepare(
     return done
 
 
-def describe(builder: tfds.core.DatasetBuilder, folder: Path, done: Preparation) -> None:
+def write_description(builder: tfds.core.DatasetBuilder, folder: Path, done: Preparation) -> None:
     """Write TFDS's description of the dataset, the statistics and the list of what was skipped.
 
     Where the builder's sensor has no statistics, those measured are put in: over `train` where
@@ -185,7 +188,7 @@ def describe(builder: tfds.core.DatasetBuilder, folder: Path, done: Preparation)
 
 
 @contextlib.contextmanager
-def told_when_full(
+def report_full_disk(
     folder: Path, writers: Mapping[str, SplitWriter] | None = None
 ) -> Iterator[None]:
     """Tell a full disk in a line.
@@ -200,7 +203,7 @@ def told_when_full(
     try:
         yield
     except (OSError, RuntimeError) as error:  # array_record says it with a RuntimeError
-        if not system_says(error, FULL):
+        if not os_error_reason(error, FULL):
             raise
         after = ""
         if writers:
@@ -215,11 +218,11 @@ def told_when_full(
 
 def _outcomes(
     builder: tfds.core.DatasetBuilder, name: str, splits: Splits, workers: int
-) -> Iterator[Outcome]:
+) -> Iterator[ItemResult]:
     encoder = Encoder(builder.info.features)
-    for reading in readings(splits):
+    for reading in unique_readings(splits):
         yield from parallel_map(
-            Read(reading.read, encoder),
+            ReadAndEncode(reading.read, encoder),
             reading.items,
             workers,
             reading.chunk,
@@ -228,7 +231,7 @@ def _outcomes(
     for split, examples in splits.items():
         if not isinstance(examples, Examples):
             for key, example in examples:
-                yield Outcome(split, (encoder(key, example),), "")
+                yield ItemResult(split, (encoder(key, example),), "")
 
 
 def expected_bytes(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | None:
@@ -247,7 +250,9 @@ def expected_bytes(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | N
 
 def _expected(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | None:
     """How many examples the dataset will have; None where nobody knows."""
-    expected = {split: number for r in readings(splits) for split, number in r.expected.items()}
+    expected = {
+        split: number for r in unique_readings(splits) for split, number in r.expected.items()
+    }
     own = getattr(builder, "expected_examples", {}).items()
     expected |= {split: n for split, n in own if not isinstance(splits.get(split), Examples)}
     known = [expected.get(split) for split in splits]

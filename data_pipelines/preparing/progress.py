@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Counter", "duration", "progress_bar"]
+__all__ = ["Counter", "format_duration", "progress_bar"]
 
 # Seconds between two lines where there is no terminal to draw a bar on.
 _LINE_EVERY = 30.0
@@ -74,11 +74,11 @@ class Counter:
         of = left = ""
         if self._total:
             of = f" of {self._total:,}"
-            left = f", {duration((self._total - self._count) / rate)} left" if rate else ""
+            left = f", {format_duration((self._total - self._count) / rate)} left" if rate else ""
         return f"{self._description}: {self._count:,}{of} {self._unit}, {rate:,.0f}/s{left}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time for a person: `3 h 07 min`, `12 min 05 s`."""
     minutes, seconds = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)

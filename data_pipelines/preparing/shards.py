@@ -19,7 +19,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.preparing.encoding import Moments, StoredRecord
 from data_pipelines.sources.catalogue import Catalogue, CatalogueWriter
 
-__all__ = ["SHARD_BYTES", "SplitWriter", "Written", "assemble"]
+__all__ = ["SHARD_BYTES", "SplitWriter", "WrittenSplit", "assemble"]
 
 # Bytes of a shard: few enough files to keep all of them open.
 SHARD_BYTES = 256 * 2**20
@@ -29,7 +29,7 @@ _OPTIONS = "group_size:1,uncompressed"
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenSplit:
     """Records of a split as they lie in files.
 
     Attributes:
@@ -63,7 +63,7 @@ class Written:
         (folder / "written.json").write_text(json.dumps(about))
 
     @classmethod
-    def load(cls, folder: Path) -> "Written":
+    def load(cls, folder: Path) -> "WrittenSplit":
         """What `save` wrote down."""
         about = json.loads((folder / "written.json").read_text())
         return cls(
@@ -128,12 +128,12 @@ class SplitWriter:
         if record.moments is not None:
             self._moments += record.moments
 
-    def finish(self) -> Written | None:
+    def finish(self) -> WrittenSplit | None:
         """Close the last shard; None if there was no record."""
         self._close()
         if not self._shards:
             return None
-        return Written(
+        return WrittenSplit(
             self._split,
             tuple(self._shards),
             tuple(self._lengths),
@@ -154,7 +154,7 @@ class SplitWriter:
 
 
 def assemble(
-    dataset_name: str, folder: Path, parts: Sequence[Written]
+    dataset_name: str, folder: Path, parts: Sequence[WrittenSplit]
 ) -> tuple[tfds.core.SplitInfo, Moments]:
     """Make one split of what was written in parts: name its shards, write its catalogue.
 

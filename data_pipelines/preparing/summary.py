@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 from data_pipelines.bands import Sensor
-from data_pipelines.files.pictures import (
+from data_pipelines.files.display import (
     FALSE_COLOUR,
     TRUE_COLOUR,
-    can_show,
-    class_map,
-    shown,
+    colour_labels,
+    has_display_bands,
+    to_display_rgb,
 )
-from data_pipelines.files.writing import replaced
+from data_pipelines.files.writing import replace_when_written
 from data_pipelines.preparing.encoding import Moments
-from data_pipelines.preparing.prepare import Splits, readings
+from data_pipelines.preparing.prepare import Splits, unique_readings
 from data_pipelines.sources.dataset import ALL, Dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 __all__ = [
     "CONTACT_SHEET",
@@ -52,16 +52,16 @@ def print_splits(dataset: Dataset, expected: Mapping[str, int | None]) -> None:
         column.justify = "right"
     for name, split in dataset.info.splits.items():
         number = expected.get(name)
-        cells = [f"{number:,}" if number is not None else ""] if told else []
-        table.add_row(name, f"{split.num_examples:,}", *cells, f"{split.num_bytes:,}")
+        blocks = [f"{number:,}" if number is not None else ""] if told else []
+        table.add_row(name, f"{split.num_examples:,}", *blocks, f"{split.num_bytes:,}")
     Console().print(table)
     for name, number in expected.items():
         there = dataset.splits.get(name, 0)
         if number is not None and there < number:
             print(f"note: split {name} has {there:,} of the {number:,} examples expected")
     if dataset.grid:
-        window = dataset.grid.window * dataset.grid.cell
-        counts = ", ".join(f"{s} {len(subset_of(dataset, s)):,}" for s in dataset.info.splits)
+        window = dataset.grid.window * dataset.grid.block
+        counts = ", ".join(f"{s} {len(select_subset(dataset, s)):,}" for s in dataset.info.splits)
         print(f"windows of {window} × {window} pixels over these cells: {counts}")
 
 
@@ -90,10 +90,12 @@ def contact_sheet(dataset: Dataset, file: Path) -> None:
 
     Written beside and then renamed.
     """
-    source = subset_of(dataset, ALL).examples
+    source = select_subset(dataset, ALL).examples
     chosen = np.unique(np.linspace(0, len(source) - 1, min(_EXAMPLES, len(source))).astype(int))
     bands = dataset.sensor.names
-    kinds = [colours for colours in (TRUE_COLOUR, FALSE_COLOUR) if can_show(bands, colours)]
+    kinds = [
+        colours for colours in (TRUE_COLOUR, FALSE_COLOUR) if has_display_bands(bands, colours)
+    ]
     kinds = kinds or [(bands[0],) * 3]
     height = len(kinds) + (dataset.target == "mask")
     columns = min(_COLUMNS, len(chosen))
@@ -105,13 +107,13 @@ def contact_sheet(dataset: Dataset, file: Path) -> None:
         row, column = divmod(place, columns)
         left, top = column * _STEP, row * (height * _STEP + _CAPTION)
         draw.text((left, top), _title(dataset, example)[:_TITLE], "black", font)
-        pictures = [shown(example["image"] * 1.0, bands, kind) for kind in kinds]
+        pictures = [to_display_rgb(example["image"] * 1.0, bands, kind) for kind in kinds]
         if dataset.target == "mask":
-            pictures.append(class_map(example["mask"], dataset.colours))
+            pictures.append(colour_labels(example["mask"], dataset.colours))
         for offset, picture in enumerate(pictures):
             tile = PIL.Image.fromarray((picture * 255).astype(np.uint8)).resize((_SIDE, _SIDE))
             sheet.paste(tile, (left, top + _CAPTION + offset * _STEP))
-    with replaced(file) as beside:
+    with replace_when_written(file) as beside:
         sheet.save(beside, format="png")
 
 
@@ -125,7 +127,7 @@ def _title(dataset: Dataset, example: Mapping[str, np.ndarray]) -> str:
 
 def print_found(splits: Splits) -> None:
     """What a dry run says, and a build before it begins; nothing for splits of generators."""
-    for reading in readings(splits):
+    for reading in unique_readings(splits):
         for what, details in reading.found:
             print(f"{what}: {details}")
         for split, expected in reading.expected.items():

@@ -7,17 +7,17 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipelines.errors import UserError
-from data_pipelines.preparing.encoding import Moments, inside
+from data_pipelines.preparing.encoding import Moments, crop_to_inside
 from data_pipelines.preparing.progress import Counter
 from data_pipelines.sources.catalogue import Catalogue, CatalogueWriter, small_features
 from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.records import Decoder
-from data_pipelines.sources.stored import StoredSplit
+from data_pipelines.sources.stored_split import StoredSplit
 
-__all__ = ["Reread", "reread", "verify"]
+__all__ = ["ReadBack", "read_back", "verify"]
 
 
-class Reread(NamedTuple):
+class ReadBack(NamedTuple):
     """What the records of a split say.
 
     Attributes:
@@ -29,7 +29,7 @@ class Reread(NamedTuple):
     moments: Moments
 
 
-def verify(dataset: Dataset) -> dict[str, Reread]:
+def verify(dataset: Dataset) -> dict[str, ReadBack]:
     """Read all records and compare them with the catalogue and the statistics beside them.
 
     Raises:
@@ -40,7 +40,7 @@ def verify(dataset: Dataset) -> dict[str, Reread]:
     statistics = json.loads(statistics_file.read_text()) if statistics_file.is_file() else {}
     found = {}
     for split in dataset.info.splits:
-        read = found[split] = reread(dataset, split)
+        read = found[split] = read_back(dataset, split)
         file = Catalogue.file(folder, split)
         if file.is_file() and not _agree(read.catalogue, Catalogue.load(file), dataset):
             raise UserError(
@@ -56,7 +56,7 @@ def verify(dataset: Dataset) -> dict[str, Reread]:
     return found
 
 
-def reread(dataset: Dataset, split: str) -> Reread:
+def read_back(dataset: Dataset, split: str) -> ReadBack:
     """Read all records of a split, in the order stored.
 
     Raises:
@@ -64,14 +64,14 @@ def reread(dataset: Dataset, split: str) -> Reread:
     """
     features = dataset.info.features
     columns = small_features(features)
-    decoders = [Decoder.of("image", features["image"], dataset.channels)]
-    decoders += [Decoder.of(name, features[name], (), n) for name, n in columns.items()]
+    decoders = [Decoder.for_feature("image", features["image"], dataset.channels)]
+    decoders += [Decoder.for_feature(name, features[name], (), n) for name, n in columns.items()]
     if "mask" in features:
-        decoders.append(Decoder.of("mask", features["mask"]))
+        decoders.append(Decoder.for_feature("mask", features["mask"]))
     if "inside" in features:
-        decoders.append(Decoder.of("inside", features["inside"]))
+        decoders.append(Decoder.for_feature("inside", features["inside"]))
     if "id" in features:
-        decoders.append(Decoder.of("id", features["id"]))
+        decoders.append(Decoder.for_feature("id", features["id"]))
     writer, moments = CatalogueWriter(columns), Moments()
     files = StoredSplit(dataset, split).files
     count = dataset.info.splits[split].num_examples
@@ -79,9 +79,9 @@ def reread(dataset: Dataset, split: str) -> Reread:
         for row in range(count):
             record = files.read(row, decoders)
             writer.append(record["id"].item() if "id" in record else row, record)
-            moments += Moments.of(inside(record["image"], record))
+            moments += Moments.from_image(crop_to_inside(record["image"], record))
             progress.advance()
-    return Reread(writer.catalogue(), moments)
+    return ReadBack(writer.catalogue(), moments)
 
 
 def _agree(read: Catalogue, written: Catalogue, dataset: Dataset) -> bool:

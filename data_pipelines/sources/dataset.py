@@ -10,11 +10,11 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.bands import PICTURES, Sensor
 from data_pipelines.errors import UserError
+from data_pipelines.sources.bad_records import BadRecords
 from data_pipelines.sources.catalogue import small_features
-from data_pipelines.sources.skipping import BadRecords
-from data_pipelines.sources.windows import Grid
+from data_pipelines.sources.windows import WindowGrid
 
-__all__ = ["ALL", "Dataset", "Target", "build_command", "check_usable", "dataset_of"]
+__all__ = ["ALL", "Dataset", "Target", "build_command", "check_usable", "make_dataset"]
 
 ALL = "all"  # TFDS's own word for every split together
 Target = Literal["none", "label", "labels", "mask"]
@@ -51,13 +51,13 @@ class Dataset:
     colours: tuple[tuple[int, int, int], ...]
     ignore_label: int
     splits: dict[str, int]
-    grid: Grid | None
+    grid: WindowGrid | None
     info: tfds.core.DatasetInfo
     channels: tuple[int, ...]
     bad_records: BadRecords
 
 
-def dataset_of(
+def make_dataset(
     name: str,
     info: tfds.core.DatasetInfo,
     sensor: Sensor,
@@ -75,7 +75,7 @@ def dataset_of(
     selected = sensor.select(bands) if bands else sensor
     feature_name = _target(name, features, target)
     metadata = info.metadata or {}
-    grid = Grid.from_dict(metadata["windows"]) if "windows" in metadata else None
+    grid = WindowGrid.from_dict(metadata["windows"]) if "windows" in metadata else None
     side = grid.window if grid else 1
     return Dataset(
         name=name,

@@ -16,7 +16,7 @@ import grain
 import numpy as np
 
 from data_pipelines.errors import UserError
-from data_pipelines.sources.skipping import Skipping
+from data_pipelines.sources.bad_records import SkippingSource
 
 __all__ = ["Examples", "Loader", "evaluation_batches"]
 
@@ -131,11 +131,11 @@ def evaluation_batches(
     if batch_size < 1:
         raise UserError(f"batch of {batch_size}: expected at least 1 example")
     mine = _slice_of(batch_size, process_index, process_count)
-    exactly = source.exactly if isinstance(source, Skipping) else source.__getitem__
+    read_or_none = source.read_or_none if isinstance(source, SkippingSource) else source.__getitem__
 
     def read(step: int) -> Batch:
         rows = np.arange(step * batch_size, (step + 1) * batch_size)[mine]
-        found = [exactly(int(row)) if row < len(source) else None for row in rows]
+        found = [read_or_none(int(row)) if row < len(source) else None for row in rows]
         valid = np.array([example is not None for example in found])
         # Filled up with copies of any example, for their names, shapes and types.
         filling = next((example for example in found if example is not None), None) or source[0]

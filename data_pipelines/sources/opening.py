@@ -7,8 +7,8 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
 from data_pipelines.registry import BuilderName, find_builder
-from data_pipelines.sources.dataset import Dataset, build_command, check_usable, dataset_of
-from data_pipelines.sources.skipping import BadRecords
+from data_pipelines.sources.bad_records import BadRecords
+from data_pipelines.sources.dataset import Dataset, build_command, check_usable, make_dataset
 
 __all__ = ["is_prepared", "open_dataset", "open_folder"]
 
@@ -54,7 +54,7 @@ def open_folder(
             f"python -m data_pipelines.build {name} measures them"
         )
     splits = {split: size.num_examples for split, size in info.splits.items()}
-    return dataset_of(name, info, sensor, splits, bands, target, bad_records)
+    return make_dataset(name, info, sensor, splits, bands, target, bad_records)
 
 
 def is_prepared(name: str, data_dir: str | Path) -> bool:

@@ -13,7 +13,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.errors import UserError
 
-__all__ = ["BadRecord", "Decoder", "Record", "Shards", "Source", "digest"]
+__all__ = ["BadRecord", "Decoder", "Record", "RecordSource", "Shards", "fingerprint"]
 
 Record = dict[str, np.ndarray]
 
@@ -90,7 +90,7 @@ def _told(error: Exception) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class RecordSource:
     """Examples by position. Can be pickled and read from many threads at once.
 
     One that can't be read raises `BadRecord`, which names the file and the example.
@@ -127,14 +127,14 @@ class Source:
             raise BadRecord(bad.file, bad.number, bad.reason, example, name) from bad.__cause__
         return {**record, "index": np.array(row, np.int32)}
 
-    def identities(self) -> np.ndarray:
+    def example_ids(self) -> np.ndarray:
         """(examples,) names or stored positions, in the order of this source."""
         return self.keys[self.rows]
 
 
-def digest(identities: np.ndarray) -> str:
+def fingerprint(example_ids: np.ndarray) -> str:
     """A fingerprint of which examples a source holds, whatever their order."""
-    return hashlib.sha256(np.sort(identities).tobytes()).hexdigest()[:16]
+    return hashlib.sha256(np.sort(example_ids).tobytes()).hexdigest()[:16]
 
 
 def decode(serialized: bytes, decoders: "Sequence[Decoder]") -> Record:
@@ -166,7 +166,7 @@ class Decoder:
     classes: int
 
     @classmethod
-    def of(
+    def for_feature(
         cls,
         name: str,
         feature: tfds.features.FeatureConnector,

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.errors import UserError
-from data_pipelines.sources.cuts import Flag, Part, cut
+from data_pipelines.sources.bad_records import SkippingSource
 from data_pipelines.sources.dataset import Dataset
-from data_pipelines.sources.pictures import StoredPicture, pictures_of_cells, pictures_of_records
-from data_pipelines.sources.records import Source, digest
-from data_pipelines.sources.skipping import Skipping
-from data_pipelines.sources.stored import StoredSplit
+from data_pipelines.sources.images import StoredImage, images_from_blocks, images_from_records
+from data_pipelines.sources.records import RecordSource, fingerprint
+from data_pipelines.sources.split_expressions import FlagFilter, SplitExpression, split_stratified
+from data_pipelines.sources.stored_split import StoredSplit
 from data_pipelines.sources.windows import Windows
 
-__all__ = ["Subset", "parse", "subset_of"]
+__all__ = ["Subset", "parse_expression", "select_subset"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +35,16 @@ class Subset:
     expression: str
     seed: int
     stored: StoredSplit
-    chosen: Source | Windows
+    chosen: RecordSource | Windows
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     @property
-    def examples(self) -> Source | Windows | Skipping:
+    def examples(self) -> RecordSource | Windows | SkippingSource:
         """The examples by position; with `bad_records.skip`, bad ones are passed over."""
         bad_records = self.dataset.bad_records
-        return Skipping(self.chosen, bad_records) if bad_records.skip else self.chosen
+        return SkippingSource(self.chosen, bad_records) if bad_records.skip else self.chosen
 
     def description(self) -> dict[str, Any]:
         """Which examples these turned out to be, as JSON can hold it.
@@ -55,14 +55,14 @@ class Subset:
         dataset, chosen = self.dataset, self.chosen
         about = {"split": self.expression, "seed": self.seed, "examples": len(self)}
         catalogue = self.stored.catalogue
-        if isinstance(chosen, Source) and catalogue and dataset.target in ("label", "labels"):
+        if isinstance(chosen, RecordSource) and catalogue and dataset.target in ("label", "labels"):
             labels = catalogue.columns[dataset.target_feature][chosen.order][chosen.rows]
             if labels.ndim == 1:
                 labels = labels[:, None] == np.arange(len(dataset.classes))
             about["classes"] = dict(zip(dataset.classes, labels.sum(axis=0).tolist(), strict=True))
-        return {**about, "digest": digest(chosen.identities())}
+        return {**about, "digest": fingerprint(chosen.example_ids())}
 
-    def pictures(self) -> list[StoredPicture]:
+    def images(self) -> list[StoredImage]:
         """The whole pictures of the examples, where every pixel is once.
 
         Where records are cells, windows of a picture may be on either side of a cut: the labels are
@@ -81,24 +81,25 @@ class Subset:
         if isinstance(self.chosen, Windows):
             assert dataset.grid is not None
             extents = dataset.info.features["inside"]
-            return pictures_of_cells(
-                self.chosen, dataset.grid.cell, extents, bad_records, ignore_label
+            return images_from_blocks(
+                self.chosen, dataset.grid.block, extents, bad_records, ignore_label
             )
-        return pictures_of_records(self.chosen, dataset.image_shape[:2], bad_records, ignore_label)
+        return images_from_records(self.chosen, dataset.image_shape[:2], bad_records, ignore_label)
 
 
-def subset_of(dataset: Dataset, expression: str, seed: int = 0) -> Subset:
+def select_subset(dataset: Dataset, expression: str, seed: int = 0) -> Subset:
     """The examples of a dataset that a split expression names.
 
     Args:
         dataset: see `opening.open_dataset`.
-        expression: such as `train` or `all[2:8].rest`, as `data_pipelines.sources.cuts` describes.
+        expression: such as `train` or `all[2:8].rest`, as
+        `data_pipelines.sources.split_expressions` describes.
         seed: of random cuts.
 
     Raises:
         UserError: the expression is not written as expected, names no split or no example.
     """
-    part = parse(dataset, expression)
+    part = parse_expression(dataset, expression)
     stored = StoredSplit(dataset, part.split)
     whole = stored.examples
     rows = _rows(part, stored, seed, f"split {expression!r} of {dataset.name}")
@@ -110,13 +111,13 @@ def subset_of(dataset: Dataset, expression: str, seed: int = 0) -> Subset:
     return Subset(dataset, expression, seed, stored, replace(whole, rows=rows))
 
 
-def parse(dataset: Dataset, expression: str) -> Part:
+def parse_expression(dataset: Dataset, expression: str) -> SplitExpression:
     """Take a split expression apart.
 
     Raises:
         UserError: it is not written as expected, or the dataset has no such split.
     """
-    part = Part.parse(expression)
+    part = SplitExpression.parse(expression)
     if part.split not in dataset.splits:
         raise UserError(
             f"split {expression!r}: dataset {dataset.name} has no split {part.split!r}; it has "
@@ -125,22 +126,22 @@ def parse(dataset: Dataset, expression: str) -> Part:
     return part
 
 
-def _rows(part: Part, stored: StoredSplit, seed: int, where: str) -> np.ndarray:
+def _rows(part: SplitExpression, stored: StoredSplit, seed: int, where: str) -> np.ndarray:
     """Positions in the whole split of the examples that a part names."""
     whole = stored.examples
     chosen = np.arange(len(whole))
     for step in part.steps:
-        if isinstance(step, Flag):
+        if isinstance(step, FlagFilter):
             chosen = chosen[stored.flag(step.name, where)[chosen] == step.wanted]
             continue
-        if isinstance(whole, Windows) and step.pictures:
-            names, picture = np.unique(whole.pictures()[chosen], return_inverse=True)
-            inside = cut(np.zeros(len(names), int), step.share, seed, where)[picture]
+        if isinstance(whole, Windows) and step.images:
+            names, image = np.unique(whole.images()[chosen], return_inverse=True)
+            inside = split_stratified(np.zeros(len(names), int), step.share, seed, where)[image]
         else:
-            inside = cut(stored.strata()[chosen], step.share, seed, where)
+            inside = split_stratified(stored.strata()[chosen], step.share, seed, where)
         if isinstance(whole, Windows) and step.rest:
             # Windows overlap: what stands on one side must not be seen from the other.
-            chosen = chosen[whole.apart_from(chosen[inside])[chosen]]
+            chosen = chosen[whole.disjoint_from(chosen[inside])[chosen]]
         else:
             chosen = chosen[inside != step.rest]
     return chosen

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def transform(image: Array, matrix: Array, fill: Array) -> Array:
+def apply_affine(image: Array, matrix: Array, fill: Array) -> Array:
     """`image` (H, W, C) seen through `matrix` (2, 3), `fill` (C,) where that looks beyond it.
 
     Pixel (x, y) of the result shows the image at `matrix @ (x, y, 1)`. Whether that is still inside
@@ -23,7 +23,7 @@ def transform(image: Array, matrix: Array, fill: Array) -> Array:
     return jnp.where(inside[..., None], _bicubic(image, source_y - 0.5, source_x - 0.5), fill)
 
 
-def rotation(angle: Array, height: int, width: int) -> Array:
+def rotation_matrix(angle: Array, height: int, width: int) -> Array:
     """The matrix (2, 3) that turns an image to the left by `angle` degrees about its centre."""
     cosine, sine = jnp.cos(jnp.deg2rad(angle)), jnp.sin(jnp.deg2rad(angle))
     turn = jnp.array([[cosine, -sine], [sine, cosine]])

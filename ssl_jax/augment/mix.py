@@ -40,7 +40,7 @@ class Mix:
             raise ValueError(f"mode: found {self.mode!r}; expected batch or pair")
 
     @property
-    def together(self) -> int:
+    def group_size(self) -> int:
         """How many neighbours have to be in one micro-batch: 2, or 1 without any mixing."""
         return 2 if self.mixup or self.cutmix else 1
 
@@ -55,7 +55,7 @@ class Mix:
             images: (B, H, W, C), standardised.
             targets: (B, classes), shares of the classes, or of each label.
         """
-        if self.together == 1:
+        if self.group_size == 1:
             return images, targets
         height, width = images.shape[1:3]
         keys = key[None]

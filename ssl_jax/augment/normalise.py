@@ -26,7 +26,7 @@ class Normalisation:
     std: tuple[float, ...]
 
     @classmethod
-    def of(cls, sensor: Sensor) -> Normalisation:
+    def from_sensor(cls, sensor: Sensor) -> Normalisation:
         """The normalisation for images with the sensor's bands, in the sensor's order."""
         columns = ("scale", "offset", "mean", "std")
         return cls(*(tuple(float(getattr(b, c)) for b in sensor.bands) for c in columns))

@@ -31,7 +31,7 @@ MOST = 10.0  # the largest magnitude; `_LEVEL_DENOM` of timm
 STEPS = 255.0
 
 
-class Setting(NamedTuple):
+class OperationSettings(NamedTuple):
     """What an operation is to do.
 
     level: strength in 0..1, the magnitude over 10.
@@ -77,34 +77,37 @@ class RandAugment:
         noise = self.magnitude_std * jax.random.normal(magnitude_key)
         level = jnp.clip(self.magnitude + noise, 0.0, MOST) / MOST
         fill = jnp.asarray(self.fill or (128 / STEPS,) * image.shape[-1], image.dtype)
-        setting = Setting(level, jnp.where(sign < 0.5, level, -level), fill, self.rgb)
-        number = jnp.floor(choice * (len(ON_VALUES) + len(ON_PLACES))).astype(jnp.int32)
+        setting = OperationSettings(level, jnp.where(sign < 0.5, level, -level), fill, self.rgb)
+        number = jnp.floor(choice * (len(VALUE_OPERATIONS) + len(GEOMETRIC_OPERATIONS))).astype(
+            jnp.int32
+        )
         changed = apply(number, image, setting)
         return jnp.where(chance < self.probability, changed, image)
 
 
-def apply(number: Array | int, image: Array, setting: Setting) -> Array:
-    """The operation of that number, of those in `ON_VALUES` and then `ON_PLACES`, on an image.
+def apply(number: Array | int, image: Array, setting: OperationSettings) -> Array:
+    """The operation of that number, of those in `VALUE_OPERATIONS` and then
+    `GEOMETRIC_OPERATIONS`, on an image.
 
     All are computed and one is chosen, as `vmap` would have it anyway; so those that move pixels
     share their sampling.
     """
     height, width = image.shape[:2]
-    matrices = [matrix(setting.signed, height, width) for matrix in ON_PLACES.values()]
-    matrix = jnp.stack(matrices)[jnp.maximum(number - len(ON_VALUES), 0)]
-    moved = jnp.clip(affine.transform(image, matrix, setting.fill), 0.0, 1.0)
-    changed = [operation(image, setting) for operation in ON_VALUES.values()]
-    return jax.lax.select_n(jnp.minimum(number, len(ON_VALUES)), *changed, moved)
+    matrices = [matrix(setting.signed, height, width) for matrix in GEOMETRIC_OPERATIONS.values()]
+    matrix = jnp.stack(matrices)[jnp.maximum(number - len(VALUE_OPERATIONS), 0)]
+    moved = jnp.clip(affine.apply_affine(image, matrix, setting.fill), 0.0, 1.0)
+    changed = [operation(image, setting) for operation in VALUE_OPERATIONS.values()]
+    return jax.lax.select_n(jnp.minimum(number, len(VALUE_OPERATIONS)), *changed, moved)
 
 
-def auto_contrast(image: Array, setting: Setting) -> Array:
+def auto_contrast(image: Array, setting: OperationSettings) -> Array:
     """Each band stretched to 0..1; a band of one value stays."""
     low, high = image.min(axis=(0, 1)), image.max(axis=(0, 1))
     stretched = (image - low) / jnp.where(high > low, high - low, 1.0)
     return jnp.where(high > low, stretched, image)
 
 
-def equalize(image: Array, setting: Setting) -> Array:
+def equalize(image: Array, setting: OperationSettings) -> Array:
     """Each band's 256 steps spread evenly over the pixels; values between two steps move between.
 
     As Pillow has it: a band of one value stays, and so does one in which fewer than 255 pixels are
@@ -113,46 +116,46 @@ def equalize(image: Array, setting: Setting) -> Array:
     return jax.vmap(_equalized, in_axes=2, out_axes=2)(image)
 
 
-def invert(image: Array, setting: Setting) -> Array:
+def invert(image: Array, setting: OperationSettings) -> Array:
     """What was dark is bright."""
     return 1.0 - image
 
 
-def posterize(image: Array, setting: Setting) -> Array:
+def posterize(image: Array, setting: OperationSettings) -> Array:
     """The four to none highest bits of eight."""
     bits = 4 - jnp.floor(4 * setting.level)
     width = jnp.exp2(8 - bits)
     return jnp.floor(_steps(image) / width) * width / STEPS
 
 
-def solarize(image: Array, setting: Setting) -> Array:
+def solarize(image: Array, setting: OperationSettings) -> Array:
     """Values from a threshold on inverted; the threshold falls from 256 to 0 of 255 steps."""
     threshold = 256 - jnp.floor(256 * setting.level)
     return jnp.where(_steps(image) < threshold, image, 1.0 - image)
 
 
-def solarize_add(image: Array, setting: Setting) -> Array:
+def solarize_add(image: Array, setting: OperationSettings) -> Array:
     """Up to 110 steps added to the lower half of the values."""
     brighter = jnp.minimum(image + jnp.floor(110 * setting.level) / STEPS, 1.0)
     return jnp.where(_steps(image) < 128, brighter, image)
 
 
-def color(image: Array, setting: Setting) -> Array:
+def color(image: Array, setting: OperationSettings) -> Array:
     """Blended with gray, or away from it."""
     return _blended(colour.gray(image, setting.rgb), image, setting)
 
 
-def contrast(image: Array, setting: Setting) -> Array:
+def contrast(image: Array, setting: OperationSettings) -> Array:
     """Blended with the mean of gray, or away from it."""
     return _blended(colour.gray(image, setting.rgb).mean(axis=(0, 1)), image, setting)
 
 
-def brightness(image: Array, setting: Setting) -> Array:
+def brightness(image: Array, setting: OperationSettings) -> Array:
     """Blended with black, or away from it."""
     return _blended(jnp.zeros_like(image), image, setting)
 
 
-def sharpness(image: Array, setting: Setting) -> Array:
+def sharpness(image: Array, setting: OperationSettings) -> Array:
     """Blended with the mean of 3 × 3 pixels, the middle counted five times, or away from it.
 
     The border of the image stays, as in Pillow.
@@ -168,7 +171,7 @@ def sharpness(image: Array, setting: Setting) -> Array:
 
 def rotate(signed: Array, height: int, width: int) -> Array:
     """By up to 30° about the centre."""
-    return affine.rotation(30 * signed, height, width)
+    return affine.rotation_matrix(30 * signed, height, width)
 
 
 def shear_x(signed: Array, height: int, width: int) -> Array:
@@ -191,7 +194,7 @@ def translate_y(signed: Array, height: int, width: int) -> Array:
     return _identity().at[1, 2].set(0.45 * signed * height)
 
 
-ON_VALUES: dict[str, Callable[[Array, Setting], Array]] = {
+VALUE_OPERATIONS: dict[str, Callable[[Array, OperationSettings], Array]] = {
     function.__name__: function
     for function in (
         auto_contrast,
@@ -206,7 +209,7 @@ ON_VALUES: dict[str, Callable[[Array, Setting], Array]] = {
         sharpness,
     )
 }
-ON_PLACES: dict[str, Callable[[Array, int, int], Array]] = {
+GEOMETRIC_OPERATIONS: dict[str, Callable[[Array, int, int], Array]] = {
     function.__name__: function for function in (rotate, shear_x, shear_y, translate_x, translate_y)
 }
 
@@ -230,7 +233,7 @@ def _equalized(band: Array) -> Array:
     return jnp.where(width > 0, moved, band)
 
 
-def _blended(other: Array, image: Array, setting: Setting) -> Array:
+def _blended(other: Array, image: Array, setting: OperationSettings) -> Array:
     """`other` at factor 0, `image` at 1 and beyond it above; the factor is 1 ± 0.9 level."""
     factor = jnp.maximum(0.1, 1 + 0.9 * setting.signed)
     return jnp.clip(other + factor * (image - other), 0.0, 1.0)

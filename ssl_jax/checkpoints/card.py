@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 from data_pipelines.bands import Sensor
 from data_pipelines.errors import UserError
 from data_pipelines.sources.dataset import Dataset
-from ssl_jax.checkpoints.card_checks import check_card, shown
+from ssl_jax.checkpoints.card_checks import check_card, format_value
 
-__all__ = ["ModelCard", "versions"]
+__all__ = ["ModelCard", "package_versions"]
 
 _FORMAT = 1
 
@@ -49,7 +49,7 @@ class ModelCard:
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: ConfigDict, dataset: Dataset) -> "ModelCard":
+    def for_run(cls, config: ConfigDict, dataset: Dataset) -> "ModelCard":
         """The card of a run before its first step."""
         return cls(
             sensor=dataset.sensor,
@@ -80,7 +80,7 @@ class ModelCard:
             for name, (shape, dtype) in leaves.items()
         }
 
-    def after(self, step: int, metrics: Mapping[str, float]) -> "ModelCard":
+    def at_step(self, step: int, metrics: Mapping[str, float]) -> "ModelCard":
         """The card of a bundle saved at `step`."""
         return dataclasses.replace(self, step=step, metrics=dict(metrics))
 
@@ -98,7 +98,7 @@ class ModelCard:
             "config": self.config.to_dict(),
             "step": self.step,
             "metrics": dict(self.metrics),
-            "versions": versions(),
+            "versions": package_versions(),
         }
 
     @classmethod
@@ -109,7 +109,7 @@ class ModelCard:
             UserError: it is of another format, lacks a field, or holds what can't be.
         """
         if not isinstance(card, Mapping):
-            raise UserError(f"model card: found {shown(card)}; expected a JSON object")
+            raise UserError(f"model card: found {format_value(card)}; expected a JSON object")
         if card.get("format") != _FORMAT:
             raise UserError(
                 f"model card: format {card.get('format')!r}, expected {_FORMAT}; "
@@ -124,17 +124,17 @@ class ModelCard:
             classes=tuple(card["classes"]),
             colours=tuple(tuple(colour) for colour in card["colours"]),
             ignore_label=card["ignore_label"],
-            config=from_plain(card["config"]),
+            config=config_from_json(card["config"]),
             step=card["step"],
             metrics=card["metrics"],
         )
 
 
-def from_plain(config: Mapping[str, Any]) -> ConfigDict:
+def config_from_json(config: Mapping[str, Any]) -> ConfigDict:
     """A config from JSON, whose lists are the tuples they were."""
     return ConfigDict(
         {
-            name: from_plain(value)
+            name: config_from_json(value)
             if isinstance(value, Mapping)
             else tuple(value)
             if isinstance(value, list)
@@ -144,7 +144,7 @@ def from_plain(config: Mapping[str, Any]) -> ConfigDict:
     )
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions of what computes the numbers."""
     packages = ("ssl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
     found = {}

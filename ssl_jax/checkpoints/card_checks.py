@@ -9,7 +9,7 @@ from typing import Any
 
 from data_pipelines.errors import UserError
 
-__all__ = ["check_card", "shown"]
+__all__ = ["check_card", "format_value"]
 
 # More than anybody trains with; nothing is allocated for a card that asks for more.
 _MOST_PIXELS = 2**13  # on a side of an image, a view or a window
@@ -159,12 +159,13 @@ def _is_number(value: Any) -> bool:
 
 def _mistake(name: str, found: Any, expected: str) -> UserError:
     return UserError(
-        f"model card: {name} is {shown(found)}; expected {expected}: the card is damaged or made "
+        f"model card: {name} is {format_value(found)}; expected {expected}: the card is damaged "
+        f"or made "
         "by something else, get the checkpoint again"
     )
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value in a few words, however large it is."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**30:
         return "a number of dozens of digits"

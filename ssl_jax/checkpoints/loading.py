@@ -12,24 +12,24 @@ from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import v1 as ocp
 
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints.manifest import damage, is_sealed
+from ssl_jax.checkpoints.manifest import find_corruption, is_complete
 from ssl_jax.devices.mesh import REPLICATED
 from ssl_jax.training.state import TrainState
 
 __all__ = [
-    "as_dict",
-    "bundles_in",
-    "context",
+    "find_newest_checkpoint",
+    "find_valid_checkpoints",
+    "list_checkpoints",
     "load_card",
     "load_position",
     "load_state",
     "load_variables",
-    "newest",
-    "sound_bundles",
+    "orbax_context",
+    "state_to_dict",
 ]
 
 
-def newest(path: Path) -> Path:
+def find_newest_checkpoint(path: Path) -> Path:
     """The newest sound bundle of a workdir, of its `checkpoints`, or the bundle itself.
 
     Damaged ones are named on stderr.
@@ -38,16 +38,16 @@ def newest(path: Path) -> Path:
         UserError: there is no bundle at `path`, or none that is sound.
     """
     for folder in (path / "checkpoints", path):
-        if bundle := next(sound_bundles(folder), None):
-            return bundle
+        if checkpoint := next(find_valid_checkpoints(folder), None):
+            return checkpoint
     if _is_bundle(path):
-        if problem := is_sealed(path) and damage(path):
+        if problem := is_complete(path) and find_corruption(path):
             raise UserError(
                 f"bundle {path}: is damaged ({problem}); expected it as it was written: copy it "
                 "again, or take another"
             )
         return path
-    damaged = any(bundles_in(folder) for folder in (path / "checkpoints", path))
+    damaged = any(list_checkpoints(folder) for folder in (path / "checkpoints", path))
     found = (
         "no such folder"
         if not path.exists()
@@ -61,23 +61,23 @@ def newest(path: Path) -> Path:
     )
 
 
-def sound_bundles(directory: Path) -> Iterator[Path]:
+def find_valid_checkpoints(directory: Path) -> Iterator[Path]:
     """Sound bundles of a directory, the newest first; what is damaged is named on stderr.
 
     One that was never sealed counts only where none is: a process was killed in the moment between,
     or somebody broke off copying it.
     """
-    bundles = bundles_in(directory)
-    for bundle in bundles:
-        if not is_sealed(bundle):
+    checkpoints = list_checkpoints(directory)
+    for checkpoint in checkpoints:
+        if not is_complete(checkpoint):
             continue
-        problem = damage(bundle)
+        problem = find_corruption(checkpoint)
         if not problem:
-            yield bundle
+            yield checkpoint
         else:
-            _warn(f"bundle {bundle} is damaged: {problem}; not used")
-    if not any(is_sealed(bundle) for bundle in bundles):
-        yield from bundles
+            _warn(f"bundle {checkpoint} is damaged: {problem}; not used")
+    if not any(is_complete(checkpoint) for checkpoint in checkpoints):
+        yield from checkpoints
 
 
 @functools.cache  # once in a process
@@ -85,7 +85,7 @@ def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
-def bundles_in(directory: Path) -> list[Path]:
+def list_checkpoints(directory: Path) -> list[Path]:
     """Whatever looks like a bundle, the newest first."""
     steps = [path for path in directory.glob("*") if path.name.isdigit() and _is_bundle(path)]
     return sorted(steps, key=lambda path: int(path.name), reverse=True)
@@ -96,7 +96,7 @@ def _is_bundle(path: Path) -> bool:
 
 
 def load_card(path: Path) -> dict[str, Any]:
-    """The model card of the bundle at `path` (see `newest`), as written."""
+    """The model card of the bundle at `path` (see `find_newest_checkpoint`), as written."""
     return _load_json(path, "card")
 
 
@@ -106,9 +106,9 @@ def load_position(path: Path) -> dict[str, Any]:
 
 
 def _load_json(path: Path, name: str) -> dict[str, Any]:
-    bundle = newest(path).resolve()
-    with context():
-        return ocp.load_checkpointables(bundle, {name: None})[name]
+    checkpoint = find_newest_checkpoint(path).resolve()
+    with orbax_context():
+        return ocp.load_checkpointables(checkpoint, {name: None})[name]
 
 
 def load_state(path: Path, abstract: TrainState, mesh: Mesh) -> TrainState:
@@ -119,24 +119,26 @@ def load_state(path: Path, abstract: TrainState, mesh: Mesh) -> TrainState:
         abstract: the shapes and dtypes expected.
         mesh: the mesh it shall live on.
     """
-    tree = _replicated(as_dict(abstract), mesh)
-    with context():
-        loaded = ocp.load_checkpointables(newest(path).resolve(), {"state": tree})["state"]
+    tree = _replicated(state_to_dict(abstract), mesh)
+    with orbax_context():
+        loaded = ocp.load_checkpointables(find_newest_checkpoint(path).resolve(), {"state": tree})[
+            "state"
+        ]
     return TrainState(**loaded)
 
 
 def load_variables(path: Path) -> dict[str, Any]:
     """`params` and `batch_stats` of a bundle as NumPy arrays, without the optimizer's state."""
-    bundle = newest(path).resolve()
-    with context():
-        metadata = ocp.checkpointables_metadata(bundle).metadata["state"]
+    checkpoint = find_newest_checkpoint(path).resolve()
+    with orbax_context():
+        metadata = ocp.checkpointables_metadata(checkpoint).metadata["state"]
         wanted = {
             name: jax.tree.map(_host_array, tree)
             if name in ("params", "batch_stats")
             else jax.tree.map(lambda _: ocp.PLACEHOLDER, tree)
             for name, tree in metadata.items()
         }
-        loaded = ocp.load_checkpointables(bundle, {"state": wanted})["state"]
+        loaded = ocp.load_checkpointables(checkpoint, {"state": wanted})["state"]
     return {"params": loaded["params"], "batch_stats": loaded["batch_stats"]}
 
 
@@ -149,7 +151,7 @@ def _host_array(leaf: Any) -> np.ndarray:
     return np.empty(leaf.shape, leaf.dtype)
 
 
-def context() -> ocp.Context:
+def orbax_context() -> ocp.Context:
     """Orbax's context in which checkpoints are saved and loaded."""
     registry = ocp.handlers.local_registry()
     registry.add(ocp.handlers.JsonHandler, checkpointable_name="data")
@@ -161,7 +163,7 @@ def context() -> ocp.Context:
     return context
 
 
-def as_dict(state: TrainState) -> dict[str, Any]:
+def state_to_dict(state: TrainState) -> dict[str, Any]:
     """A state as it is stored."""
     return {
         "step": state.step,

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from data_pipelines.files.writing import write_json, write_text
 
-__all__ = ["MANIFEST", "damage", "is_sealed", "replace_file", "seal"]
+__all__ = ["MANIFEST", "find_corruption", "is_complete", "replace_file", "write_manifest"]
 
 MANIFEST = "manifest.json"
 _BLOCK = 2**24  # bytes
 
 
-def seal(folder: Path) -> None:
+def write_manifest(folder: Path) -> None:
     """Write down what the files of a finished folder are, once they have come to the disk."""
     files = {str(path.relative_to(folder)): path for path in _files(folder)}
     for path in files.values():
@@ -39,12 +39,12 @@ def replace_file(folder: Path, name: str, text: str) -> None:
     write_json(folder / MANIFEST, {"crc32": {**sealed["crc32"], **to_become}})
 
 
-def is_sealed(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Whether the folder was finished."""
     return (folder / MANIFEST).is_file()
 
 
-def damage(folder: Path) -> str:
+def find_corruption(folder: Path) -> str:
     """What is wrong with a sealed folder, in words; empty if it is as it was.
 
     Files are read once in a process, and again when their size or time of change is another.

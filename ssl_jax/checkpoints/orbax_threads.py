@@ -9,11 +9,11 @@ import logging
 import sys
 import warnings
 
-__all__ = ["quiet"]
+__all__ = ["silence_save_errors"]
 
 
 @functools.cache
-def quiet() -> None:
+def silence_save_errors() -> None:
     """Leave the telling of failed saves to who waits for them, for the rest of the process."""
     logging.getLogger("absl").addFilter(
         lambda record: "_SignalingThread.run() raised" not in str(record.msg)

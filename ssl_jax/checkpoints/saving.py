@@ -16,17 +16,23 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from data_pipelines.errors import UNWRITABLE, UserError, system_says
-from ssl_jax.checkpoints.loading import as_dict, bundles_in, context, load_card, sound_bundles
-from ssl_jax.checkpoints.manifest import damage, is_sealed, replace_file, seal
-from ssl_jax.checkpoints.orbax_threads import quiet
-from ssl_jax.devices.processes import gathered
+from data_pipelines.errors import UNWRITABLE, UserError, os_error_reason
+from ssl_jax.checkpoints.loading import (
+    find_valid_checkpoints,
+    list_checkpoints,
+    load_card,
+    orbax_context,
+    state_to_dict,
+)
+from ssl_jax.checkpoints.manifest import find_corruption, is_complete, replace_file, write_manifest
+from ssl_jax.checkpoints.orbax_threads import silence_save_errors
+from ssl_jax.devices.processes import gather_json
 from ssl_jax.training.state import TrainState
 
-__all__ = ["Bundles"]
+__all__ = ["Checkpointer"]
 
 
-class Bundles:
+class Checkpointer:
     """The bundles of a run, written in the background while training goes on.
 
     Use as a context manager: leaving it waits for the save under way. In a job of several processes
@@ -39,7 +45,7 @@ class Bundles:
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
-        quiet()
+        silence_save_errors()
         self._directory = directory.resolve()
         self._keep = max(keep, 1)
         self._leads = jax.process_index() == 0
@@ -47,7 +53,7 @@ class Bundles:
         self._sealing: threading.Thread | None = None
         self._failure: BaseException | None = None
 
-    def __enter__(self) -> "Bundles":
+    def __enter__(self) -> "Checkpointer":
         if self._leads:
             with _told(self._directory):
                 self._directory.mkdir(parents=True, exist_ok=True)
@@ -61,8 +67,8 @@ class Bundles:
     @property
     def newest(self) -> Path | None:
         """The newest sound bundle; None when there is none. The same one on all processes."""
-        found = next(sound_bundles(self._directory), None) if self._leads else None
-        name = gathered(found and found.name)[0]  # as the first process sees it
+        found = next(find_valid_checkpoints(self._directory), None) if self._leads else None
+        name = gather_json(found and found.name)[0]  # as the first process sees it
         return None if name is None else self._directory / name
 
     def save(self, state: TrainState, position: dict[str, Any], card: dict[str, Any]) -> None:
@@ -75,22 +81,24 @@ class Bundles:
         if step == self._saved:
             return
         self.wait()
-        bundle = self._directory / str(step)
-        if is_sealed(bundle) and not damage(bundle):  # restored from it, and no step further
+        checkpoint = self._directory / str(step)
+        if is_complete(checkpoint) and not find_corruption(
+            checkpoint
+        ):  # restored from it, and no step further
             text = json.dumps(card)
-            if self._leads and json.dumps(load_card(bundle)) != text:  # it was evaluated since
-                with _told(bundle):
-                    replace_file(bundle, "card/data.json", text)
+            if self._leads and json.dumps(load_card(checkpoint)) != text:  # it was evaluated since
+                with _told(checkpoint):
+                    replace_file(checkpoint, "card/data.json", text)
             self._saved = step
             return
-        with _told(bundle), context():
+        with _told(checkpoint), orbax_context():
             response = ocp.save_checkpointables_async(
-                bundle,
-                {"state": as_dict(state), "data": position, "card": card},
+                checkpoint,
+                {"state": state_to_dict(state), "data": position, "card": card},
                 overwrite=True,  # of a damaged bundle of that step
             )
         self._saved = step
-        self._sealing = threading.Thread(target=self._seal, args=(response, bundle))
+        self._sealing = threading.Thread(target=self._seal, args=(response, checkpoint))
         self._sealing.start()
 
     def wait(self) -> None:
@@ -107,26 +115,30 @@ class Bundles:
             with _told(self._directory / str(self._saved)):
                 raise failure
 
-    def _seal(self, response: Any, bundle: Path) -> None:
+    def _seal(self, response: Any, checkpoint: Path) -> None:
         try:
             response.result()
             if self._leads:
-                seal(bundle)
+                write_manifest(checkpoint)
                 self._delete_old()
         except BaseException as failure:
             self._failure = failure
 
     def _delete_old(self) -> None:
-        sealed = [bundle for bundle in bundles_in(self._directory) if is_sealed(bundle)]
+        sealed = [
+            checkpoint
+            for checkpoint in list_checkpoints(self._directory)
+            if is_complete(checkpoint)
+        ]
         if len(sealed) > self._keep:
             oldest_kept = int(sealed[self._keep - 1].name)
-            for bundle in bundles_in(self._directory):
-                if int(bundle.name) < oldest_kept:
-                    shutil.rmtree(bundle)
+            for checkpoint in list_checkpoints(self._directory):
+                if int(checkpoint.name) < oldest_kept:
+                    shutil.rmtree(checkpoint)
 
 
 @contextlib.contextmanager
-def _told(bundle: Path) -> Iterator[None]:
+def _told(checkpoint: Path) -> Iterator[None]:
     """A disk that is full or can't be written, told in one line.
 
     Raises:
@@ -138,10 +150,11 @@ def _told(bundle: Path) -> Iterator[None]:
         reason = _reason(error)
         if not reason:
             raise
-        sound = next(sound_bundles(bundle.parent), None)
+        sound = next(find_valid_checkpoints(checkpoint.parent), None)
         left = f"the newest sound one is {sound}" if sound else "there is none yet"
         raise UserError(
-            f"bundle {bundle}: can't be written ({reason}); {left}: make room or choose another "
+            f"bundle {checkpoint}: can't be written ({reason}); {left}: make room or choose "
+            f"another "
             "--workdir, then the same command goes on"
         ) from error
 
@@ -150,4 +163,4 @@ def _reason(error: BaseException) -> str:
     """What the system said, if an error is about a file."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return system_says(error, UNWRITABLE)
+    return os_error_reason(error, UNWRITABLE)

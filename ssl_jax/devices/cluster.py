@@ -15,9 +15,9 @@ from typing import Any
 import jax
 
 from data_pipelines.errors import STOPPED
-from ssl_jax.devices.processes import store
+from ssl_jax.devices.processes import key_value_store
 
-__all__ = ["join", "leave"]
+__all__ = ["exit_without_waiting", "join_job"]
 
 _ALIVE = "ssl_jax/alive/"
 _BEAT = 2.0  # seconds
@@ -26,7 +26,7 @@ _PATIENCE = 20.0  # seconds without a beat
 _HEARTBEAT_TIMEOUT = 50  # seconds
 
 
-def join() -> None:
+def join_job() -> None:
     """Join the other processes of this job, if a scheduler started several.
 
     Reads SLURM's variables or JAX_COORDINATOR_ADDRESS, JAX_PROCESS_COUNT and JAX_PROCESS_ID. One
@@ -48,17 +48,19 @@ def join() -> None:
     else:
         return
     if jax.process_count() > 1:
-        _watch_over(store(), jax.process_index(), jax.process_count())
+        _watch_over(key_value_store(), jax.process_index(), jax.process_count())
 
 
-def leave(code: int) -> None:
+def exit_without_waiting(code: int) -> None:
     """End this process at once if its job would otherwise wait for it in vain.
 
     A process that fails does not wait for the others at the exit, as jax would have it: it tells
     them, and they leave too.
     """
     if code not in (0, STOPPED) and jax.distributed.is_initialized() and jax.process_count() > 1:
-        store().key_value_set(_key(jax.process_index()), f"failed {code}", allow_overwrite=True)
+        key_value_store().key_value_set(
+            _key(jax.process_index()), f"failed {code}", allow_overwrite=True
+        )
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -11,9 +11,9 @@ from jax.sharding import PartitionSpec as P
 __all__ = [
     "REPLICATED",
     "SHARDED",
-    "compiled_for_one_run",
-    "data_mesh",
-    "pmapped",
+    "jit_for_single_use",
+    "make_data_mesh",
+    "pmap_over_mesh",
     "replicate",
     "shard",
 ]
@@ -22,12 +22,12 @@ REPLICATED = P()
 SHARDED = P("data")
 
 
-def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """All devices (or those given) along the one axis `data`."""
     return Mesh(np.asarray(devices or jax.devices()), ("data",), axis_types=(AxisType.Auto,))
 
 
-def pmapped(
+def pmap_over_mesh(
     function: Callable[..., Any],
     mesh: Mesh,
     in_specs: Any,
@@ -43,7 +43,7 @@ def pmapped(
     return jax.jit(mapped, donate_argnums=donate)
 
 
-def compiled_for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit_for_single_use(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` compiled with little optimisation: for what runs once, compiling is the cost."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 

@@ -9,17 +9,17 @@ from jax.experimental import multihost_utils
 
 from ssl_jax.devices.private import distributed_client
 
-__all__ = ["gathered", "store"]
+__all__ = ["gather_json", "key_value_store"]
 
 
-def store() -> Any:
+def key_value_store() -> Any:
     """The key-value store of the job, which there is only where several processes joined."""
     client = distributed_client()
     assert client is not None
     return client
 
 
-def gathered(value: Any) -> list[Any]:
+def gather_json(value: Any) -> list[Any]:
     """What each process of the job has, as JSON can hold it; in the order of processes."""
     if jax.process_count() == 1:
         return [value]

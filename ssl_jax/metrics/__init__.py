@@ -3,6 +3,14 @@
 Also: `intervals` by the bootstrap over test examples, `probes` of frozen features, and `ratios`.
 """
 
+from ssl_jax.metrics.accumulators import (
+    Accumulators,
+    Mean,
+    PerExample,
+    merge_accumulators,
+    reduce_over_devices,
+    to_host,
+)
 from ssl_jax.metrics.confusion import (
     confusion_matrix,
     f1,
@@ -12,23 +20,22 @@ from ssl_jax.metrics.confusion import (
     per_class_f1,
     per_class_iou,
 )
-from ssl_jax.metrics.precision import average_precision, mean_average_precision
-from ssl_jax.metrics.sums import Mean, PerExample, Sums, merge, reduce_sums, to_host
+from ssl_jax.metrics.ranking import average_precision, mean_average_precision
 
 __all__ = [
+    "Accumulators",
     "Mean",
     "PerExample",
-    "Sums",
     "average_precision",
     "confusion_matrix",
     "f1",
     "kappa",
     "mean_average_precision",
     "mean_iou",
-    "merge",
+    "merge_accumulators",
     "overall_accuracy",
     "per_class_f1",
     "per_class_iou",
-    "reduce_sums",
+    "reduce_over_devices",
     "to_host",
 ]

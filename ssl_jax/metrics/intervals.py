@@ -7,7 +7,7 @@ within each draw, and the difference of two rows is *paired*: what is hard for b
 
 The trained networks stay as they are. Another training is another source of chance, and three seeds
 are too few to be drawn from: a bootstrap of three means can't leave the range they span, which
-covers the truth three times in four. `student` tells how far those means can be trusted.
+covers the truth three times in four. `student_t_margin` tells how far those means can be trusted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,14 @@ from scipy.special import stdtrit
 from ssl_jax.metrics.confusion import per_class_iou
 from ssl_jax.metrics.ratios import ratio
 
-__all__ = ["Interval", "Outcomes", "difference", "mean", "outcomes", "student"]
+__all__ = [
+    "ExampleCounts",
+    "Interval",
+    "bootstrap_difference",
+    "bootstrap_mean",
+    "count_by_example",
+    "student_t_margin",
+]
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -38,7 +45,7 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Outcomes:
+class ExampleCounts:
     """What came out on each test example, as counts whose sums over examples give the figure.
 
     Attributes:
@@ -52,7 +59,7 @@ class Outcomes:
     score: Score
 
 
-def outcomes(predictions: Mapping[str, np.ndarray], metric: str) -> Outcomes | None:
+def count_by_example(predictions: Mapping[str, np.ndarray], metric: str) -> ExampleCounts | None:
     """The outcomes behind a metric of a run's `predictions.npz`.
 
     None for a metric that is no function of sums over examples, as average precision isn't.
@@ -60,26 +67,28 @@ def outcomes(predictions: Mapping[str, np.ndarray], metric: str) -> Outcomes | N
     if metric == "top1" and "predicted" in predictions:
         right = predictions["predicted"] == predictions["label"]
         counts = np.stack([right, np.ones_like(right)], axis=1).astype(np.int64)
-        return Outcomes(predictions["index"], counts, _share)
+        return ExampleCounts(predictions["index"], counts, _share)
     if metric == "OA" and "confusion" in predictions:
         confusion = predictions["confusion"]
         hits = np.trace(confusion, axis1=1, axis2=2)
         counts = np.stack([hits, confusion.sum(axis=(1, 2))], axis=1)
-        return Outcomes(predictions["index"], counts, _share)
+        return ExampleCounts(predictions["index"], counts, _share)
     if metric == "mIoU" and "confusion" in predictions:
-        return Outcomes(predictions["index"], predictions["confusion"], _mean_iou)
+        return ExampleCounts(predictions["index"], predictions["confusion"], _mean_iou)
     return None
 
 
-def mean(runs: Sequence[Outcomes], resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def bootstrap_mean(
+    runs: Sequence[ExampleCounts], resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
     """The interval of the mean of the runs' figures; all of one dataset and one metric."""
     figures = _resampled(runs, resamples, np.random.default_rng(seed))
     return _middle(figures.mean(axis=1))
 
 
-def difference(
-    first: Sequence[Outcomes],
-    second: Sequence[Outcomes],
+def bootstrap_difference(
+    first: Sequence[ExampleCounts],
+    second: Sequence[ExampleCounts],
     paired: bool,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -97,12 +106,14 @@ def difference(
     return _middle(ours.mean(axis=1) - theirs.mean(axis=1))
 
 
-def student(std: float, seeds: int) -> float:
+def student_t_margin(std: float, seeds: int) -> float:
     """Half of the 95 % interval of a mean over seeds that has this deviation (n - 1)."""
     return float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) * std / seeds**0.5
 
 
-def _resampled(runs: Sequence[Outcomes], resamples: int, rng: np.random.Generator) -> np.ndarray:
+def _resampled(
+    runs: Sequence[ExampleCounts], resamples: int, rng: np.random.Generator
+) -> np.ndarray:
     """Figures (resamples, runs) on test examples drawn anew."""
     examples = np.unique(np.concatenate([run.index for run in runs]))
     shape = (len(runs), *runs[0].counts.shape[1:])
@@ -118,8 +129,8 @@ def _resampled(runs: Sequence[Outcomes], resamples: int, rng: np.random.Generato
     for start in range(0, resamples, at_once):
         count = min(at_once, resamples - start)
         drawn = rng.multinomial(len(examples), shares, size=count)
-        sums = drawn.astype(float) @ kinds.astype(float)  # exact to 2^53
-        figures.append(runs[0].score(sums.reshape(count, *shape)))
+        accumulators = drawn.astype(float) @ kinds.astype(float)  # exact to 2^53
+        figures.append(runs[0].score(accumulators.reshape(count, *shape)))
     return np.concatenate(figures)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["collapse", "nearest_neighbours", "ridge"]
+__all__ = ["feature_spread", "knn_scores", "ridge_scores"]
 
 NEIGHBOURS = 20  # DINO (Caron et al. 2021), section 4.1
 TEMPERATURE = 0.07  # of the neighbours' votes: Wu et al. 2018, section 3.4
@@ -16,7 +16,7 @@ _RIDGE = 1e-2  # share of the features' variance that is added to it
 _BLOCK = 1024  # rows of similarities held at a time
 
 
-def nearest_neighbours(
+def knn_scores(
     train: np.ndarray,
     targets: np.ndarray,
     queries: np.ndarray,
@@ -42,7 +42,7 @@ def nearest_neighbours(
     return scores
 
 
-def ridge(
+def ridge_scores(
     train: np.ndarray, targets: np.ndarray, queries: np.ndarray, strength: float = _RIDGE
 ) -> np.ndarray:
     """Scores (M, classes) of queries (M, D): a linear probe in closed form.
@@ -63,7 +63,7 @@ def ridge(
     return (queries - mean) / std @ weights + intercept
 
 
-def collapse(representation: np.ndarray) -> tuple[float, float]:
+def feature_spread(representation: np.ndarray) -> tuple[float, float]:
     """How far features (N, D) are spread: their standard deviation and their effective rank.
 
     The deviation is that of the directions, 1 if they are spread evenly over the sphere and 0 if

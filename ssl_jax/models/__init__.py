@@ -9,11 +9,11 @@ The layers they share are in `activations`, `norm` and `stochastic`.
 """
 
 from ssl_jax.models.heads import MLP, Projection
+from ssl_jax.models.image_statistics import ImageStatistics
 from ssl_jax.models.mae import MaskedAutoencoder, Reconstruction
 from ssl_jax.models.patches import patchify, unpatchify
 from ssl_jax.models.resnet import ResNet, resnet18, resnet50
 from ssl_jax.models.simclr import SimCLRModel
-from ssl_jax.models.statistics import ImageStatistics
 from ssl_jax.models.upernet import SegmentationLogits, UperNet
 from ssl_jax.models.vit import ViT, vit_b, vit_s, vit_ti
 

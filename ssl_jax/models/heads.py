@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from ssl_jax.models.norm import expect_one_of, normalisation
+from ssl_jax.models.norm import check_choice, make_norm
 from ssl_jax.models.stochastic import dropout
 
 _normal = nn.initializers.normal(0.01)
@@ -35,7 +35,7 @@ class Projection(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect_one_of("norm", self.norm, "batch", "group")
+        check_choice("norm", self.norm, "batch", "group")
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
@@ -46,7 +46,7 @@ class Projection(nn.Module):
             x = nn.Dense(
                 units, use_bias=False, kernel_init=_normal, dtype=self.dtype, name=f"fc{i + 1}"
             )(x)
-            x = normalisation(self.norm, units, train, dtype, f"bn{i + 1}", use_bias=not last)(x)
+            x = make_norm(self.norm, units, train, dtype, f"bn{i + 1}", use_bias=not last)(x)
             x = x if last else nn.relu(x)
         return x
 
@@ -76,7 +76,7 @@ class MLP(nn.Module):
         """(B, D) -> logits (B, num_classes) float32; keys (B,) for dropout."""
         if self.batch_norm:
             plain = {"use_bias": False, "use_scale": False, "epsilon": 1e-6}
-            x = normalisation("batch", x.shape[-1], train, self.dtype, "bn", **plain)(x)
+            x = make_norm("batch", x.shape[-1], train, self.dtype, "bn", **plain)(x)
         for i, units in enumerate(self.hidden):
             he_normal = nn.initializers.he_normal()
             x = nn.relu(

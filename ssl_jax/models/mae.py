@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from ssl_jax.models.patches import grid_of, resampled, sincos_table, take
-from ssl_jax.models.vit import Block, Implementation, ViT, expect_heads, layer_norm, linear
+from ssl_jax.models.patches import gather_tokens, patch_grid, resample_positions, sincos_table
+from ssl_jax.models.vit import Block, Implementation, ViT, check_heads, layer_norm, linear
 
 
 class Reconstruction(NamedTuple):
@@ -48,7 +48,7 @@ class MaskedAutoencoder(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect_heads("dim", self.dim, self.heads)
+        check_heads("dim", self.dim, self.heads)
 
     def setup(self) -> None:  # noqa: D102
         self.decoder = Decoder(
@@ -83,7 +83,7 @@ class MaskedAutoencoder(nn.Module):
         Raises:
             ValueError: shapes don't match, or no patch would be visible.
         """
-        grid = grid_of(image, self.backbone.patch_size)
+        grid = patch_grid(image, self.backbone.patch_size)
         patches = grid[0] * grid[1]
         visible = int(patches * (1 - mask_ratio))
         if noise.shape != (len(image), patches):
@@ -123,9 +123,11 @@ class Decoder(nn.Module):
         hidden = patches + 1 - tokens.shape[1]
         hidden_tokens = jnp.broadcast_to(mask_token.astype(self.dtype), (batch, hidden, self.dim))
         cls_token, visible_tokens = tokens[:, :1], tokens[:, 1:]
-        tokens = take(jnp.concatenate([visible_tokens, hidden_tokens], axis=1), ids_restore)
+        tokens = gather_tokens(
+            jnp.concatenate([visible_tokens, hidden_tokens], axis=1), ids_restore
+        )
         table = jnp.asarray(sincos_table(self.dim, *self.native_grid))
-        tokens = tokens + resampled(table, self.native_grid, grid).astype(self.dtype)
+        tokens = tokens + resample_positions(table, self.native_grid, grid).astype(self.dtype)
         tokens = jnp.concatenate([cls_token, tokens], axis=1)  # whose own position is zero
         for i in range(self.depth):
             block = Block(self.heads, 0.0, self.attention, self.dtype, name=f"blocks_{i}")

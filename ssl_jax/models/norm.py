@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 _GROUP_SIZE = 16  # channels; Wu & He 2018, table 3
 
 
-def normalisation(
+def make_norm(
     kind: str, channels: int, train: bool, dtype: DTypeLike, name: str | None = None, **options: Any
 ) -> nn.Module:
     """A layer that normalises (B, ..., channels).
@@ -31,7 +31,7 @@ def normalisation(
     return nn.GroupNorm(num_groups=None, group_size=math.gcd(_GROUP_SIZE, channels), **options)
 
 
-def expect_one_of(field: str, found: str, *choices: str) -> None:
+def check_choice(field: str, found: str, *choices: str) -> None:
     """Refuse a value that isn't among a field's choices.
 
     Raises:

@@ -9,7 +9,7 @@ from einops import rearrange
 from jax import Array
 
 
-def grid_of(image: Array, patch_size: int) -> tuple[int, int]:
+def patch_grid(image: Array, patch_size: int) -> tuple[int, int]:
     """Rows and columns of patches in an image (B, H, W, C).
 
     Raises:
@@ -26,7 +26,7 @@ def grid_of(image: Array, patch_size: int) -> tuple[int, int]:
 
 def patchify(image: Array, patch_size: int) -> Array:
     """(B, H, W, C) -> (B, N, p² C): patches by rows, within each pixels by rows, bands last."""
-    grid_of(image, patch_size)
+    patch_grid(image, patch_size)
     return rearrange(image, "b (h p) (w q) c -> b (h w) (p q c)", p=patch_size, q=patch_size)
 
 
@@ -52,7 +52,7 @@ def sincos_table(dim: int, rows: int, columns: int) -> np.ndarray:
     return np.concatenate([encode(column), encode(row)], axis=1).astype(np.float32)
 
 
-def resampled(table: Array, native: tuple[int, int], grid: tuple[int, int]) -> Array:
+def resample_positions(table: Array, native: tuple[int, int], grid: tuple[int, int]) -> Array:
     """A position table (N, D) of the grid `native` for another grid, (rows · columns, D).
 
     Bicubic (Keys, a = -0.5) with antialiasing, as timm's `resample_abs_pos_embed`. The table is
@@ -64,7 +64,7 @@ def resampled(table: Array, native: tuple[int, int], grid: tuple[int, int]) -> A
     return jax.image.resize(image, (*grid, image.shape[-1]), "cubic").reshape(-1, image.shape[-1])
 
 
-def take(tokens: Array, indices: Array) -> Array:
+def gather_tokens(tokens: Array, indices: Array) -> Array:
     """(B, N, D) and distinct (B, K) in 0..N-1 -> (B, K, D): those tokens of each example."""
 
     def of_one(tokens: Array, indices: Array) -> Array:

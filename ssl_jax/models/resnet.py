@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from ssl_jax.models.norm import expect_one_of, normalisation
+from ssl_jax.models.norm import check_choice, make_norm
 
 _he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -41,7 +41,7 @@ class ResNet(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect_one_of("norm", self.norm, "batch", "group")
+        check_choice("norm", self.norm, "batch", "group")
 
     @property
     def features(self) -> int:
@@ -57,7 +57,7 @@ class ResNet(nn.Module):
         self, image: Array, train: bool = False, keys: Array | None = None
     ) -> tuple[Array, ...]:
         """The map of each stage, (B, ⌈H/stride⌉, ⌈W/stride⌉, channels)."""
-        norm = functools.partial(normalisation, self.norm, train=train, dtype=self.dtype)
+        norm = functools.partial(make_norm, self.norm, train=train, dtype=self.dtype)
         kernel, stride = (3, 1) if self.small_stem else (7, 2)
         x = _conv(self.width, kernel, stride, self.dtype, "conv1")(image)
         x = nn.relu(norm(channels=self.width, name="bn1")(x))
@@ -89,9 +89,7 @@ class BasicBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """(B, H, W, c) -> (B, ⌈H/stride⌉, ⌈W/stride⌉, width)."""
-        norm = functools.partial(
-            normalisation, self.norm, self.width, train=train, dtype=self.dtype
-        )
+        norm = functools.partial(make_norm, self.norm, self.width, train=train, dtype=self.dtype)
         y = _conv(self.width, 3, self.stride, self.dtype, "conv1")(x)
         y = nn.relu(norm(name="bn1")(y))
         y = _conv(self.width, 3, 1, self.dtype, "conv2")(y)
@@ -110,7 +108,7 @@ class Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """(B, H, W, c) -> (B, ⌈H/stride⌉, ⌈W/stride⌉, 4 width)."""
-        norm = functools.partial(normalisation, self.norm, train=train, dtype=self.dtype)
+        norm = functools.partial(make_norm, self.norm, train=train, dtype=self.dtype)
         y = _conv(self.width, 1, 1, self.dtype, "conv1")(x)
         y = nn.relu(norm(channels=self.width, name="bn1")(y))
         y = _conv(self.width, 3, self.stride, self.dtype, "conv2")(y)

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["drop_path", "dropout", "keys_for"]
+__all__ = ["drop_path", "dropout", "fold_in_keys"]
 
 
-def keys_for(keys: Array | None, place: int) -> Array | None:
+def fold_in_keys(keys: Array | None, place: int) -> Array | None:
     """Keys (B,) for one of several places in a network; None stays None."""
     return None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, place)
 

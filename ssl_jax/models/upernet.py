@@ -13,8 +13,8 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from ssl_jax.models.activations import gelu
-from ssl_jax.models.norm import expect_one_of, normalisation
-from ssl_jax.models.stochastic import dropout, keys_for
+from ssl_jax.models.norm import check_choice, make_norm
+from ssl_jax.models.stochastic import dropout, fold_in_keys
 from ssl_jax.models.vit import ViT
 
 _he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -54,7 +54,7 @@ class UperNet(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect_one_of("norm", self.norm, "batch", "group")
+        check_choice("norm", self.norm, "batch", "group")
 
     def setup(self) -> None:  # noqa: D102
         shared = {"norm": self.norm, "dtype": self.dtype}
@@ -73,11 +73,11 @@ class UperNet(nn.Module):
 
         In training a pair of these: the second are the auxiliary head's.
         """
-        levels = self._levels(image, train, keys_for(keys, 0))
-        logits = self._at_pixels(self.head(levels, train, keys_for(keys, 1)), image)
+        levels = self._levels(image, train, fold_in_keys(keys, 0))
+        logits = self._at_pixels(self.head(levels, train, fold_in_keys(keys, 1)), image)
         if not train and not self.is_initializing():
             return logits
-        auxiliary = self._at_pixels(self.auxiliary(levels[2], train, keys_for(keys, 2)), image)
+        auxiliary = self._at_pixels(self.auxiliary(levels[2], train, fold_in_keys(keys, 2)), image)
         return SegmentationLogits(logits, auxiliary) if train else logits
 
     def _levels(self, image: Array, train: bool, keys: Array | None) -> tuple[Array, ...]:
@@ -177,7 +177,7 @@ class Neck(nn.Module):
         channels = x.shape[-1]
         for i in range(power):
             if i > 0:
-                norm = normalisation(self.norm, channels, train, self.dtype, f"{name}_bn{i}")
+                norm = make_norm(self.norm, channels, train, self.dtype, f"{name}_bn{i}")
                 x = gelu(norm(x))
             deconvolution = nn.ConvTranspose(
                 channels, (2, 2), strides=(2, 2), dtype=self.dtype, name=f"{name}_deconv{i + 1}"
@@ -210,7 +210,7 @@ class ConvNorm(nn.Module):
             dtype=self.dtype,
             name="conv",
         )(x)
-        return nn.relu(normalisation(self.norm, self.channels, train, self.dtype, "bn")(x))
+        return nn.relu(make_norm(self.norm, self.channels, train, self.dtype, "bn")(x))
 
 
 def _classify(x: Array, num_classes: int, rate: float, keys: Array | None) -> Array:

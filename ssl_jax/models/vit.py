@@ -17,9 +17,15 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from ssl_jax.models.activations import gelu
-from ssl_jax.models.norm import expect_one_of
-from ssl_jax.models.patches import grid_of, patchify, resampled, sincos_table, take
-from ssl_jax.models.stochastic import drop_path, keys_for
+from ssl_jax.models.norm import check_choice
+from ssl_jax.models.patches import (
+    gather_tokens,
+    patch_grid,
+    patchify,
+    resample_positions,
+    sincos_table,
+)
+from ssl_jax.models.stochastic import drop_path, fold_in_keys
 
 Implementation = Literal["xla", "cudnn"] | None
 
@@ -60,9 +66,9 @@ class ViT(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect_one_of("pool", self.pool, "cls", "mean")
-        expect_one_of("position", self.position, "sincos", "learned")
-        expect_heads("dim", self.dim, self.heads)
+        check_choice("pool", self.pool, "cls", "mean")
+        check_choice("position", self.position, "sincos", "learned")
+        check_heads("dim", self.dim, self.heads)
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size: found {self.image_size}; expected a multiple of patch_size "
@@ -115,7 +121,7 @@ class ViT(nn.Module):
         self, image: Array, train: bool = False, keys: Array | None = None
     ) -> tuple[Array, ...]:
         """Four maps (B, H/p, W/p, D), after ⅓, ½, ⅔ and all of the blocks: 4, 6, 8, 12 of 12."""
-        rows, columns = grid_of(image, self.patch_size)
+        rows, columns = patch_grid(image, self.patch_size)
         outputs = self._outputs(image, None, keys)
         if self.is_initializing():
             self.norm(outputs[-1])  # not used here, but part of the network whoever makes it
@@ -130,17 +136,17 @@ class ViT(nn.Module):
         tokens = self._embed(image, keep)
         outputs = []
         for i, block in enumerate(self.blocks):
-            tokens = block(tokens, keys_for(keys, i))
+            tokens = block(tokens, fold_in_keys(keys, i))
             outputs.append(tokens)
         return outputs
 
     def _embed(self, image: Array, keep: Array | None) -> Array:
         """Class token and patches, at their positions."""
         patches = patchify(image, self.patch_size)
-        cls_position, positions = self._positions(grid_of(image, self.patch_size))
+        cls_position, positions = self._positions(patch_grid(image, self.patch_size))
         if keep is not None:
             # Chosen before the embedding: hidden patches cost nothing.
-            patches, positions = take(patches, keep), positions[keep]
+            patches, positions = gather_tokens(patches, keep), positions[keep]
         tokens = self.patch_embed(patches) + positions.astype(self.dtype)
         cls_token = jnp.asarray(self.cls_token + cls_position, self.dtype)
         cls_token = jnp.broadcast_to(cls_token, (len(tokens), 1, self.dim))
@@ -150,8 +156,8 @@ class ViT(nn.Module):
         """Positions of the class token (D,), zero if fixed, and of the patches (N, D)."""
         if self.position == "sincos":
             table = jnp.asarray(sincos_table(self.dim, *self.grid))
-            return jnp.zeros(self.dim), resampled(table, self.grid, grid)
-        return self.pos_embed[0, 0], resampled(self.pos_embed[0, 1:], self.grid, grid)
+            return jnp.zeros(self.dim), resample_positions(table, self.grid, grid)
+        return self.pos_embed[0, 0], resample_positions(self.pos_embed[0, 1:], self.grid, grid)
 
 
 class Block(nn.Module):
@@ -167,10 +173,10 @@ class Block(nn.Module):
         """(B, T, D) -> (B, T, D); keys (B,) for drop path."""
         x = layer_norm(self.dtype, "norm1")(tokens)
         x = Attention(self.heads, self.attention, self.dtype, name="attn")(x)
-        tokens = tokens + drop_path(keys_for(keys, 0), x, self.drop_path)
+        tokens = tokens + drop_path(fold_in_keys(keys, 0), x, self.drop_path)
         x = layer_norm(self.dtype, "norm2")(tokens)
         x = Mlp(4 * tokens.shape[-1], self.dtype, name="mlp")(x)
-        return tokens + drop_path(keys_for(keys, 1), x, self.drop_path)
+        return tokens + drop_path(fold_in_keys(keys, 1), x, self.drop_path)
 
 
 class Attention(nn.Module):
@@ -216,7 +222,7 @@ def layer_norm(dtype: DTypeLike, name: str | None = None) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)
 
 
-def expect_heads(field: str, dim: int, heads: int) -> None:
+def check_heads(field: str, dim: int, heads: int) -> None:
     """Refuse channels that heads, or the sines and cosines of two axes, can't share.
 
     Raises:

@@ -2,7 +2,7 @@
 
 To add one, write a frozen dataclass with the methods of `Objective` in a file of its own.
 
-What they share: micro-batches in `accumulate`, features and normalisation in `shared`.
+What they share: micro-batches in `micro_batches`, features and normalisation in `shared`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Objective(Protocol):
     def loss(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Any]]:
-        """Loss of one device's part of the batch and `{"batch_stats": new, "sums": {name: Mean}}`.
+        """Loss of one device's part of the batch and `{"batch_stats": new, "accumulators": {name:
+        Mean}}`.
 
         Runs in `shard_map` over `data`. The step takes the gradient of the *mean over the devices*
         of this loss, so that a loss over n labelled pixels is `sum / pmean(n)`. The sums are this
@@ -61,7 +62,7 @@ class Objective(Protocol):
         """
         ...
 
-    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
+    def compute_metrics(self, accumulators: Mapping[str, Any]) -> dict[str, float]:
         """Figures from sums merged on the host, be they those of `loss` or of `evaluate`."""
         ...
 
@@ -72,7 +73,7 @@ class Objective(Protocol):
         """
         ...
 
-    def samples(
+    def make_samples(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> dict[str, Array]:
         """Arrays with the examples first, for the report's pictures; without collectives."""

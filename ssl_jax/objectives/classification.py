@@ -15,15 +15,15 @@ from jax import Array
 from ssl_jax import metrics
 from ssl_jax.augment import Augmentation, Mix, Normalisation
 from ssl_jax.metrics import Mean, PerExample
-from ssl_jax.objectives.accumulate import accumulated
+from ssl_jax.objectives.micro_batches import apply_in_micro_batches
 from ssl_jax.objectives.shared import (
     DROPOUT,
     MIXING,
-    deterministic_view,
-    example_keys,
-    part_of,
-    random_views,
-    train_mode,
+    apply_in_train_mode,
+    make_deterministic_view,
+    make_example_keys,
+    make_random_views,
+    submodule_variables,
 )
 
 _IDENTITY, _NO_MIX = Augmentation(), Mix()
@@ -60,7 +60,7 @@ class Classification:
     def precomputable(self) -> bool:
         """Whether an example's features are the same at every step."""
         alike = self.views == self.evaluation_views and self.views.deterministic
-        return self.frozen and alike and self.mix.together == 1
+        return self.frozen and alike and self.mix.group_size == 1
 
     def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh variables under `backbone` and `head`; of `batch` only the shapes matter."""
@@ -69,7 +69,9 @@ class Classification:
         if "features" in batch:
             features = batch["features"][:1]
         else:
-            view = deterministic_view(self.evaluation_views, self.normalise, batch["image"][:1])
+            view = make_deterministic_view(
+                self.evaluation_views, self.normalise, batch["image"][:1]
+            )
             features, modules["backbone"] = self.backbone.init_with_output(backbone_key, view)
         modules["head"] = self.head.init(head_key, features)
         return {
@@ -85,67 +87,80 @@ class Classification:
         def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, tuple[Array, Array]]:
             current = {"params": variables["params"], "batch_stats": batch_stats}
             backbone_keys, head_keys = jax.vmap(jax.random.split, out_axes=1)(
-                example_keys(jax.random.fold_in(key, DROPOUT), part["index"])
+                make_example_keys(jax.random.fold_in(key, DROPOUT), part["index"])
             )
-            backbone, head = part_of(current, "backbone"), part_of(current, "head")
+            backbone, head = (
+                submodule_variables(current, "backbone"),
+                submodule_variables(current, "head"),
+            )
             inputs, targets = self._examples(part, key)
             if self.frozen or "features" in part:
                 if "features" not in part:
                     inputs = self.backbone.apply(backbone, inputs)
                 features, new = jax.lax.stop_gradient(inputs), backbone.get("batch_stats", {})
             else:
-                features, new = train_mode(self.backbone, backbone, inputs, keys=backbone_keys)
-            logits, new_of_head = train_mode(self.head, head, features, keys=head_keys)
+                features, new = apply_in_train_mode(
+                    self.backbone, backbone, inputs, keys=backbone_keys
+                )
+            logits, new_of_head = apply_in_train_mode(self.head, head, features, keys=head_keys)
             changed = {"backbone": new, "head": new_of_head}
             return {name: changed[name] for name in batch_stats}, (logits, targets)
 
         used = ("features" if "features" in batch else "image", "index", self._target)
-        batch_stats, (logits, targets) = accumulated(forward, self.accumulate, self.mix.together)(
-            variables["batch_stats"], {name: batch[name] for name in used}
-        )
+        batch_stats, (logits, targets) = apply_in_micro_batches(
+            forward, self.accumulate, self.mix.group_size
+        )(variables["batch_stats"], {name: batch[name] for name in used})
         losses = self._cross_entropy(logits, targets)
-        sums = {"loss": Mean.of(losses)}
+        accumulators = {"loss": Mean.from_values(losses)}
         if not self.multi_label:
-            sums["top1"] = Mean.of(logits.argmax(axis=-1) == targets.argmax(axis=-1))
-        return losses.mean(), {"batch_stats": batch_stats, "sums": sums}
+            accumulators["top1"] = Mean.from_values(
+                logits.argmax(axis=-1) == targets.argmax(axis=-1)
+            )
+        return losses.mean(), {"batch_stats": batch_stats, "accumulators": accumulators}
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
         """`loss`, the `predictions` of each example and, for one label, `top1` and `confusion`."""
         logits = self._logits(variables, batch)
         valid = batch["valid"]
         losses = self._cross_entropy(logits, self._targets(batch))
-        sums: dict[str, Any] = {"loss": Mean.of(losses, valid)}
+        accumulators: dict[str, Any] = {"loss": Mean.from_values(losses, valid)}
         rows = {"index": batch["index"], "valid": valid}
         if self.multi_label:
             rows |= {"scores": jax.nn.sigmoid(logits), "targets": batch["labels"]}
-            return sums | {"predictions": PerExample(rows)}
+            return accumulators | {"predictions": PerExample(rows)}
         predicted, label = jnp.argmax(logits, axis=-1), batch["label"]
-        sums["predictions"] = PerExample(rows | {"label": label, "predicted": predicted})
-        sums["top1"] = Mean.of(predicted == label, valid)
-        sums["confusion"] = metrics.confusion_matrix(label, predicted, len(self.classes), valid)
-        return sums
+        accumulators["predictions"] = PerExample(rows | {"label": label, "predicted": predicted})
+        accumulators["top1"] = Mean.from_values(predicted == label, valid)
+        accumulators["confusion"] = metrics.confusion_matrix(
+            label, predicted, len(self.classes), valid
+        )
+        return accumulators
 
-    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
+    def compute_metrics(self, accumulators: Mapping[str, Any]) -> dict[str, float]:
         """`loss`, `top1`, and over a whole set `f1` and `kappa`, or `mAP` for several labels."""
-        figures = {n: float(mean.value) for n, mean in sums.items() if isinstance(mean, Mean)}
-        if "confusion" in sums:
-            figures["f1"] = metrics.f1(sums["confusion"])
-            figures["kappa"] = metrics.kappa(sums["confusion"])
-        if "predictions" in sums and self.multi_label:
-            figures["mAP"] = metrics.mean_average_precision(sums["predictions"])
+        figures = {
+            n: float(mean.value) for n, mean in accumulators.items() if isinstance(mean, Mean)
+        }
+        if "confusion" in accumulators:
+            figures["f1"] = metrics.f1(accumulators["confusion"])
+            figures["kappa"] = metrics.kappa(accumulators["confusion"])
+        if "predictions" in accumulators and self.multi_label:
+            figures["mAP"] = metrics.mean_average_precision(accumulators["predictions"])
         return figures
 
-    def features(self, variables: dict[str, Any], batch: dict[str, Array]) -> Array:
+    def extract_features(self, variables: dict[str, Any], batch: dict[str, Array]) -> Array:
         """What the backbone makes of the images in evaluation mode, (B, D) float32."""
-        view = deterministic_view(self.evaluation_views, self.normalise, batch["image"])
-        return self.backbone.apply(part_of(variables, "backbone"), view).astype(jnp.float32)
+        view = make_deterministic_view(self.evaluation_views, self.normalise, batch["image"])
+        return self.backbone.apply(submodule_variables(variables, "backbone"), view).astype(
+            jnp.float32
+        )
 
     def predict(self, variables: dict[str, Any], image: Array) -> Array:
         """Probabilities (B, classes) of images (B, H, W, C) in digital numbers."""
         logits = self._logits(variables, {"image": image})
         return jax.nn.sigmoid(logits) if self.multi_label else jax.nn.softmax(logits)
 
-    def samples(
+    def make_samples(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> dict[str, Array]:
         """Images in unit values with their labels and predicted scores (B, classes)."""
@@ -154,8 +169,10 @@ class Classification:
         return {"image": image, self._target: batch[self._target], "scores": scores}
 
     def _logits(self, variables: dict[str, Any], batch: dict[str, Array]) -> Array:
-        features = batch["features"] if "features" in batch else self.features(variables, batch)
-        return self.head.apply(part_of(variables, "head"), features).astype(jnp.float32)
+        features = (
+            batch["features"] if "features" in batch else self.extract_features(variables, batch)
+        )
+        return self.head.apply(submodule_variables(variables, "head"), features).astype(jnp.float32)
 
     @property
     def _target(self) -> str:
@@ -166,8 +183,8 @@ class Classification:
         targets = self._targets(part, self.label_smoothing)
         if "features" in part:
             return part["features"], targets
-        keys = example_keys(key, part["index"])
-        views = random_views(self.views, self.normalise, keys, part["image"])
+        keys = make_example_keys(key, part["index"])
+        views = make_random_views(self.views, self.normalise, keys, part["image"])
         return self.mix(jax.random.fold_in(key, MIXING), part["index"], views, targets)
 
     def _targets(self, batch: dict[str, Array], smoothing: float = 0.0) -> Array:

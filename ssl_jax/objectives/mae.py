@@ -14,15 +14,15 @@ from jax import Array
 
 from ssl_jax.augment import Augmentation, Normalisation
 from ssl_jax.metrics import Mean
-from ssl_jax.models.patches import grid_of, patchify, unpatchify
-from ssl_jax.objectives.accumulate import accumulated
+from ssl_jax.models.patches import patch_grid, patchify, unpatchify
+from ssl_jax.objectives.micro_batches import apply_in_micro_batches
 from ssl_jax.objectives.shared import (
     DROPOUT,
-    deterministic_view,
-    example_keys,
-    part_of,
-    random_views,
-    train_mode,
+    apply_in_train_mode,
+    make_deterministic_view,
+    make_example_keys,
+    make_random_views,
+    submodule_variables,
 )
 
 
@@ -56,35 +56,35 @@ class MAE:
         view_key, noise_key = jax.random.split(key)
 
         def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, Array]:
-            keys = example_keys(view_key, part["index"])
-            image = random_views(self.views, self.normalise, keys, part["image"])
-            (prediction, hidden), batch_stats = train_mode(
+            keys = make_example_keys(view_key, part["index"])
+            image = make_random_views(self.views, self.normalise, keys, part["image"])
+            (prediction, hidden), batch_stats = apply_in_train_mode(
                 self.model,
                 {"params": variables["params"], "batch_stats": batch_stats},
                 image,
                 noise=self._noise(noise_key, part["index"], image),
                 mask_ratio=self.mask_ratio,
-                keys=example_keys(jax.random.fold_in(key, DROPOUT), part["index"]),
+                keys=make_example_keys(jax.random.fold_in(key, DROPOUT), part["index"]),
             )
             return batch_stats, self._error(image, prediction, hidden)
 
-        batch_stats, losses = accumulated(forward, self.accumulate)(
+        batch_stats, losses = apply_in_micro_batches(forward, self.accumulate)(
             variables["batch_stats"], {k: batch[k] for k in ("image", "index")}
         )
-        aux = {"batch_stats": batch_stats, "sums": {"loss": Mean.of(losses)}}
+        aux = {"batch_stats": batch_stats, "accumulators": {"loss": Mean.from_values(losses)}}
         return losses.mean(), aux
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Mean]:
         """The loss on whole tiles with masks that are the same each time."""
         image = self._evaluation_view(batch["image"])
         prediction, hidden = self._reconstruct(variables, image, batch["index"], jax.random.key(0))
-        return {"loss": Mean.of(self._error(image, prediction, hidden), batch["valid"])}
+        return {"loss": Mean.from_values(self._error(image, prediction, hidden), batch["valid"])}
 
-    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
+    def compute_metrics(self, accumulators: Mapping[str, Any]) -> dict[str, float]:
         """`loss`: mean squared error over the hidden patches."""
-        return {name: float(mean.value) for name, mean in sums.items()}
+        return {name: float(mean.value) for name, mean in accumulators.items()}
 
-    def samples(
+    def make_samples(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> dict[str, Array]:
         """Tiles, masked tiles and reconstructions in unit values (B, h, w, C).
@@ -106,7 +106,7 @@ class MAE:
         return {
             name: jnp.clip(
                 self.normalise.restore(
-                    unpatchify(x, self._patch_size, grid_of(image, self._patch_size))
+                    unpatchify(x, self._patch_size, patch_grid(image, self._patch_size))
                 ),
                 0.0,
                 1.0,
@@ -117,19 +117,21 @@ class MAE:
     def predict(self, variables: dict[str, Any], image: Array) -> Array:
         """Representations (B, D) of images (B, H, W, C) in digital numbers."""
         view = self._evaluation_view(image)
-        return self.model.backbone.apply(part_of(variables, "backbone"), view)
+        return self.model.backbone.apply(submodule_variables(variables, "backbone"), view)
 
     @property
     def _patch_size(self) -> int:
         return self.model.backbone.patch_size
 
     def _evaluation_view(self, image: Array) -> Array:
-        return deterministic_view(Augmentation.evaluation(self.views.size), self.normalise, image)
+        return make_deterministic_view(
+            Augmentation.evaluation(self.views.size), self.normalise, image
+        )
 
     def _noise(self, key: Array, index: Array, image: Array) -> Array:
         """Uniform noise (B, N), each example's from its own index."""
-        patches = math.prod(grid_of(image, self._patch_size))
-        return jax.vmap(lambda k: jax.random.uniform(k, (patches,)))(example_keys(key, index))
+        patches = math.prod(patch_grid(image, self._patch_size))
+        return jax.vmap(lambda k: jax.random.uniform(k, (patches,)))(make_example_keys(key, index))
 
     def _reconstruct(
         self, variables: dict[str, Any], image: Array, index: Array, key: Array

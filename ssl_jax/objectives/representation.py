@@ -11,7 +11,7 @@ from jax import Array
 
 from data_pipelines.errors import UserError
 from ssl_jax.augment import Augmentation, Normalisation
-from ssl_jax.objectives.shared import deterministic_view, part_of
+from ssl_jax.objectives.shared import make_deterministic_view, submodule_variables
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Representation:
 
     def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh variables under `backbone`; of `batch` only the shapes matter."""
-        view = deterministic_view(self.views, self.normalise, batch["image"][:1])
+        view = make_deterministic_view(self.views, self.normalise, batch["image"][:1])
         variables = self.backbone.init(key, view)
         return {
             collection: {"backbone": variables[collection]} if collection in variables else {}
@@ -36,10 +36,10 @@ class Representation:
 
     def predict(self, variables: dict[str, Any], image: Array) -> Array:
         """Representations (B, D) of images (B, H, W, C) in digital numbers."""
-        view = deterministic_view(self.views, self.normalise, image)
-        return self.backbone.apply(part_of(variables, "backbone"), view)
+        view = make_deterministic_view(self.views, self.normalise, image)
+        return self.backbone.apply(submodule_variables(variables, "backbone"), view)
 
-    def samples(
+    def make_samples(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> dict[str, Array]:
         """The images in unit values (B, H, W, C)."""
@@ -55,7 +55,7 @@ class Representation:
         """Refuses: there is nothing to compare with a target."""
         raise UserError(_NOTHING)
 
-    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
+    def compute_metrics(self, accumulators: Mapping[str, Any]) -> dict[str, float]:
         """None."""
         return {}
 

@@ -16,8 +16,8 @@ from jax import Array
 from ssl_jax import metrics
 from ssl_jax.augment import Normalisation, SegmentationAugmentation
 from ssl_jax.metrics import Mean, PerExample
-from ssl_jax.objectives.accumulate import accumulated
-from ssl_jax.objectives.shared import DROPOUT, example_keys, train_mode
+from ssl_jax.objectives.micro_batches import apply_in_micro_batches
+from ssl_jax.objectives.shared import DROPOUT, apply_in_train_mode, make_example_keys
 
 
 def kept_classes(classes: tuple[str, ...], excluded: tuple[int, ...]) -> tuple[int, ...]:
@@ -67,22 +67,24 @@ class Segmentation:
         def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, dict[str, Array]]:
             image, mask = self._views(part, key)
             current = {"params": variables["params"], "batch_stats": batch_stats}
-            keys = example_keys(jax.random.fold_in(key, DROPOUT), part["index"])
-            (logits, auxiliary), batch_stats = train_mode(self.model, current, image, keys=keys)
+            keys = make_example_keys(jax.random.fold_in(key, DROPOUT), part["index"])
+            (logits, auxiliary), batch_stats = apply_in_train_mode(
+                self.model, current, image, keys=keys
+            )
             target, counted = self._targets(mask)
             hits = (jnp.argmax(logits, axis=-1) == target) & counted
-            sums = {
+            accumulators = {
                 "loss": _cross_entropy(logits, target, counted),
                 "auxiliary": _cross_entropy(auxiliary, target, counted),
                 "hits": hits.sum(axis=(1, 2)),
                 "count": counted.sum(axis=(1, 2)),
             }
-            return batch_stats, sums
+            return batch_stats, accumulators
 
-        batch_stats, sums = accumulated(forward, self.accumulate)(
+        batch_stats, accumulators = apply_in_micro_batches(forward, self.accumulate)(
             variables["batch_stats"], {k: batch[k] for k in ("image", "mask", "index")}
         )
-        total = jax.tree.map(lambda x: x.sum(axis=0), sums)
+        total = jax.tree.map(lambda x: x.sum(axis=0), accumulators)
         pixels = jax.lax.pmean(total["count"].astype(jnp.float32), "data")
         loss = total["loss"] + self.auxiliary_weight * total["auxiliary"]
         means = {
@@ -90,13 +92,13 @@ class Segmentation:
             "auxiliary_loss": Mean(total["auxiliary"], total["count"]),
             "OA": Mean(total["hits"], total["count"]),
         }
-        aux = {"batch_stats": batch_stats, "sums": means}
+        aux = {"batch_stats": batch_stats, "accumulators": means}
         return loss / jnp.where(pixels == 0, 1.0, pixels), aux
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
         """`loss`, the `confusion` of the kept classes, pixel by pixel, and each example's own."""
         logits = self.logits(variables, batch["image"])
-        of_each = jax.vmap(self.pixel_sums)(logits, batch["mask"], batch["valid"])
+        of_each = jax.vmap(self.accumulate_pixels)(logits, batch["mask"], batch["valid"])
         rows = {name: batch[name] for name in ("index", "valid")}
         rows["confusion"] = of_each["confusion"]
         total = jax.tree.map(lambda x: x.sum(axis=0), of_each)
@@ -106,7 +108,7 @@ class Segmentation:
         """Logits (B, H, W, K) float32 of images in digital numbers, one for each `kept` class."""
         return self.model.apply(variables, self.normalise(image)).astype(jnp.float32)
 
-    def pixel_sums(self, logits: Array, mask: Array, valid: Array) -> dict[str, Any]:
+    def accumulate_pixels(self, logits: Array, mask: Array, valid: Array) -> dict[str, Any]:
         """`loss` and `confusion` over pixels whose logits (..., K) are known.
 
         `mask` (...) holds their labels, of which those that are not `valid` (...) don't count.
@@ -119,11 +121,13 @@ class Segmentation:
             "confusion": metrics.confusion_matrix(target, predicted, len(self.kept), counted),
         }
 
-    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
+    def compute_metrics(self, accumulators: Mapping[str, Any]) -> dict[str, float]:
         """`loss`, `OA`, and over a whole set `mIoU`, `mF1`, `kappa` and the IoU of each class."""
-        figures = {n: float(mean.value) for n, mean in sums.items() if isinstance(mean, Mean)}
-        if "confusion" in sums:
-            confusion = sums["confusion"]
+        figures = {
+            n: float(mean.value) for n, mean in accumulators.items() if isinstance(mean, Mean)
+        }
+        if "confusion" in accumulators:
+            confusion = accumulators["confusion"]
             figures["OA"] = metrics.overall_accuracy(confusion)
             figures["mIoU"] = metrics.mean_iou(confusion)
             figures["mF1"] = metrics.f1(confusion)
@@ -137,7 +141,7 @@ class Segmentation:
         output = jnp.argmax(self.logits(variables, image), axis=-1)
         return jnp.asarray(self.kept, jnp.uint8)[output]
 
-    def samples(
+    def make_samples(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> dict[str, Array]:
         """Images in unit values (B, H, W, C), masks and predicted labels (B, H, W) uint8."""
@@ -148,7 +152,7 @@ class Segmentation:
         }
 
     def _views(self, batch: dict[str, Array], key: Array) -> tuple[Array, Array]:
-        keys = example_keys(key, batch["index"])
+        keys = make_example_keys(key, batch["index"])
         unit = self.normalise.unit(batch["image"])
         image, mask = jax.vmap(self.views)(keys, unit, batch["mask"])
         return self.normalise.standardise(image), mask

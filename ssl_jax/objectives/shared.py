@@ -15,29 +15,31 @@ from ssl_jax.augment import Augmentation, Normalisation
 DROPOUT, MIXING = 2**32 - 1, 2**32 - 2
 
 
-def example_keys(key: Array, index: Array) -> Array:
+def make_example_keys(key: Array, index: Array) -> Array:
     """One key for each example from its global index (B,): the same on any number of devices."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
 
-def random_views(views: Augmentation, normalise: Normalisation, keys: Array, image: Array) -> Array:
+def make_random_views(
+    views: Augmentation, normalise: Normalisation, keys: Array, image: Array
+) -> Array:
     """Digital numbers (B, H, W, C) -> what a network is trained on, one key an example."""
     drawn = normalise.standardise(jax.vmap(views)(keys, normalise.unit(image)))
     return jax.vmap(views.erase)(keys, drawn)
 
 
-def deterministic_view(views: Augmentation, normalise: Normalisation, image: Array) -> Array:
+def make_deterministic_view(views: Augmentation, normalise: Normalisation, image: Array) -> Array:
     """Digital numbers (B, H, W, C) -> what a network is evaluated on, (B, h, w, C) standardised."""
     view = jax.vmap(lambda x: views(jax.random.key(0), x))(normalise.unit(image))
     return normalise.standardise(view)
 
 
-def part_of(variables: dict[str, Any], name: str) -> dict[str, Any]:
+def submodule_variables(variables: dict[str, Any], name: str) -> dict[str, Any]:
     """The variables of the submodule `name`, in those collections where it has any."""
     return {collection: v[name] for collection, v in variables.items() if name in v}
 
 
-def train_mode(
+def apply_in_train_mode(
     module: nn.Module, variables: dict[str, Any], x: Array, **options: Any
 ) -> tuple[Any, dict[str, Any]]:
     """The module's output in training mode, and its new batch statistics."""

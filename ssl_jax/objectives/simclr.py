@@ -14,14 +14,14 @@ from jax import Array
 
 from ssl_jax.augment import Augmentation, Normalisation
 from ssl_jax.metrics import Mean
-from ssl_jax.objectives.accumulate import accumulated
+from ssl_jax.objectives.micro_batches import apply_in_micro_batches
 from ssl_jax.objectives.shared import (
     DROPOUT,
-    deterministic_view,
-    example_keys,
-    part_of,
-    random_views,
-    train_mode,
+    apply_in_train_mode,
+    make_deterministic_view,
+    make_example_keys,
+    make_random_views,
+    submodule_variables,
 )
 
 
@@ -52,16 +52,16 @@ class SimCLR:
         def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, Array]:
             current = {"params": variables["params"], "batch_stats": batch_stats}
             keys = self._both(jax.random.fold_in(key, DROPOUT), part)
-            projections, batch_stats = train_mode(
+            projections, batch_stats = apply_in_train_mode(
                 self.model, current, self._views(part, key), keys=keys
             )
             return batch_stats, _pairs(projections)
 
-        batch_stats, projections = accumulated(forward, self.accumulate)(
+        batch_stats, projections = apply_in_micro_batches(forward, self.accumulate)(
             variables["batch_stats"], {k: batch[k] for k in ("image", "index")}
         )
-        losses, sums = self._contrast(projections, jnp.ones(len(projections), bool))
-        return losses.sum(axis=1).mean(), {"batch_stats": batch_stats, "sums": sums}
+        losses, accumulators = self._contrast(projections, jnp.ones(len(projections), bool))
+        return losses.sum(axis=1).mean(), {"batch_stats": batch_stats, "accumulators": accumulators}
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Mean]:
         """The loss in evaluation mode on views that are the same each time.
@@ -71,11 +71,11 @@ class SimCLR:
         projections = self.model.apply(variables, self._views(batch, jax.random.key(0)))
         return self._contrast(_pairs(projections), batch["valid"])[1]
 
-    def metrics(self, sums: Mapping[str, Any]) -> dict[str, float]:
+    def compute_metrics(self, accumulators: Mapping[str, Any]) -> dict[str, float]:
         """`loss`, `contrastive_top1`, and `projection_std`: 1 if spread evenly, 0 if collapsed."""
-        return {name: float(mean.value) for name, mean in sums.items()}
+        return {name: float(mean.value) for name, mean in accumulators.items()}
 
-    def samples(
+    def make_samples(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> dict[str, Array]:
         """The tiles and their two views in unit values, (B, h, w, C) each."""
@@ -84,28 +84,32 @@ class SimCLR:
 
     def predict(self, variables: dict[str, Any], image: Array) -> Array:
         """Representations (B, D) of images (B, H, W, C) in digital numbers."""
-        view = deterministic_view(Augmentation.evaluation(self.views.size), self.normalise, image)
-        return self.model.backbone.apply(part_of(variables, "backbone"), view)
+        view = make_deterministic_view(
+            Augmentation.evaluation(self.views.size), self.normalise, image
+        )
+        return self.model.backbone.apply(submodule_variables(variables, "backbone"), view)
 
     def _views(self, batch: dict[str, Array], key: Array) -> Array:
         """Both views of all examples as one batch (2 B, h, w, C): batch norm sees both."""
         twice = jnp.concatenate([batch["image"], batch["image"]])
-        return random_views(self.views, self.normalise, self._both(key, batch), twice)
+        return make_random_views(self.views, self.normalise, self._both(key, batch), twice)
 
     @staticmethod
     def _both(key: Array, batch: dict[str, Array]) -> Array:
         """A key for each view (2 B,): those of all first views, then of all second ones."""
-        return jax.vmap(jax.random.split, out_axes=1)(example_keys(key, batch["index"])).reshape(-1)
+        return jax.vmap(jax.random.split, out_axes=1)(
+            make_example_keys(key, batch["index"])
+        ).reshape(-1)
 
     def _contrast(self, projections: Array, valid: Array) -> tuple[Array, dict[str, Mean]]:
         losses, hits, std = nt_xent(projections, self.temperature, valid)
         both = jnp.broadcast_to(valid[:, None], hits.shape)
-        sums = {
-            "loss": Mean.of(losses.sum(axis=1), valid),
-            "contrastive_top1": Mean.of(hits, both),
-            "projection_std": Mean.of(std),
+        accumulators = {
+            "loss": Mean.from_values(losses.sum(axis=1), valid),
+            "contrastive_top1": Mean.from_values(hits, both),
+            "projection_std": Mean.from_values(std),
         }
-        return losses, sums
+        return losses, accumulators
 
 
 def nt_xent(

@@ -9,12 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from ssl_jax.reporting import estimates
-from ssl_jax.reporting.drawing import Drawing
-from ssl_jax.reporting.records import Records
-from ssl_jax.reporting.tables import is_other_data
+from ssl_jax.reporting.report_figure import ReportFigure
+from ssl_jax.reporting.study_results import StudyResults
+from ssl_jax.reporting.tables import uses_other_data
 from ssl_jax.studies.plan import Table
 
-__all__ = ["accuracy_bars", "confusion_matrices", "pretraining_curves", "transfer_curves"]
+__all__ = [
+    "draw_accuracy_bars",
+    "draw_confusion_matrices",
+    "draw_pretraining_curves",
+    "draw_transfer_curves",
+]
 
 # Of Paul Tol's "bright" scheme, which all eyes can tell apart.
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
@@ -26,7 +31,7 @@ _OBJECTIVES = {
 }
 
 
-def accuracy_bars(records: Records) -> list[Drawing]:
+def draw_accuracy_bars(records: StudyResults) -> list[ReportFigure]:
     """Each table as bars, a panel a column, the paper's figures as marks."""
     drawings = []
     for table in records.study.tables:
@@ -39,10 +44,10 @@ def accuracy_bars(records: Records) -> list[Drawing]:
         panels[0].set_yticks(range(len(table.rows)), [row.title for row in table.rows])
         panels[0].invert_yaxis()
         if marks := panels[0].get_legend_handles_labels()[0]:
-            other = ", on other data" if is_other_data(records, table) else ""
+            other = ", on other data" if uses_other_data(records, table) else ""
             figure.legend(marks, [f"the paper{other}"], loc="lower left")
         figure.tight_layout()
-        drawings.append(Drawing(table.name, f"{table.name}_bars", table.title, figure))
+        drawings.append(ReportFigure(table.name, f"{table.name}_bars", table.title, figure))
     return drawings
 
 
@@ -50,11 +55,11 @@ def _runs(table: Table) -> list[str]:
     return [name for row in table.rows for cell in row.cells for name in cell.runs]
 
 
-def _bars(axes: Axes, records: Records, table: Table, column: int) -> None:
+def _bars(axes: Axes, records: StudyResults, table: Table, column: int) -> None:
     """One column of a table."""
     colours = _row_colours(table)
     for place, row in enumerate(table.rows):
-        value = estimates.figure(records, row.cells[column])
+        value = estimates.estimate_cell(records, row.cells[column])
         if value is None:
             axes.text(1, place, "not done yet", va="center", color="#999999", size=8)
             continue
@@ -80,7 +85,7 @@ def _row_colours(table: Table) -> dict[str, str]:
     return dict(zip(learned, _COLOURS, strict=False)) | dict(zip(baselines, _GREYS, strict=False))
 
 
-def pretraining_curves(records: Records) -> list[Drawing]:
+def draw_pretraining_curves(records: StudyResults) -> list[ReportFigure]:
     """Losses of what other runs start from, a panel for each objective."""
     panels: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for run in records.study.runs for name in run.needs):
@@ -96,7 +101,7 @@ def pretraining_curves(records: Records) -> list[Drawing]:
         axes.set(title=_OBJECTIVES.get(objective, objective), xlabel="step", ylabel="loss")
         axes.legend(fontsize=8)
     figure.tight_layout()
-    return [Drawing("pretraining", "pretraining_curves", "Pretraining: the loss", figure)]
+    return [ReportFigure("pretraining", "pretraining_curves", "Pretraining: the loss", figure)]
 
 
 def _curve(axes: Axes, steps: np.ndarray, losses: np.ndarray, colour: str, label: str) -> None:
@@ -107,7 +112,7 @@ def _curve(axes: Axes, steps: np.ndarray, losses: np.ndarray, colour: str, label
     axes.plot(steps[width - 1 :], smooth, color=colour, lw=1.6, label=label)
 
 
-def transfer_curves(records: Records) -> list[Drawing]:
+def draw_transfer_curves(records: StudyResults) -> list[ReportFigure]:
     """Training losses of each table's runs, a panel for each different set of runs."""
     panels = [
         (table, column)
@@ -135,7 +140,7 @@ def transfer_curves(records: Records) -> list[Drawing]:
             axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(-0.1, -0.2))
     figure.axes[0].set_ylabel("training loss")
     figure.tight_layout()
-    return [Drawing("transfer", "transfer_curves", "Transfer: the training loss", figure)]
+    return [ReportFigure("transfer", "transfer_curves", "Transfer: the training loss", figure)]
 
 
 def _differs(table: Table) -> bool:
@@ -143,7 +148,7 @@ def _differs(table: Table) -> bool:
     return len({cell.runs for cell in table.rows[0].cells}) > 1
 
 
-def confusion_matrices(records: Records) -> list[Drawing]:
+def draw_confusion_matrices(records: StudyResults) -> list[ReportFigure]:
     """What is taken for what, for each row in the table's first column."""
     drawings = []
     for table in records.study.tables:
@@ -164,7 +169,7 @@ def confusion_matrices(records: Records) -> list[Drawing]:
         figure.colorbar(image, ax=grid, shrink=0.6, label="% of the true class (row)", pad=0.01)
         at = f" at {table.columns[0]}" if _differs(table) else ""
         title = f"{table.subject}{at}: true classes by row, predicted by column"
-        drawings.append(Drawing(table.name, f"{table.name}_confusion", title, figure))
+        drawings.append(ReportFigure(table.name, f"{table.name}_confusion", title, figure))
     return drawings
 
 

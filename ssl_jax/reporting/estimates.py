@@ -7,18 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssl_jax.metrics import intervals
-from ssl_jax.metrics.intervals import Interval, Outcomes
-from ssl_jax.reporting.records import Records
+from ssl_jax.metrics.intervals import ExampleCounts, Interval
+from ssl_jax.reporting.study_results import StudyResults
 from ssl_jax.studies.plan import Cell, Contrast, Table
 
-__all__ = ["ONE_SEED", "Figure", "difference", "differences", "figure", "signed"]
+__all__ = [
+    "ONE_SEED",
+    "Estimate",
+    "estimate_cell",
+    "estimate_contrast",
+    "estimate_difference",
+    "format_signed",
+]
 
 # Points that a single seed may be off by; what the table's note says in words.
 ONE_SEED = 2.0
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A mean over seeds, in percent or in points.
 
     Attributes:
@@ -42,7 +49,7 @@ class Figure:
 
         It is the larger of what the test examples and what the seeds leave open.
         """
-        seeds = intervals.student(self.std, self.seeds) if self.seeds > 1 else ONE_SEED
+        seeds = intervals.student_t_margin(self.std, self.seeds) if self.seeds > 1 else ONE_SEED
         if self.interval is None:
             return seeds
         low, high = self.interval
@@ -54,15 +61,15 @@ class Figure:
         return abs(self.mean) > self.chance
 
 
-def figure(records: Records, cell: Cell) -> Figure | None:
+def estimate_cell(records: StudyResults, cell: Cell) -> Estimate | None:
     """A cell's figure in percent, over those of its runs that are done; None if none is."""
     done = [name for name in cell.runs if name in records.results]
     values = [records.results[name]["metrics"][cell.metric] for name in done]
     runs = _outcomes(records, done, cell)
-    return _summary(values, intervals.mean(runs) if runs else None)
+    return _summary(values, intervals.bootstrap_mean(runs) if runs else None)
 
 
-def difference(records: Records, cell: Cell, against: Cell) -> Figure | None:
+def estimate_difference(records: StudyResults, cell: Cell, against: Cell) -> Estimate | None:
     """`cell` less `against` in points, seed by seed where both are done."""
     pairs = [
         (first, second)
@@ -76,31 +83,33 @@ def difference(records: Records, cell: Cell, against: Cell) -> Figure | None:
     )
     runs, others = _outcomes(records, first, cell), _outcomes(records, second, against)
     paired = all(records.tested_on(one) == records.tested_on(other) != "" for one, other in pairs)
-    interval = intervals.difference(runs, others, paired) if runs and others else None
+    interval = intervals.bootstrap_difference(runs, others, paired) if runs and others else None
     return _summary([a - b for a, b in zip(ours, theirs, strict=True)], interval)
 
 
-def _outcomes(records: Records, names: Sequence[str], cell: Cell) -> list[Outcomes]:
+def _outcomes(records: StudyResults, names: Sequence[str], cell: Cell) -> list[ExampleCounts]:
     """What is behind the cell's figures, run by run; empty unless it is known of all."""
     found = [records.outcomes(name, cell.metric) for name in names]
     known = [outcomes for outcomes in found if outcomes is not None]
     return known if len(known) == len(names) else []
 
 
-def _summary(fractions: Sequence[float], interval: Interval | None) -> Figure | None:
+def _summary(fractions: Sequence[float], interval: Interval | None) -> Estimate | None:
     if not fractions:
         return None
     std = 100 * float(np.std(fractions, ddof=1)) if len(fractions) > 1 else math.nan
     percent = interval and Interval(100 * interval.low, 100 * interval.high)
-    return Figure(100 * float(np.mean(fractions)), std, len(fractions), percent)
+    return Estimate(100 * float(np.mean(fractions)), std, len(fractions), percent)
 
 
-def differences(records: Records, table: Table, contrast: Contrast) -> list[Figure | None]:
+def estimate_contrast(
+    records: StudyResults, table: Table, contrast: Contrast
+) -> list[Estimate | None]:
     """The answer to a contrast in each column of a table, in points."""
     cells = zip(table.row(contrast.row).cells, table.row(contrast.against).cells, strict=True)
-    return [difference(records, cell, against) for cell, against in cells]
+    return [estimate_difference(records, cell, against) for cell, against in cells]
 
 
-def signed(value: Figure) -> str:
+def format_signed(value: Estimate) -> str:
     """A difference with its sign."""
     return ("+" if value.mean >= 0 else "−") + str(value).lstrip("-")

@@ -6,23 +6,23 @@ from collections.abc import Callable
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from ssl_jax.reporting import charts, sheets
-from ssl_jax.reporting.drawing import Drawing
-from ssl_jax.reporting.page import Picture
-from ssl_jax.reporting.records import Records
+from ssl_jax.reporting import charts, image_grids
+from ssl_jax.reporting.page import RenderedFigure
+from ssl_jax.reporting.report_figure import ReportFigure
+from ssl_jax.reporting.study_results import StudyResults
 
-__all__ = ["draw"]
+__all__ = ["draw_figures"]
 
 # In the order in which they stand in their sections.
-_MAKERS: tuple[Callable[[Records], list[Drawing]], ...] = (
-    charts.accuracy_bars,
-    sheets.scene_gallery,
-    sheets.segmentations,
-    charts.confusion_matrices,
-    sheets.reconstructions,
-    sheets.simclr_views,
-    charts.pretraining_curves,
-    charts.transfer_curves,
+_MAKERS: tuple[Callable[[StudyResults], list[ReportFigure]], ...] = (
+    charts.draw_accuracy_bars,
+    image_grids.draw_scene_gallery,
+    image_grids.draw_segmentations,
+    charts.draw_confusion_matrices,
+    image_grids.draw_reconstructions,
+    image_grids.draw_simclr_views,
+    charts.draw_pretraining_curves,
+    charts.draw_transfer_curves,
 )
 _STYLE = {
     "font.size": 9,
@@ -39,11 +39,11 @@ _STYLE = {
 }
 
 
-def draw(records: Records) -> list[Picture]:
+def draw_figures(records: StudyResults) -> list[RenderedFigure]:
     """The figures that the records allow, in the order of the report."""
     with mpl.rc_context(_STYLE):
         return [
-            Picture(drawing.section, drawing.name, drawing.caption, _png(drawing.figure))
+            RenderedFigure(drawing.section, drawing.name, drawing.caption, _png(drawing.figure))
             for make in _MAKERS
             for drawing in make(records)
         ]

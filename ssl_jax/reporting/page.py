@@ -8,13 +8,13 @@ from html import escape
 import rich.table
 from rich.text import Text
 
-from ssl_jax.reporting.grids import Grid
+from ssl_jax.reporting.text_table import TextTable
 
-__all__ = ["Picture", "Section", "html", "markdown", "terminal_table"]
+__all__ = ["RenderedFigure", "Section", "render_html", "render_markdown", "render_terminal_table"]
 
 
 @dataclass(frozen=True)
-class Picture:
+class RenderedFigure:
     """A figure of the report.
 
     Attributes:
@@ -30,10 +30,12 @@ class Picture:
     png: bytes
 
 
-Section = tuple[str, Sequence[str | Grid | Picture]]  # a heading, and what stands under it
+Section = tuple[
+    str, Sequence[str | TextTable | RenderedFigure]
+]  # a heading, and what stands under it
 
 
-def terminal_table(grid: Grid) -> rich.table.Table:
+def render_terminal_table(grid: TextTable) -> rich.table.Table:
     """A grid for `rich` to print."""
     table = rich.table.Table(
         title=grid.title, caption="\n".join(grid.notes), caption_justify="left"
@@ -51,11 +53,11 @@ def terminal_table(grid: Grid) -> rich.table.Table:
     return table
 
 
-def _below(grid: Grid, row: int) -> tuple[str, ...]:
+def _below(grid: TextTable, row: int) -> tuple[str, ...]:
     return grid.below[row] if grid.below else ("",) * len(grid.header)
 
 
-def markdown(title: str, sections: Sequence[Section], figures: str) -> str:
+def render_markdown(title: str, sections: Sequence[Section], figures: str) -> str:
     """The report as Markdown, with its pictures in the folder `figures` beside it."""
     lines = [f"# {title}", ""]
     for heading, parts in sections:
@@ -64,15 +66,15 @@ def markdown(title: str, sections: Sequence[Section], figures: str) -> str:
             match part:
                 case str():
                     lines += [part, ""]
-                case Grid():
+                case TextTable():
                     lines += _markdown_grid(part)
-                case Picture():
+                case RenderedFigure():
                     path = f"{figures}/{part.name}.png"
                     lines += [f"![{part.caption}]({path})", "", f"*{part.caption}.*", ""]
     return "\n".join(lines)
 
 
-def _markdown_grid(grid: Grid) -> list[str]:
+def _markdown_grid(grid: TextTable) -> list[str]:
     rule = ["---", *["---:"] * (len(grid.header) - 1)]
     rows = [
         [
@@ -87,7 +89,7 @@ def _markdown_grid(grid: Grid) -> list[str]:
     return [f"**{grid.title}**", "", *table, "", *notes]
 
 
-def html(title: str, sections: Sequence[Section]) -> str:
+def render_html(title: str, sections: Sequence[Section]) -> str:
     """The report as a page that needs no other file: its pictures stand in it as base64."""
     links = "".join(f'<a href="#{_anchor(h)}">{escape(h)}</a>' for h, _ in sections)
     body = []
@@ -97,9 +99,9 @@ def html(title: str, sections: Sequence[Section]) -> str:
             match part:
                 case str():
                     body.append(f"<p>{escape(part)}</p>")
-                case Grid():
+                case TextTable():
                     body.append(_html_grid(part))
-                case Picture():
+                case RenderedFigure():
                     data, caption = base64.b64encode(part.png).decode(), escape(part.caption)
                     body.append(
                         f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
@@ -109,7 +111,7 @@ def html(title: str, sections: Sequence[Section]) -> str:
     return _PAGE.format(title=escape(title), style=_STYLE, links=links, body="\n".join(body))
 
 
-def _html_grid(grid: Grid) -> str:
+def _html_grid(grid: TextTable) -> str:
     head = "".join(f"<th>{escape(text)}</th>" for text in grid.header)
     rows = []
     for number, row in enumerate(grid.rows):

@@ -2,19 +2,25 @@
 
 from ssl_jax.reporting.estimates import (
     ONE_SEED,
-    Figure,
-    differences,
-    figure,
-    signed,
+    Estimate,
+    estimate_cell,
+    estimate_contrast,
+    format_signed,
 )
-from ssl_jax.reporting.grids import MISSING, Grid
-from ssl_jax.reporting.records import Records
+from ssl_jax.reporting.study_results import StudyResults
+from ssl_jax.reporting.text_table import MISSING, TextTable
 from ssl_jax.studies.plan import Row, Table
 
-__all__ = ["cost_grid", "difference_grid", "is_other_data", "result_grid", "search_grid"]
+__all__ = [
+    "make_contrast_table",
+    "make_cost_table",
+    "make_result_table",
+    "make_search_table",
+    "uses_other_data",
+]
 
 
-def is_other_data(records: Records, table: Table) -> bool:
+def uses_other_data(records: StudyResults, table: Table) -> bool:
     """Whether any of the table's runs was done on embedded data instead of the paper's."""
     names = (name for row in table.rows for cell in row.cells for name in cell.runs)
     return any(
@@ -22,16 +28,16 @@ def is_other_data(records: Records, table: Table) -> bool:
     )
 
 
-def result_grid(records: Records, table: Table) -> Grid:
+def make_result_table(records: StudyResults, table: Table) -> TextTable:
     """The table with the paper's figures, where it gives any, beside ours."""
     given = [
         column
         for column in range(len(table.columns))
         if any(row.cells[column].published is not None for row in table.rows)
     ]
-    other = "†" if is_other_data(records, table) else ""
+    other = "†" if uses_other_data(records, table) else ""
     header = ("", *table.columns, *(f"paper {table.columns[column]}{other}" for column in given))
-    figures = [[figure(records, cell) for cell in row.cells] for row in table.rows]
+    figures = [[estimate_cell(records, cell) for cell in row.cells] for row in table.rows]
     marks = {row.note: "*" * (i + 1) for i, row in enumerate(r for r in table.rows if r.note)}
     rows = tuple(
         (
@@ -59,7 +65,7 @@ def result_grid(records: Records, table: Table) -> Grid:
     if other and given:
         notes.append("† The paper's figures, which are of other data than ours.")
     notes += [f"{mark} {note}" for note, mark in marks.items()]
-    return Grid(
+    return TextTable(
         table.title,
         header,
         rows,
@@ -75,7 +81,7 @@ def _published(row: Row, column: int) -> str:
     return MISSING if published is None else f"{published:.2f}"
 
 
-def _where(records: Records, table: Table) -> str:
+def _where(records: StudyResults, table: Table) -> str:
     """Which data and how many examples the figures stand for."""
     parts = []
     for column, title in enumerate(table.columns):
@@ -92,7 +98,7 @@ def _where(records: Records, table: Table) -> str:
     return f"Measured on {parts[0][0]}: " + "; ".join(f"{t} {c}" for _, t, c in parts) + "."
 
 
-def _range(value: Figure | None, form: str) -> str:
+def _range(value: Estimate | None, form: str) -> str:
     """An interval in words; empty where there is none."""
     if value is None or value.interval is None:
         return ""
@@ -107,15 +113,15 @@ def _seeds(table: Table) -> str:
     return f"Mean ± standard deviation over {max(seeds)} seeds."
 
 
-def difference_grid(records: Records, table: Table) -> Grid:
+def make_contrast_table(records: StudyResults, table: Table) -> TextTable:
     """The table's contrasts, in points; those that are more than chance stand out."""
     rows, below, bold = [], [], set()
     for number, contrast in enumerate(table.contrasts):
-        values = differences(records, table, contrast)
+        values = estimate_contrast(records, table, contrast)
         rows.append(
             (
                 contrast.what[0].upper() + contrast.what[1:],
-                *(MISSING if value is None else signed(value) for value in values),
+                *(MISSING if value is None else format_signed(value) for value in values),
                 f"{contrast.row} less {contrast.against}",
             )
         )
@@ -129,10 +135,12 @@ def difference_grid(records: Records, table: Table) -> Grid:
     )
     title = f"{table.subject}: what it adds, in points"
     header = ("", *table.columns, "which is")
-    return Grid(title, header, tuple(rows), below=tuple(below), bold=frozenset(bold), notes=notes)
+    return TextTable(
+        title, header, tuple(rows), below=tuple(below), bold=frozenset(bold), notes=notes
+    )
 
 
-def cost_grid(records: Records) -> Grid:
+def make_cost_table(records: StudyResults) -> TextTable:
     """What each run took."""
     rows = []
     for name, results in records.results.items():
@@ -156,10 +164,10 @@ def cost_grid(records: Records) -> Grid:
         f"{len(rows)} of {len(records.study.runs)} runs, {total:,.0f} seconds together. With a "
         "frozen backbone the examples are features that were computed once.",
     )
-    return Grid("What it cost", header, tuple(rows), notes=notes)
+    return TextTable("What it cost", header, tuple(rows), notes=notes)
 
 
-def search_grid(records: Records) -> Grid | None:
+def make_search_table(records: StudyResults) -> TextTable | None:
     """Which learning rates runs tried and chose; None if none of them did."""
     searches = {name: results.get("search") for name, results in records.results.items()}
     found = {name: search for name, search in searches.items() if search}
@@ -181,7 +189,7 @@ def search_grid(records: Records) -> Grid | None:
         "no say.",
     )
     header = ("run", *(f"{rate:g}" for rate in rates), "judged by")
-    return Grid(
+    return TextTable(
         "Learning rates that were tried, and their figures in percent",
         header,
         tuple(rows),

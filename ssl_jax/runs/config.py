@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
-from data_pipelines.fields import read_as
+from data_pipelines.fields import parse_value
 
 __all__ = ["load_config", "load_module"]
 
@@ -91,4 +91,4 @@ def _override(config: ConfigDict, assignment: str) -> None:
             f"--config.{path}: is a section, not a value; expected one of its fields: "
             + ", ".join(f"{path}.{name}" for name in current)
         )
-    section[field] = read_as(type(current), text, path)
+    section[field] = parse_value(type(current), text, path)

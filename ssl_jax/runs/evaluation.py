@@ -7,21 +7,21 @@ import jax
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
+from data_pipelines.sources.bad_records import BadRecords
 from data_pipelines.sources.loader import evaluation_batches
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.skipping import BadRecords
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
-from ssl_jax.checkpoints.validation import expect_network, read_card
-from ssl_jax.devices.mesh import data_mesh, replicate
+from ssl_jax.checkpoints.validation import check_network, read_card
+from ssl_jax.devices.mesh import make_data_mesh, replicate
 from ssl_jax.runs import parts
 from ssl_jax.training import loop
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate_checkpoint"]
 
 
-def evaluate(
+def evaluate_checkpoint(
     path: str | Path,
     dataset: str = "",
     data_dir: str = "",
@@ -46,7 +46,7 @@ def evaluate(
             other bands or classes.
     """
     card = read_card(path)
-    objective = expect_network(path, card, parts.objective)
+    objective = check_network(path, card, parts.make_objective)
     config = card.config
     if not dataset:
         _expect_no_code(config.data.name, path)
@@ -68,17 +68,17 @@ def evaluate(
             f"config.data.evaluation of {path} is empty; name a split with --split, one of "
             f"{', '.join(data.splits)}"
         )
-    mesh = data_mesh()
+    mesh = make_data_mesh()
     variables = replicate(loading.load_variables(Path(path)), mesh)
     rows = batch_size or config.batch_size
     rows = -(-rows // mesh.size) * mesh.size
     config = _sliding_otherwise(config, card, stride, flips)
-    subset = subset_of(data, split, config.data.split_seed)
-    if over_pictures := parts.over_pictures(config, objective, subset, mesh, rows):
-        return objective.metrics(over_pictures(variables, None))
+    subset = select_subset(data, split, config.data.split_seed)
+    if over_pictures := parts.configure_image_evaluation(config, objective, subset, mesh, rows):
+        return objective.compute_metrics(over_pictures(variables, None))
     batches = evaluation_batches(subset.examples, rows, jax.process_index(), jax.process_count())
-    return objective.metrics(
-        loop.evaluate(loop.evaluation_step(objective, mesh), variables, batches, mesh)
+    return objective.compute_metrics(
+        loop.evaluate(loop.make_evaluation_step(objective, mesh), variables, batches, mesh)
     )
 
 

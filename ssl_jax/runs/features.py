@@ -8,18 +8,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from data_pipelines.sources.bad_records import SkippingSource
 from data_pipelines.sources.loader import evaluation_batches
-from data_pipelines.sources.records import Source
-from data_pipelines.sources.skipping import Skipping
+from data_pipelines.sources.records import RecordSource
 from data_pipelines.sources.windows import Windows
-from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmapped
-from ssl_jax.metrics import PerExample, Sums, reduce_sums
+from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmap_over_mesh
+from ssl_jax.metrics import Accumulators, PerExample, reduce_over_devices
 from ssl_jax.objectives import Classification
 from ssl_jax.runs.parts import Run
-from ssl_jax.training.loop import ahead
-from ssl_jax.training.stopping import Stopped, StopRequest
+from ssl_jax.training.loop import prefetch_to_devices
+from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
-__all__ = ["FeatureSource", "computed_once", "extract", "extraction_step"]
+__all__ = ["FeatureSource", "extract_features", "make_extraction_step", "precompute_features"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class FeatureSource:
         return {name: values[position] for name, values in self.records.items()}
 
 
-def computed_once(run: Run, variables: Any, stop: StopRequest | None = None) -> Run:
+def precompute_features(run: Run, variables: Any, stop: ShutdownSignal | None = None) -> Run:
     """`run` with features in place of images where a frozen backbone always sees the same ones.
 
     Any other run is returned as it is.
@@ -46,18 +46,19 @@ def computed_once(run: Run, variables: Any, stop: StopRequest | None = None) -> 
     objective = run.objective
     if not (isinstance(objective, Classification) and objective.precomputable):
         return run
-    step = extraction_step(objective.features, run.mesh)
+    step = make_extraction_step(objective.extract_features, run.mesh)
     source, evaluation = (
-        source and extract(step, variables, source, run.mesh, run.config.batch_size, stop)
+        source and extract_features(step, variables, source, run.mesh, run.config.batch_size, stop)
         for source in (run.source, run.evaluation_source)
     )
-    if isinstance(run.source, Skipping):
-        source = in_their_places(source, run.source.source.rows)
+    if isinstance(run.source, SkippingSource):
+        source = replace_bad_examples(source, run.source.source.rows)
     return replace(run, source=source, evaluation_source=evaluation)
 
 
-def in_their_places(features: FeatureSource, rows: np.ndarray) -> FeatureSource:
-    """Features for all `rows` of a split, those left out replaced as `Skipping` replaces examples.
+def replace_bad_examples(features: FeatureSource, rows: np.ndarray) -> FeatureSource:
+    """Features for all `rows` of a split, those left out replaced as `SkippingSource` replaces
+    examples.
 
     So training sees the same as if the features were computed in each step.
     """
@@ -68,36 +69,36 @@ def in_their_places(features: FeatureSource, rows: np.ndarray) -> FeatureSource:
     return FeatureSource({**records, "index": rows.astype(features.records["index"].dtype)})
 
 
-def extraction_step(
+def make_extraction_step(
     represent: Callable[[Any, Any], jax.Array], mesh: Mesh
-) -> Callable[[Any, Any], Sums]:
+) -> Callable[[Any, Any], Accumulators]:
     """The compiled step: (variables, batch sharded over `data`) -> features and targets as rows.
 
     `represent` makes features (B, D) of variables and one device's batch.
     """
 
-    def step(variables: Any, batch: Any) -> Sums:
+    def step(variables: Any, batch: Any) -> Accumulators:
         rows = {"features": represent(variables, batch), "valid": batch["valid"]}
         rows |= {name: batch[name] for name in ("index", "label", "labels") if name in batch}
-        return reduce_sums({"rows": PerExample(rows)})
+        return reduce_over_devices({"rows": PerExample(rows)})
 
-    return pmapped(step, mesh, (REPLICATED, SHARDED), REPLICATED)
+    return pmap_over_mesh(step, mesh, (REPLICATED, SHARDED), REPLICATED)
 
 
-def extract(
-    step: Callable[[Any, Any], Sums],
+def extract_features(
+    step: Callable[[Any, Any], Accumulators],
     variables: Any,
-    source: Source | Windows | Skipping,
+    source: RecordSource | Windows | SkippingSource,
     mesh: Mesh,
     batch_size: int,
-    stop: StopRequest | None = None,
+    stop: ShutdownSignal | None = None,
 ) -> FeatureSource:
     """Run the backbone over every example of `source` once, on all devices.
 
     Bad examples that are skipped are left out.
 
     Args:
-        step: see `extraction_step`.
+        step: see `make_extraction_step`.
         variables: of the whole model, replicated over `mesh`.
         source: the examples, each of which comes out at its own place.
         mesh: the devices.
@@ -109,7 +110,7 @@ def extract(
     """
     batches = evaluation_batches(source, batch_size, jax.process_index(), jax.process_count())
     parts = []
-    for batch in ahead(batches, mesh):
+    for batch in prefetch_to_devices(batches, mesh):
         parts.append(jax.device_get(step(variables, batch)["rows"]))
         if stop is not None and stop.poll():
             raise Stopped

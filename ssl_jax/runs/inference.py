@@ -12,7 +12,7 @@ import numpy as np
 from data_pipelines.errors import UserError
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
-from ssl_jax.checkpoints.validation import expect_network, read_card
+from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.objectives import Objective
 from ssl_jax.runs import parts
 
@@ -84,5 +84,5 @@ def load(path: str | Path) -> Model:
     # Computed in float32 whatever it was trained in: any device can.
     config = card.config.copy_and_resolve_references()
     config.precision = "float32"
-    objective = expect_network(path, replace(card, config=config), parts.objective)
+    objective = check_network(path, replace(card, config=config), parts.make_objective)
     return Model(card, objective, loading.load_variables(Path(path)))

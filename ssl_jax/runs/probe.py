@@ -11,14 +11,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ssl_jax.metrics import PerExample, mean_average_precision
-from ssl_jax.metrics.probes import collapse, nearest_neighbours, ridge
+from ssl_jax.metrics.probes import feature_spread, knn_scores, ridge_scores
 from ssl_jax.objectives import Objective
 from ssl_jax.runs import features
 from ssl_jax.runs.parts import ProbeSet, Run
+from ssl_jax.training.shutdown import ShutdownSignal
 from ssl_jax.training.state import TrainState
-from ssl_jax.training.stopping import StopRequest
 
-__all__ = ["OnlineProbe", "figures", "frozen"]
+__all__ = ["OnlineProbe", "compute_probe_metrics", "probe_frozen_backbone"]
 
 
 # Below these an encoder says next to nothing of its input. Untrained ResNets and ViTs have
@@ -43,9 +43,9 @@ class OnlineProbe:
         mesh: Mesh,
         examples: ProbeSet,
         batch_size: int,
-        stop: StopRequest,
+        stop: ShutdownSignal,
     ) -> None:
-        self._step = features.extraction_step(
+        self._step = features.make_extraction_step(
             lambda variables, batch: objective.predict(variables, batch["image"]), mesh
         )
         self._mesh = mesh
@@ -54,18 +54,18 @@ class OnlineProbe:
         self._stop = stop
 
     def __call__(self, state: TrainState) -> dict[str, float]:
-        """See `figures`; a backbone that has collapsed is also told at the terminal.
+        """See `compute_probe_metrics`; a backbone that has collapsed is also told at the terminal.
 
         Raises:
             Stopped: asked to stop while at it.
         """
         train, evaluation = (
-            features.extract(
+            features.extract_features(
                 self._step, state.variables, source, self._mesh, self._batch_size, self._stop
             ).records
             for source in (self._examples.train, self._examples.evaluation)
         )
-        found = figures(train, evaluation, self._examples.classes)
+        found = compute_probe_metrics(train, evaluation, self._examples.classes)
         if found["collapsed"] and jax.process_index() == 0:
             print(
                 f"warning: the features have collapsed at step {int(state.step)}: their relative "
@@ -77,15 +77,15 @@ class OnlineProbe:
         return found
 
 
-def frozen(run: Run) -> dict[str, float]:
+def probe_frozen_backbone(run: Run) -> dict[str, float]:
     """The figures of a run whose features were computed once; empty for any other run."""
     train, evaluation = run.source, run.evaluation_source
     if isinstance(train, features.FeatureSource) and isinstance(evaluation, features.FeatureSource):
-        return figures(train.records, evaluation.records, len(run.card.classes))
+        return compute_probe_metrics(train.records, evaluation.records, len(run.card.classes))
     return {}
 
 
-def figures(
+def compute_probe_metrics(
     train: Mapping[str, np.ndarray], evaluation: Mapping[str, np.ndarray], classes: int
 ) -> dict[str, float]:
     """What a probe logs, of records with `features` (N, D) and, where labelled, a target.
@@ -93,7 +93,7 @@ def figures(
     `feature_std`, `effective_rank` and `collapsed` (0 or 1) of the features to be judged by, and of
     the two probes `knn_top1` and `ridge_top1`, or `knn_mAP` and `ridge_mAP` for several labels.
     """
-    std, rank = collapse(evaluation["features"])
+    std, rank = feature_spread(evaluation["features"])
     found = {
         "feature_std": std,
         "effective_rank": rank,
@@ -103,7 +103,7 @@ def figures(
     if not classes or not name:
         return found
     targets = train[name] if name == "labels" else np.eye(classes)[train[name]]
-    for probe, classify in (("knn", nearest_neighbours), ("ridge", ridge)):
+    for probe, classify in (("knn", knn_scores), ("ridge", ridge_scores)):
         scores = classify(train["features"], targets, evaluation["features"])
         found |= {f"{probe}_{k}": v for k, v in _judged(scores, evaluation[name]).items()}
     return found

@@ -8,14 +8,16 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 from ssl_jax.checkpoints import loading, saving
-from ssl_jax.devices.mesh import compiled_for_one_run, replicate
+from ssl_jax.devices.mesh import jit_for_single_use, replicate
 from ssl_jax.runs.parts import Run
 from ssl_jax.training.state import TrainState
 
-__all__ = ["restore_or_start"]
+__all__ = ["restore_or_initialise"]
 
 
-def restore_or_start(run: Run, bundles: saving.Bundles) -> tuple[TrainState, dict[str, Any]]:
+def restore_or_initialise(
+    run: Run, checkpoints: saving.Checkpointer
+) -> tuple[TrainState, dict[str, Any]]:
     """State and position of the newest sound bundle, with its figures, or the initial ones.
 
     At first the backbone is that of `config.pretrained`, if there is one.
@@ -31,19 +33,19 @@ def restore_or_start(run: Run, bundles: saving.Bundles) -> tuple[TrainState, dic
             opt_state=run.optimizer.init(variables["params"]),
         )
 
-    if (bundle := bundles.newest) is not None:
-        state = loading.load_state(bundle, jax.eval_shape(initial_state), run.mesh)
+    if (checkpoint := checkpoints.newest) is not None:
+        state = loading.load_state(checkpoint, jax.eval_shape(initial_state), run.mesh)
         return state, {
-            **loading.load_position(bundle),
-            "metrics": loading.load_card(bundle)["metrics"],
+            **loading.load_position(checkpoint),
+            "metrics": loading.load_card(checkpoint)["metrics"],
         }
-    state = compiled_for_one_run(initial_state)()
+    state = jit_for_single_use(initial_state)()
     if run.config.pretrained:
-        state = with_pretrained_backbone(state, run)
+        state = load_pretrained_backbone(state, run)
     return replicate(state, run.mesh), {"carried": {}, "metrics": {}}
 
 
-def with_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
+def load_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
     """`state` with the backbone of the bundle at `config.pretrained` in place of its own.
 
     A final norm that was fitted to other tokens is left as it starts: where the patches' mean is

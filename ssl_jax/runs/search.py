@@ -22,7 +22,7 @@ from data_pipelines.files.writing import write_json
 from ssl_jax.runs import parts
 from ssl_jax.training.divergence import Diverged
 
-__all__ = ["Candidate", "best_learning_rate", "candidates", "with_learning_rate"]
+__all__ = ["Candidate", "make_candidates", "search_learning_rate", "with_learning_rate"]
 
 Candidate = tuple[float, ConfigDict]  # a learning rate, and the run that tries it
 Train = Callable[[ConfigDict, Path], Mapping[str, Any]]
@@ -32,7 +32,7 @@ _METRICS = ("top1", "mAP", "mIoU")
 _OBJECTIVES = ("classification", "segmentation")
 
 
-def candidates(config: ConfigDict) -> tuple[Candidate, ...]:
+def make_candidates(config: ConfigDict) -> tuple[Candidate, ...]:
     """The runs that `config.search` asks for, by rising learning rate; none where it asks for none.
 
     Raises:
@@ -55,7 +55,7 @@ def candidates(config: ConfigDict) -> tuple[Candidate, ...]:
     train, validation = _sides(config, section.validation)
     runs = tuple((rate, _candidate(config, rate, train, validation)) for rate in rates)
     try:
-        parts.assemble(runs[0][1])
+        parts.assemble_run(runs[0][1])
     except UserError as error:
         raise UserError(f"config.search: {error}") from error
     return runs
@@ -70,7 +70,7 @@ def _sides(config: ConfigDict, share: str) -> tuple[str, str]:
             "such as '20%'"
         )
     # Windows of one picture look alike, or even overlap: whole pictures are kept aside.
-    unit = " of pictures" if config.objective.name == "segmentation" else ""
+    unit = " of images" if config.objective.name == "segmentation" else ""
     part = f"{config.data.train}[{100 - float(match[1]):g}%{unit}]"
     return part, f"{part}.rest"
 
@@ -91,21 +91,21 @@ def with_learning_rate(config: ConfigDict, rate: float) -> ConfigDict:
     return copy
 
 
-def best_learning_rate(runs: Sequence[Candidate], folder: Path, train: Train) -> dict[str, Any]:
+def search_learning_rate(runs: Sequence[Candidate], folder: Path, train: Train) -> dict[str, Any]:
     """Train the candidates that aren't done yet, and choose.
 
     The best figure wins, the smaller rate where two are equal. A candidate that diverges is the
     worst and doesn't sink the search.
 
     Args:
-        runs: see `candidates`; at least one.
+        runs: see `make_candidates`; at least one.
         folder: the workdir of the run that is to be trained with the winner; its `config.json`
             then says the winner's rate.
         train: does a run: (config, folder) -> what its `results.json` holds.
 
     Returns:
         What stands in `search.json`: `learning_rate`, by which `metric` it was chosen and on what
-        part (`validation`), and how all `candidates` came out.
+        part (`validation`), and how all `make_candidates` came out.
 
     Raises:
         Diverged: all candidates did.

@@ -11,19 +11,19 @@ from ml_collections import ConfigDict
 
 from data_pipelines.files.writing import write_json
 from ssl_jax.checkpoints import saving
-from ssl_jax.runs import features, outcome, parts, restoring, search, workdir
+from ssl_jax.runs import features, parts, restoring, results, search, workdir
 from ssl_jax.runs.parts import Run
-from ssl_jax.runs.watches import Evaluation, watches
+from ssl_jax.runs.periodic_evaluations import Evaluation, make_periodic_evaluations
 from ssl_jax.training import divergence, loop
-from ssl_jax.training.logs import Log
+from ssl_jax.training.metric_writer import MetricWriter
+from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 from ssl_jax.training.state import TrainState
-from ssl_jax.training.stopping import Stopped, StopRequest
 
 __all__ = ["train"]
 
 
 def train(
-    config: ConfigDict, folder: str | Path, stop: StopRequest | None = None
+    config: ConfigDict, folder: str | Path, stop: ShutdownSignal | None = None
 ) -> dict[str, Any]:
     """Train `config` in `folder` and return what its `results.json` then holds.
 
@@ -42,35 +42,37 @@ def train(
     """
     began = time.monotonic()
     folder = Path(folder)
-    stop = stop or StopRequest()
-    run = parts.assemble(config)
-    tried = search.candidates(config)
-    with workdir.held(config, folder):
-        if (done := workdir.results(folder)) is not None:
+    stop = stop or ShutdownSignal()
+    run = parts.assemble_run(config)
+    tried = search.make_candidates(config)
+    with workdir.lock_workdir(config, folder):
+        if (done := workdir.read_results(folder)) is not None:
             return done
         found: dict[str, Any] = {}
         if tried:
-            found = search.best_learning_rate(tried, folder, partial(train, stop=stop))
-            run = parts.assemble(search.with_learning_rate(config, found["learning_rate"]))
-        run.bad_records.keep_in(folder / "bad_records", jax.process_index())
+            found = search.search_learning_rate(tried, folder, partial(train, stop=stop))
+            run = parts.assemble_run(search.with_learning_rate(config, found["learning_rate"]))
+        run.bad_records.persist_in(folder / "bad_records", jax.process_index())
         evaluation = Evaluation(run, stop)
-        with saving.Bundles(folder / "checkpoints", config.keep) as bundles:
-            run, state, cost = train_to_the_end(run, folder, bundles, evaluation, stop)
-        outcome.write_samples(run, state, folder)
-        outcome.write_predictions(evaluation.sums, folder)
+        with saving.Checkpointer(folder / "checkpoints", config.keep) as checkpoints:
+            run, state, cost = train_until_done(run, folder, checkpoints, evaluation, stop)
+        results.write_samples(run, state, folder)
+        results.write_predictions(evaluation.accumulators, folder)
         cost["seconds"] = time.monotonic() - began
-        summary = outcome.summarise(run, folder, evaluation.metrics, evaluation.sums, cost, found)
+        summary = results.summarise_run(
+            run, folder, evaluation.metrics, evaluation.accumulators, cost, found
+        )
         if jax.process_index() == 0:
             write_json(folder / "results.json", summary)
         return summary
 
 
-def train_to_the_end(
+def train_until_done(
     run: Run,
     folder: Path,
-    bundles: saving.Bundles,
+    checkpoints: saving.Checkpointer,
     evaluation: Evaluation,
-    stop: StopRequest,
+    stop: ShutdownSignal,
 ) -> tuple[Run, TrainState, dict[str, Any]]:
     """Restore or start, train, and, where the run is told to, leave out batches that ruin it.
 
@@ -79,57 +81,63 @@ def train_to_the_end(
     """
     ready = run
     while True:
-        state, position = restoring.restore_or_start(run, bundles)
+        state, position = restoring.restore_or_initialise(run, checkpoints)
         evaluation.metrics = position["metrics"]
         if ready is run:
             try:
-                ready = features.computed_once(run, state.variables, stop)
+                ready = features.precompute_features(run, state.variables, stop)
             except Stopped:
-                save(bundles, ready, state, position["carried"], evaluation)
+                save_checkpoint(checkpoints, ready, state, position["carried"], evaluation)
                 raise
         evaluation.examples = ready.evaluation_source
         try:
-            return ready, *train_from(ready, state, position, folder, bundles, evaluation, stop)
+            return ready, *train_from_state(
+                ready, state, position, folder, checkpoints, evaluation, stop
+            )
         except divergence.Diverged as error:
-            bundles.wait()
+            checkpoints.wait()
             positions = run.loader().rows(error.step - 1)
-            examples = run.source.identities()[positions]
-            divergence.record(error, run.config.objective.name, examples, run.bad_loss, folder)
+            examples = run.source.example_ids()[positions]
+            divergence.record_divergence(
+                error, run.config.objective.name, examples, run.bad_loss, folder
+            )
 
 
-def train_from(
+def train_from_state(
     run: Run,
     state: TrainState,
     position: dict[str, Any],
     folder: Path,
-    bundles: saving.Bundles,
+    checkpoints: saving.Checkpointer,
     evaluation: Evaluation,
-    stop: StopRequest,
+    stop: ShutdownSignal,
 ) -> tuple[TrainState, dict[str, Any]]:
     """From a state to the last one, and what that cost."""
     config, start = run.config, int(state.step)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     loader = run.loader()
-    with Log(folder, start, run.steps, config.batch_size) as log:
-        running = loop.Running(
-            log, run.every.log, run.steps, run.bad_loss.explosion, position["carried"]
+    with MetricWriter(folder, start, run.steps, config.batch_size) as log:
+        accumulator = loop.MetricAccumulator(
+            log, run.intervals.log, run.steps, run.bad_loss.explosion, position["carried"]
         )
         began = time.monotonic()
         state = loop.train(
             state,
             steps=run.steps,
-            step_function=loop.train_step(
+            step_function=loop.make_train_step(
                 run.objective, run.optimizer, run.schedule, run.mesh, config.seed
             ),
             batches=loader.batches(start),
             mesh=run.mesh,
-            every=run.every,
-            running=running,
-            watches=watches(run, evaluation, stop),
-            save=lambda state: save(bundles, run, state, running.carried, evaluation),
+            intervals=run.intervals,
+            accumulator=accumulator,
+            evaluations=make_periodic_evaluations(run, evaluation, stop),
+            save=lambda state: save_checkpoint(
+                checkpoints, run, state, accumulator.to_json(), evaluation
+            ),
             log=log,
             stop=stop,
-            skipped=divergence.skipped(folder),
+            skipped=divergence.read_skipped_steps(folder),
         )
         seconds = max(time.monotonic() - began, 1e-9)
     return state, {
@@ -142,11 +150,11 @@ def train_from(
     }
 
 
-def save(
-    bundles: saving.Bundles,
+def save_checkpoint(
+    checkpoints: saving.Checkpointer,
     run: Run,
     state: TrainState,
-    carried: dict[str, Any],
+    accumulated: dict[str, Any],
     evaluation: Evaluation,
 ) -> None:
     """Start saving a bundle: the state, where it stands in the data and the log, and the card."""
@@ -155,6 +163,6 @@ def save(
         "step": step,
         "examples": step * run.config.batch_size,
         "seed": run.config.seed,
-        "carried": carried,
+        "carried": accumulated,
     }
-    bundles.save(state, position, run.card.after(step, evaluation.metrics).to_dict())
+    checkpoints.save(state, position, run.card.at_step(step, evaluation.metrics).to_dict())

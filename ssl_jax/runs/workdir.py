@@ -9,12 +9,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from data_pipelines.errors import UNWRITABLE, UserError, system_says
-from data_pipelines.files.lock import locked
+from data_pipelines.errors import UNWRITABLE, UserError, os_error_reason
+from data_pipelines.files.lock import acquire_lock
 from data_pipelines.files.writing import write_json
-from ssl_jax.devices.processes import gathered
+from ssl_jax.devices.processes import gather_json
 
-__all__ = ["claim", "held", "results"]
+__all__ = ["lock_workdir", "read_results", "record_config"]
 
 # What may differ when a run goes on: none of it changes the numbers.
 _FREE_TO_CHANGE = (
@@ -30,7 +30,7 @@ _FREE_TO_CHANGE = (
 
 
 @contextlib.contextmanager
-def held(config: ConfigDict, workdir: Path) -> Iterator[None]:
+def lock_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
     """Be the only job that trains this config in `workdir`, which no other config was trained in.
 
     Of a job of several processes the first one sees to it.
@@ -43,14 +43,14 @@ def held(config: ConfigDict, workdir: Path) -> Iterator[None]:
     refusal: UserError | None = None
     if jax.process_index() == 0:
         try:
-            claim(config, workdir)
+            record_config(config, workdir)
             busy = f"workdir {workdir}: another process is training in it; wait for it, or stop it"
-            lock.enter_context(locked(workdir / ".lock", busy))
+            lock.enter_context(acquire_lock(workdir / ".lock", busy))
         except OSError as error:
             refusal = UserError(_unwritable(workdir, error))
         except UserError as error:
             refusal = error
-    if not gathered(refusal is None)[0]:
+    if not gather_json(refusal is None)[0]:
         refusal = refusal or UserError(
             f"workdir {workdir}: refused by the first process of the job"
         )
@@ -60,7 +60,7 @@ def held(config: ConfigDict, workdir: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            reason = system_says(error, UNWRITABLE)
+            reason = os_error_reason(error, UNWRITABLE)
             if not reason:
                 raise
             raise UserError(
@@ -69,16 +69,17 @@ def held(config: ConfigDict, workdir: Path) -> Iterator[None]:
             ) from error
 
 
-def claim(config: ConfigDict, workdir: Path) -> None:
+def record_config(config: ConfigDict, workdir: Path) -> None:
     """Make `workdir` the folder of this config, or make sure that it is.
 
     Raises:
         UserError: another config was trained there, or the folder can't be written.
     """
     record = workdir / "config.json"
-    wanted = json.loads(json.dumps(config.to_dict()))
+    # Older configs call an image a picture.
+    wanted = json.loads(json.dumps(config.to_dict()).replace(" of pictures]", " of images]"))
     if record.exists():
-        found = json.loads(record.read_text())
+        found = json.loads(record.read_text().replace(" of pictures]", " of images]"))
         # What a search finds takes the place of the rate that was asked for.
         searched = wanted.get("search", {}).get("learning_rates")
         free = (*_FREE_TO_CHANGE, "optimizer.learning_rate") if searched else _FREE_TO_CHANGE
@@ -100,7 +101,7 @@ def _unwritable(workdir: Path, error: OSError) -> str:
     return f"workdir {workdir}: {error.strerror}; expected a folder that can be written"
 
 
-def results(workdir: Path) -> dict[str, Any] | None:
+def read_results(workdir: Path) -> dict[str, Any] | None:
     """What a finished run came to; None while it isn't finished."""
     path = workdir / "results.json"
     return json.loads(path.read_text()) if path.exists() else None

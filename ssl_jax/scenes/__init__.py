@@ -1,17 +1,23 @@
 """Whole pictures, of any size, through a network that sees a window at a time."""
 
-from ssl_jax.scenes.evaluation import PictureEvaluation, picture_evaluation
-from ssl_jax.scenes.sliding import Band, Picture, SlidingWindow, sliding_logits, window_step
-from ssl_jax.scenes.windows import Window, windows
+from ssl_jax.scenes.evaluation import ImageEvaluation, make_image_evaluation
+from ssl_jax.scenes.sliding_window import (
+    LargeImage,
+    RowBlock,
+    SlidingWindow,
+    compute_sliding_logits,
+    make_window_step,
+)
+from ssl_jax.scenes.windows import Window, make_windows
 
 __all__ = [
-    "Band",
-    "Picture",
-    "PictureEvaluation",
+    "ImageEvaluation",
+    "LargeImage",
+    "RowBlock",
     "SlidingWindow",
     "Window",
-    "picture_evaluation",
-    "sliding_logits",
-    "window_step",
-    "windows",
+    "compute_sliding_logits",
+    "make_image_evaluation",
+    "make_window_step",
+    "make_windows",
 ]

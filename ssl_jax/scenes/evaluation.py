@@ -10,27 +10,33 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from ssl_jax.metrics import PerExample, Sums, merge, to_host
+from ssl_jax.metrics import Accumulators, PerExample, merge_accumulators, to_host
 from ssl_jax.objectives import Segmentation
-from ssl_jax.scenes.sliding import Band, Picture, SlidingWindow, sliding_logits, window_step
-from ssl_jax.training.stopping import StopRequest
+from ssl_jax.scenes.sliding_window import (
+    LargeImage,
+    RowBlock,
+    SlidingWindow,
+    compute_sliding_logits,
+    make_window_step,
+)
+from ssl_jax.training.shutdown import ShutdownSignal
 
-__all__ = ["PictureEvaluation", "picture_evaluation"]
+__all__ = ["ImageEvaluation", "make_image_evaluation"]
 
 # Pixels whose sums are taken at once: one shape, whatever the size of a picture.
 _PIXELS = 2**18
 
 # (variables replicated over the mesh, when to stop) -> sums over all labelled pixels
-PictureEvaluation = Callable[[Any, StopRequest | None], Sums]
+ImageEvaluation = Callable[[Any, ShutdownSignal | None], Accumulators]
 
 
-def picture_evaluation(
+def make_image_evaluation(
     objective: Segmentation,
-    pictures: Sequence[Picture],
+    images: Sequence[LargeImage],
     sliding: SlidingWindow,
     mesh: Mesh,
     batch_size: int,
-) -> PictureEvaluation:
+) -> ImageEvaluation:
     """The evaluation on pictures; the same on all processes.
 
     They have a `mask` beside the `image`, and an `index` that tells them apart. Cross-entropy and
@@ -38,28 +44,28 @@ def picture_evaluation(
     are spread over the mesh. The evaluation raises `Stopped` if asked to stop.
     In its `predictions` there is a row for each picture.
     """
-    step = window_step(objective.logits, mesh, sliding.flips)
-    sums_of = jax.jit(objective.pixel_sums)
+    step = make_window_step(objective.logits, mesh, sliding.flips)
+    sums_of = jax.jit(objective.accumulate_pixels)
 
-    def evaluate(variables: Any, stop: StopRequest | None) -> Sums:
-        total: Sums = {}
-        bands = sliding_logits(step, variables, pictures, sliding, mesh, batch_size, stop)
-        for index, of_picture in itertools.groupby(bands, lambda band: band.picture.index):
-            sums: Sums = {}
+    def evaluate(variables: Any, stop: ShutdownSignal | None) -> Accumulators:
+        total: Accumulators = {}
+        bands = compute_sliding_logits(step, variables, images, sliding, mesh, batch_size, stop)
+        for index, of_picture in itertools.groupby(bands, lambda band: band.image.index):
+            accumulators: Accumulators = {}
             for pixels in itertools.chain.from_iterable(map(_pixels, of_picture)):
-                sums = merge(sums, to_host(sums_of(*pixels)))
-            row = {"index": index, "confusion": sums["confusion"], "valid": True}
+                accumulators = merge_accumulators(accumulators, to_host(sums_of(*pixels)))
+            row = {"index": index, "confusion": accumulators["confusion"], "valid": True}
             rows = PerExample({name: np.asarray(value)[None] for name, value in row.items()})
-            total = merge(total, {**sums, "predictions": rows})
+            total = merge_accumulators(total, {**accumulators, "predictions": rows})
         return total
 
     return evaluate
 
 
-def _pixels(band: Band) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _pixels(band: RowBlock) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Logits (n, K), masks (n,) and whether they count (n,), all of one n and filled up to it."""
     height, width, outputs = band.logits.shape
-    mask = band.picture.read(band.top, 0, height, width)["mask"].reshape(-1)
+    mask = band.image.read(band.top, 0, height, width)["mask"].reshape(-1)
     logits = band.logits.reshape(-1, outputs)
     for start in range(0, len(mask), _PIXELS):
         here = slice(start, start + _PIXELS)

@@ -3,7 +3,7 @@
 from itertools import product
 from typing import NamedTuple
 
-__all__ = ["Window", "windows"]
+__all__ = ["Window", "make_windows"]
 
 
 class Window(NamedTuple):
@@ -15,7 +15,7 @@ class Window(NamedTuple):
     width: int
 
 
-def windows(height: int, width: int, side: int, stride: int) -> list[Window]:
+def make_windows(height: int, width: int, side: int, stride: int) -> list[Window]:
     """Square windows that see every pixel of a picture, row by row from the upper left.
 
     As mmsegmentation's `slide_inference` (mmseg/models/segmentors/encoder_decoder.py) lays them:

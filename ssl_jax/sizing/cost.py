@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-__all__ = ["floating_point_operations", "nbytes", "peak_bytes"]
+__all__ = ["count_bytes", "count_flops", "estimate_peak_bytes"]
 
 Label = TypeVar("Label", bound=Hashable)
 
@@ -50,7 +50,7 @@ _CALLS = {
 }
 
 
-def floating_point_operations(
+def count_flops(
     jaxpr: Jaxpr, label: Callable[[str], Label], scope: str = "", times: int = 1
 ) -> Counter[Label]:
     """Operations of a function by the label of the scope they are done in.
@@ -66,14 +66,12 @@ def floating_point_operations(
         if name in _ARITHMETIC:
             found[label(here)] += times * _ARITHMETIC[name](eqn)
         elif name == "cond":
-            branches = [
-                floating_point_operations(branch, label, here, times) for branch in _bodies(eqn)
-            ]
+            branches = [count_flops(branch, label, here, times) for branch in _bodies(eqn)]
             found.update(max(branches, key=lambda branch: sum(branch.values())))
         else:
             repeats = eqn.params["length"] if name == "scan" else 1
             for body in _bodies(eqn):
-                found.update(floating_point_operations(body, label, here, times * repeats))
+                found.update(count_flops(body, label, here, times * repeats))
     return found
 
 
@@ -98,7 +96,7 @@ def _arrays(*variables: Any) -> list[Any]:
 _ARITHMETIC = {"dot_general": _of_product, "conv_general_dilated": _of_convolution}
 
 
-def peak_bytes(jaxpr: Jaxpr, fused: bool) -> int:
+def estimate_peak_bytes(jaxpr: Jaxpr, fused: bool) -> int:
     """The most bytes that are alive at once, beside the function's arguments and its results.
 
     Args:
@@ -123,7 +121,7 @@ def peak_bytes(jaxpr: Jaxpr, fused: bool) -> int:
                 continue
             fuses = fused and _is_elementwise(operation.name)
             fuses = fuses and not any(_is_kernel(name) for name in readers.get(value, ()))
-            if fuses and sum(nbytes(v.aval) for v in read) <= 2 * nbytes(value.aval):
+            if fuses and sum(count_bytes(v.aval) for v in read) <= 2 * count_bytes(value.aval):
                 origins[value] = read
             else:
                 origins[value] = frozenset([value])
@@ -134,14 +132,14 @@ def peak_bytes(jaxpr: Jaxpr, fused: bool) -> int:
         dying.setdefault(place, []).append(value)
     alive = peak = 0
     for place, operation in enumerate(operations):
-        alive += sum(nbytes(v.aval) for v in operation.makes if origins[v] == {v})
-        inside = max((peak_bytes(body, fused) for body in operation.bodies), default=0)
+        alive += sum(count_bytes(v.aval) for v in operation.makes if origins[v] == {v})
+        inside = max((estimate_peak_bytes(body, fused) for body in operation.bodies), default=0)
         peak = max(peak, alive + inside)
-        alive -= sum(nbytes(value.aval) for value in dying.get(place, ()))
+        alive -= sum(count_bytes(value.aval) for value in dying.get(place, ()))
     return peak
 
 
-def nbytes(tree: Any) -> int:
+def count_bytes(tree: Any) -> int:
     """Bytes of all arrays, or shapes of arrays, in a tree."""
     leaves = jax.tree.leaves(tree)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves if hasattr(leaf, "dtype"))

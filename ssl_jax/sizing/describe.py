@@ -17,15 +17,15 @@ from jax.sharding import AbstractMesh, AxisType
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
-from data_pipelines.preparing.published import number_of_examples, published_dataset
+from data_pipelines.preparing.published import count_published_examples, published_dataset
 from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.opening import is_prepared, open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.devices.mesh import REPLICATED, SHARDED
 from ssl_jax.objectives import Classification, Objective
 from ssl_jax.runs import parts
-from ssl_jax.sizing.cost import floating_point_operations, nbytes, peak_bytes
+from ssl_jax.sizing.cost import count_bytes, count_flops, estimate_peak_bytes
 from ssl_jax.training import optimizers
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
     "describe",
 ]
 
-BATCHES_ON_DEVICE = 2  # the one in use and the next, as `loop.ahead` has it
+BATCHES_ON_DEVICE = 2  # the one in use and the next, as `loop.prefetch_to_devices` has it
 VIEWS_AND_LOSS = "views and loss"
 
 
@@ -146,11 +146,11 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
     """
     config = _assumed(config)
     dataset, examples, evaluation, origin = _examples(config, examples)
-    card = ModelCard.of(config, dataset)
-    objective = parts.objective(card)
+    card = ModelCard.for_run(config, dataset)
+    objective = parts.make_objective(card)
     parts.check_batch(config, devices, examples)
-    steps = parts.steps(config, examples)
-    optimizer, _ = parts.optimizer(config, steps, examples, objective)
+    steps = parts.count_steps(config, examples)
+    optimizer, _ = parts.make_optimizer(config, steps, examples, objective)
 
     one, batch = card.batch_shapes(1), card.batch_shapes(config.batch_size // devices)
     key = jax.eval_shape(lambda: jax.random.key(config.seed))
@@ -165,7 +165,8 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
     step = _step(objective, variables, batch, devices)
     functions.append(step)
     least, most = (
-        max(peak_bytes(function, fused) for function in functions) for fused in (True, False)
+        max(estimate_peak_bytes(function, fused) for function in functions)
+        for fused in (True, False)
     )
     return Description(
         config=config,
@@ -176,14 +177,14 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
         origin=origin,
         steps=steps,
         parameters={name: _size(tree) for name, tree in params.items()},
-        groups=optimizers.describe(params, parts.parameter_groups(config, objective)),
+        groups=optimizers.describe_groups(params, parts.make_parameter_groups(config, objective)),
         arithmetic=_arithmetic(objective, params, step, len(batch["index"]), functions[0]),
         memory=Memory(
-            parameters=nbytes(params),
-            gradients=nbytes(params),
-            optimizer=nbytes(jax.eval_shape(optimizer.init, params)),
-            batch_stats=nbytes(variables["batch_stats"]),
-            batches=BATCHES_ON_DEVICE * nbytes(batch),
+            parameters=count_bytes(params),
+            gradients=count_bytes(params),
+            optimizer=count_bytes(jax.eval_shape(optimizer.init, params)),
+            batch_stats=count_bytes(variables["batch_stats"]),
+            batches=BATCHES_ON_DEVICE * count_bytes(batch),
             working=(least, most),
         ),
         precomputed=precomputed,
@@ -207,13 +208,13 @@ def _examples(config: ConfigDict, given: int) -> tuple[Dataset, int, int | None,
     if is_prepared(section.name, section.data_dir):
         dataset = open_dataset(section.name, section.data_dir, *named)
         train, evaluation = (
-            len(subset_of(dataset, split, section.split_seed)) if split else 0
+            len(select_subset(dataset, split, section.split_seed)) if split else 0
             for split in (section.train, section.evaluation)
         )
         return dataset, given or train, evaluation, f"as prepared in {section.data_dir}"
     dataset = published_dataset(section.name, *named)
-    known = given or number_of_examples(dataset, section.train)
-    foreseen = number_of_examples(dataset, section.evaluation) if section.evaluation else 0
+    known = given or count_published_examples(dataset, section.train)
+    foreseen = count_published_examples(dataset, section.evaluation) if section.evaluation else 0
     if not known:
         raise UserError(
             f"config.data.train: nobody knows how many examples {section.train!r} of dataset "
@@ -224,7 +225,7 @@ def _examples(config: ConfigDict, given: int) -> tuple[Dataset, int, int | None,
 
 def _with_features(objective: Classification, variables: Any, batch: Any) -> dict[str, Any]:
     """A batch with features in place of images."""
-    features = jax.eval_shape(objective.features, variables, batch)
+    features = jax.eval_shape(objective.extract_features, variables, batch)
     return {"features": features} | {name: x for name, x in batch.items() if name != "image"}
 
 
@@ -273,10 +274,10 @@ def _arithmetic(
             counts[name] += operations
         return Counter({name: round(n / examples) for name, n in counts.items()})
 
-    found = floating_point_operations(step, label)
+    found = count_flops(step, label)
     training = per_example(found)
     forward = per_example({key: n for key, n in found.items() if not key[1]})
-    inference = floating_point_operations(predict, part_of)
+    inference = count_flops(predict, part_of)
     views_and_loss = training.pop(VIEWS_AND_LOSS, 0)
     for counts in (forward, inference):
         counts.pop(VIEWS_AND_LOSS, None)

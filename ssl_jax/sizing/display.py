@@ -5,10 +5,10 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from data_pipelines.preparing.progress import duration
+from data_pipelines.preparing.progress import format_duration
 from ssl_jax.sizing.describe import BATCHES_ON_DEVICE, VIEWS_AND_LOSS, Description
 
-__all__ = ["show"]
+__all__ = ["print_description"]
 
 _ONCE = "The features of the frozen backbone are computed once, not at every step."
 _LEFT_OUT = """\
@@ -16,7 +16,7 @@ Activations and working space: from where all elementwise arithmetic is fused to
 Left out: workspaces of convolutions, buffers of collectives, the program itself, fragmentation."""
 
 
-def show(description: Description, teraflops: float = 0.0) -> None:
+def print_description(description: Description, teraflops: float = 0.0) -> None:
     """Print a description; with the TFLOP/s that a device really does, also the hours it takes."""
     # In a pipe lines are as long as they need to be.
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -121,7 +121,7 @@ def _whole(of: Description, teraflops: float) -> Table:
     ]
     if teraflops:
         seconds = operations / (teraflops * 1e12 * of.devices)
-        rows.append(("time", f"{duration(seconds)} at {teraflops:g} TFLOP/s on each device"))
+        rows.append(("time", f"{format_duration(seconds)} at {teraflops:g} TFLOP/s on each device"))
     return _lines(*rows)
 
 

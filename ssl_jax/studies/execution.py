@@ -12,17 +12,17 @@ from data_pipelines.errors import UserError
 from data_pipelines.files.writing import write_json, write_text
 from data_pipelines.preparing.build import build
 from data_pipelines.registry import find_builder
-from ssl_jax.devices.processes import gathered
+from ssl_jax.devices.processes import gather_json
 from ssl_jax.runs import workdir
 from ssl_jax.runs.config import load_module
 from ssl_jax.runs.training import train
 from ssl_jax.studies.plan import Run, Study
 from ssl_jax.studies.progress import Progress
-from ssl_jax.studies.states import State, states
+from ssl_jax.studies.states import State, read_states
 from ssl_jax.training.divergence import Diverged
-from ssl_jax.training.stopping import Stopped, StopRequest
+from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
-__all__ = ["execute", "load_study"]
+__all__ = ["execute_study", "load_study"]
 
 
 def load_study(path: str, config: ConfigDict) -> Study:
@@ -44,12 +44,12 @@ def load_study(path: str, config: ConfigDict) -> Study:
 Train = Callable[[ConfigDict, Path], dict[str, Any]]
 
 
-def execute(
+def execute_study(
     study: Study,
     folder: Path,
     runs: Sequence[Run] | None = None,
     train: Train = train,
-    stop: StopRequest | None = None,
+    stop: ShutdownSignal | None = None,
 ) -> dict[str, State]:
     """Do those of `runs` (by default all of the study's) that aren't done, in the study's order.
 
@@ -73,14 +73,14 @@ def execute(
     chosen = [run.name for run in (study.runs if runs is None else runs)]
     for run in study.runs:
         if (folder / run.name / "config.json").exists():
-            workdir.claim(run.config, folder / run.name)
+            workdir.record_config(run.config, folder / run.name)
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "study.json", study.to_dict())
-    before = states(study.runs, folder)
-    left = [run for run in study.runs if run.name in chosen and before[run.name].word != "done"]
-    done = {name for name, state in before.items() if state.word == "done"}
-    prepare((run.config for run in left if not run.awaits), stop or StopRequest())
+    before = read_states(study.runs, folder)
+    left = [run for run in study.runs if run.name in chosen and before[run.name].status != "done"]
+    done = {name for name, state in before.items() if state.status == "done"}
+    prepare_demo_datasets((run.config for run in left if not run.awaits), stop or ShutdownSignal())
 
     progress = Progress(len(left))
     for run in left:
@@ -98,10 +98,10 @@ def execute(
             (folder / run.name / "failure.txt").unlink(missing_ok=True)
             done.add(run.name)
             progress.done(run, results)
-    return states(study.runs, folder)
+    return read_states(study.runs, folder)
 
 
-def prepare(configs: Iterable[ConfigDict], stop: StopRequest) -> None:
+def prepare_demo_datasets(configs: Iterable[ConfigDict], stop: ShutdownSignal) -> None:
     """Make those embedded datasets that the configs name and that aren't there yet.
 
     Raises:
@@ -117,7 +117,7 @@ def prepare(configs: Iterable[ConfigDict], stop: StopRequest) -> None:
                         build(name, data_dir)
         except Stopped:
             stopped = True
-    if gathered(stopped)[0]:
+    if gather_json(stopped)[0]:
         raise Stopped
 
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 
-__all__ = ["Cell", "Contrast", "Row", "Run", "Study", "Table", "select"]
+__all__ = ["Cell", "Contrast", "Row", "Run", "Study", "Table", "select_runs"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Run:
     awaits: str = ""
 
     def __post_init__(self) -> None:
-        if not is_below(self.name):
+        if not is_relative_folder(self.name):
             raise UserError(
                 f"study: a run is named {self.name!r}; expected folders below the study's workdir, "
                 "such as scenes/mae/seed0"
@@ -128,7 +128,7 @@ class Table:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if not is_below(self.name) or "/" in self.name:
+        if not is_relative_folder(self.name) or "/" in self.name:
             raise UserError(f"study: a table is named {self.name!r}; expected a word for its files")
 
     def row(self, title: str) -> Row:
@@ -182,7 +182,7 @@ class Study:
             ) from error
 
 
-def is_below(name: Any) -> bool:
+def is_relative_folder(name: Any) -> bool:
     """Whether a name is that of a folder below another, whatever that other one is."""
     return (
         isinstance(name, str)
@@ -205,7 +205,7 @@ def _table(table: Mapping[str, Any]) -> Table:
     return Table(**{**table, **lists, "rows": rows, "contrasts": contrasts})
 
 
-def select(runs: Sequence[Run], pattern: str) -> tuple[Run, ...]:
+def select_runs(runs: Sequence[Run], pattern: str) -> tuple[Run, ...]:
     """The runs that a pattern names: a whole name, the folders a name begins with, or with `*`.
 
     Raises:

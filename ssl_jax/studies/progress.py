@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from data_pipelines.preparing.progress import duration
+from data_pipelines.preparing.progress import format_duration
 from ssl_jax.studies.plan import Run
 
 __all__ = ["Progress"]
@@ -53,7 +53,7 @@ class Progress:
         if not self._ended:
             return ""
         each = (time.monotonic() - self._began) / self._ended
-        left = duration(each * (self._runs - self._ended))
+        left = format_duration(each * (self._runs - self._ended))
         return f" · {60 / each:.1f} runs/min, about {left} left"
 
 

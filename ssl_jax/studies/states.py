@@ -10,7 +10,7 @@ from pathlib import Path
 from data_pipelines.errors import UserError
 from ssl_jax.studies.plan import Run
 
-__all__ = ["State", "refuse_what_cannot_start", "states"]
+__all__ = ["State", "check_runnable", "read_states"]
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class State:
         detail: the error, the run that is missing, the step, or what the user is asked to bring.
     """
 
-    word: str
+    status: str
     detail: str = ""
 
 
-def states(runs: Iterable[Run], workdir: Path) -> dict[str, State]:
+def read_states(runs: Iterable[Run], workdir: Path) -> dict[str, State]:
     """The state of each run, as its folder tells; `runs` come after those they need."""
     known: dict[str, State] = {}
     for run in runs:
@@ -34,10 +34,10 @@ def states(runs: Iterable[Run], workdir: Path) -> dict[str, State]:
             (
                 State("blocked", f"by {name}")
                 for name in run.needs
-                if known[name].word in ("failed", "blocked", "needs weights")
+                if known[name].status in ("failed", "blocked", "needs weights")
             ),
             State("waiting", f"for {run.needs[0]}")
-            if any(known[name].word != "done" for name in run.needs)
+            if any(known[name].status != "done" for name in run.needs)
             else State("waiting"),
         )
     return known
@@ -61,18 +61,18 @@ def _own_state(run: Run, folder: Path) -> State | None:
     return None
 
 
-def refuse_what_cannot_start(runs: Sequence[Run], current: dict[str, State]) -> None:
+def check_runnable(runs: Sequence[Run], current: dict[str, State]) -> None:
     """Say so if no chosen run can start for want of another that wasn't chosen.
 
     Raises:
         UserError: such a run.
     """
-    done = {name for name, state in current.items() if state.word == "done"}
+    done = {name for name, state in current.items() if state.status == "done"}
     within_reach = done | {run.name for run in runs}
     for run in runs:
         for name in run.needs:
             if run.name not in done and name not in within_reach:
-                state = f"{current[name].word} {current[name].detail}".strip()
+                state = f"{current[name].status} {current[name].detail}".strip()
                 raise UserError(
                     f"--only {run.name}: needs {name}, which is not done ({state}); do it first: "
                     f"--only {name}"

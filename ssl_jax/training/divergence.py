@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 
 from data_pipelines.files.writing import write_json
 
-__all__ = ["BadLoss", "Diverged", "record", "skipped"]
+__all__ = ["Diverged", "DivergencePolicy", "read_skipped_steps", "record_divergence"]
 
 _FILE = "bad_losses.json"
 
@@ -37,7 +37,7 @@ class Diverged(Exception):
 
 
 @dataclass(frozen=True)
-class BadLoss:
+class DivergencePolicy:
     """What is a bad loss, and what is done about it.
 
     Attributes:
@@ -49,13 +49,13 @@ class BadLoss:
     skip: int = 0
 
 
-def skipped(workdir: Path) -> frozenset[int]:
+def read_skipped_steps(workdir: Path) -> frozenset[int]:
     """The steps, counted from 1, whose batch is left out of the run in `workdir`."""
     return frozenset(entry["step"] for entry in _entries(workdir) if entry["skipped"])
 
 
-def record(
-    error: Diverged, objective: str, examples: np.ndarray, bad: BadLoss, workdir: Path
+def record_divergence(
+    error: Diverged, objective: str, examples: np.ndarray, bad: DivergencePolicy, workdir: Path
 ) -> None:
     """Write down that a loss was bad and whether its batch is left out from now on.
 
@@ -70,7 +70,7 @@ def record(
         Diverged: the batch is not left out; says which examples it holds and what to do.
     """
     entries = _entries(workdir)
-    skip = len(skipped(workdir)) < bad.skip
+    skip = len(read_skipped_steps(workdir)) < bad.skip
     names = [name.decode() if isinstance(name, bytes) else str(name) for name in examples]
     entry = {
         "step": error.step,

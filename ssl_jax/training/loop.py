@@ -16,29 +16,29 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmapped, shard
-from ssl_jax.metrics import Mean, Sums, merge, reduce_sums, to_host
+from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmap_over_mesh, shard
+from ssl_jax.metrics import Accumulators, Mean, merge_accumulators, reduce_over_devices, to_host
 from ssl_jax.objectives import Objective
 from ssl_jax.training.divergence import Diverged
-from ssl_jax.training.logs import Log
+from ssl_jax.training.metric_writer import MetricWriter
+from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 from ssl_jax.training.state import TrainState
-from ssl_jax.training.stopping import Stopped, StopRequest
 
 __all__ = [
-    "Every",
-    "Running",
-    "Watch",
+    "Intervals",
+    "MetricAccumulator",
+    "PeriodicEvaluation",
     "evaluate",
-    "evaluation_step",
+    "make_evaluation_step",
+    "make_train_step",
     "train",
-    "train_step",
 ]
 
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, Mean]]]
 
 
 @dataclass(frozen=True)
-class Every:
+class Intervals:
     """Steps between two records, bundles, evaluations and probes; 0 means only at the run's end."""
 
     log: int = 50
@@ -48,27 +48,27 @@ class Every:
 
 
 @dataclass(frozen=True)
-class Watch:
+class PeriodicEvaluation:
     """Figures of the state that are taken beside training, and always at the end of the run.
 
     Attributes:
         phase: what the log calls them.
-        every: steps between two; 0 for only at the end.
-        measure: takes them; raises `Stopped` when asked to stop while at it.
+        interval: steps between two; 0 for only at the end.
+        evaluate: computes them; raises `Stopped` when asked to stop while at it.
         at_start: whether they are also taken before the first step.
     """
 
     phase: str
-    every: int
-    measure: Callable[[TrainState], Mapping[str, float]]
+    interval: int
+    evaluate: Callable[[TrainState], Mapping[str, float]]
     at_start: bool = False
 
     def due(self, step: int) -> bool:
         """Whether it is time after `step` steps."""
-        return _due(step, self.every) and (step > 0 or self.at_start)
+        return _due(step, self.interval) and (step > 0 or self.at_start)
 
 
-def train_step(
+def make_train_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
@@ -98,41 +98,41 @@ def train_step(
             batch_stats=aux["batch_stats"],
             opt_state=opt_state,
         )
-        sums = {
-            **reduce_sums(aux["sums"]),
-            "loss": Mean.of(loss),
-            "gradient_norm": Mean.of(optax.global_norm(gradients)),
-            "learning_rate": Mean.of(schedule(state.step)),
+        accumulators = {
+            **reduce_over_devices(aux["accumulators"]),
+            "loss": Mean.from_values(loss),
+            "gradient_norm": Mean.from_values(optax.global_norm(gradients)),
+            "learning_rate": Mean.from_values(schedule(state.step)),
         }
-        return successor, sums
+        return successor, accumulators
 
-    return pmapped(step, mesh, (REPLICATED, SHARDED), (REPLICATED, REPLICATED), donate=(0,))
+    return pmap_over_mesh(step, mesh, (REPLICATED, SHARDED), (REPLICATED, REPLICATED), donate=(0,))
 
 
-def evaluation_step(objective: Objective, mesh: Mesh) -> Callable[[Any, Any], Sums]:
+def make_evaluation_step(objective: Objective, mesh: Mesh) -> Callable[[Any, Any], Accumulators]:
     """The compiled evaluation of a batch: (variables, batch sharded over `data`) -> metric sums."""
 
-    def step(variables: Any, batch: Any) -> Sums:
-        return reduce_sums(objective.evaluate(variables, batch))
+    def step(variables: Any, batch: Any) -> Accumulators:
+        return reduce_over_devices(objective.evaluate(variables, batch))
 
-    return pmapped(step, mesh, (REPLICATED, SHARDED), REPLICATED)
+    return pmap_over_mesh(step, mesh, (REPLICATED, SHARDED), REPLICATED)
 
 
 def evaluate(
-    step: Callable[[Any, Any], Sums],
+    step: Callable[[Any, Any], Accumulators],
     variables: Any,
     batches: Iterable[Mapping[str, Any]],
     mesh: Mesh,
-    stop: StopRequest | None = None,
-) -> Sums:
+    stop: ShutdownSignal | None = None,
+) -> Accumulators:
     """Sums over all batches, every example counted once, added up in float64 and int64 on the host.
 
     Raises:
         Stopped: asked to stop while at it.
     """
-    total: Sums = {}
-    for batch in ahead(batches, mesh):
-        total = merge(total, to_host(step(variables, batch)))
+    total: Accumulators = {}
+    for batch in prefetch_to_devices(batches, mesh):
+        total = merge_accumulators(total, to_host(step(variables, batch)))
         if stop is not None and stop.poll():
             raise Stopped
     return total
@@ -145,12 +145,12 @@ def train(
     step_function: Step,
     batches: Iterator[Mapping[str, Any]],
     mesh: Mesh,
-    every: Every,
-    running: "Running",
-    watches: Sequence[Watch],
+    intervals: Intervals,
+    accumulator: "MetricAccumulator",
+    evaluations: Sequence[PeriodicEvaluation],
     save: Callable[[TrainState], None],
-    log: Log,
-    stop: StopRequest,
+    log: MetricWriter,
+    stop: ShutdownSignal,
     skipped: Collection[int] = (),
 ) -> TrainState:
     """Train from `state.step` up to `steps`.
@@ -158,27 +158,27 @@ def train(
     Args:
         state: where to start, replicated over `mesh`; it is donated.
         steps: the step to end at.
-        step_function: see `train_step`.
+        step_function: see `make_train_step`.
         batches: host batches, from the state's step on.
         mesh: the devices.
-        every: when to log and save.
-        running: the sums since the last record.
-        watches: what is measured of the state beside training.
-        save: starts saving a bundle.
-        log: where records go.
-        stop: raised by a signal.
-        skipped: steps whose batch is left out; the state goes on as it was.
+        intervals: when to log and save.
+        accumulator: accumulates and logs the metrics of the steps.
+        evaluations: what to compute of the state besides the training metrics.
+        save: starts saving a checkpoint of the state.
+        log: where records are written.
+        stop: whether a signal has asked for a graceful shutdown.
+        skipped: steps whose batch is left out; only the step number changes.
 
     Raises:
-        Stopped: asked to stop; a bundle has been saved.
-        Diverged: the loss became NaN or infinite, or exploded.
+        Stopped: a signal asked to stop; a checkpoint has been saved.
+        Diverged: the loss is NaN, infinite or has exploded.
     """
-    start, sharded = int(state.step), ahead(batches, mesh)
+    start, sharded = int(state.step), prefetch_to_devices(batches, mesh)
     for step in range(start, steps):
         stop.poll()
-        _measure_what_is_due(watches, step, state, running, log, stop)
-        if stop.requested or (step > start and _due(step, every.save)):
-            running.read_all()
+        _run_due_evaluations(evaluations, step, state, accumulator, log, stop)
+        if stop.requested or (step > start and _due(step, intervals.save)):
+            accumulator.flush()
             log.sync()
             save(state)
         if stop.requested:
@@ -186,44 +186,49 @@ def train(
         batch = next(sharded)
         if step + 1 in skipped:
             state = state.replace(step=state.step + 1)
-            running.read_all()
+            accumulator.flush()
             log.write(step + 1, "skipped", {})
         else:
-            state, sums = step_function(state, batch)
-            running.append(step + 1, sums)
-    running.read_all()
+            state, accumulators = step_function(state, batch)
+            accumulator.append(step + 1, accumulators)
+    accumulator.flush()
     try:
-        _measure_at_the_end(watches, steps, state, log)
+        _run_final_evaluations(evaluations, steps, state, log)
     finally:
         log.sync()
         save(state)
     return state
 
 
-def _measure_what_is_due(
-    watches: Sequence[Watch],
+def _run_due_evaluations(
+    evaluations: Sequence[PeriodicEvaluation],
     step: int,
     state: TrainState,
-    running: "Running",
-    log: Log,
-    stop: StopRequest,
+    accumulator: "MetricAccumulator",
+    log: MetricWriter,
+    stop: ShutdownSignal,
 ) -> None:
-    for watch in watches:
-        if watch.due(step) and not log.has(step, watch.phase) and not stop.requested:
-            running.read_all()
-            with contextlib.suppress(Stopped):  # the state is saved next, and measured on resume
-                log.write(step, watch.phase, watch.measure(state))
+    for evaluation in evaluations:
+        if evaluation.due(step) and not log.has(step, evaluation.phase) and not stop.requested:
+            accumulator.flush()
+            with contextlib.suppress(Stopped):  # the state is saved next, and evaluated on resume
+                log.write(step, evaluation.phase, evaluation.evaluate(state))
 
 
-def _measure_at_the_end(watches: Sequence[Watch], step: int, state: TrainState, log: Log) -> None:
-    """All of them, for their results; what an earlier process has logged isn't logged again."""
-    for watch in watches:
-        figures = watch.measure(state)
-        if not log.has(step, watch.phase):
-            log.write(step, watch.phase, figures)
+def _run_final_evaluations(
+    evaluations: Sequence[PeriodicEvaluation], step: int, state: TrainState, log: MetricWriter
+) -> None:
+    """Run all evaluations, for their results; don't log again what an earlier process has
+    logged."""
+    for evaluation in evaluations:
+        metrics = evaluation.evaluate(state)
+        if not log.has(step, evaluation.phase):
+            log.write(step, evaluation.phase, metrics)
 
 
-def ahead(batches: Iterable[Mapping[str, Any]], mesh: Mesh, depth: int = 2) -> Iterator[Any]:
+def prefetch_to_devices(
+    batches: Iterable[Mapping[str, Any]], mesh: Mesh, depth: int = 2
+) -> Iterator[Any]:
     """Lay batches on the devices `depth` before they are used: the copy overlaps the step."""
     queue: deque[Any] = deque()
     for batch in batches:
@@ -237,61 +242,64 @@ def _due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
 
 
-class Running:
-    """Metric sums on their way from the devices to the log, one step behind the dispatch.
+class MetricAccumulator:
+    """Accumulates the metrics of training steps and logs them, one step behind the dispatch.
 
     Args:
         log: where records go.
         interval: steps between two records.
         steps: the length of the run.
         explosion: a loss this many times the run's first one has exploded; 0 for never.
-        carried: what an earlier process had, see `carried`.
+        restored: what `to_json` returned when the checkpoint to resume from was saved.
     """
 
     def __init__(
         self,
-        log: Log,
+        log: MetricWriter,
         interval: int,
         steps: int,
         explosion: float = 0.0,
-        carried: Mapping[str, Any] | None = None,
+        restored: Mapping[str, Any] | None = None,
     ) -> None:
-        carried = carried or {}
+        restored = restored or {}
         self._log = log
         self._interval = interval
         self._steps = steps
         self._explosion = explosion
         self._pending: deque[tuple[int, dict[str, Mean]]] = deque()
-        self._first_loss: float | None = carried.get("first_loss")
-        sums = carried.get("sums", {})
-        self._since_last: Sums = to_host({name: Mean(*sums[name]) for name in sums})
+        self._first_loss: float | None = restored.get("first_loss")
+        sums = restored.get("sums", {})
+        self._since_last: Accumulators = to_host({name: Mean(*sums[name]) for name in sums})
 
-    @property
-    def carried(self) -> dict[str, Any]:
-        """What a run that goes on from here needs to write the same log, as JSON can hold it."""
-        sums = {k: [m.total.item(), m.count.item()] for k, m in self._since_last.items()}
+    def to_json(self) -> dict[str, Any]:
+        """The metrics accumulated since the last record, for a checkpoint to resume the log from.
+
+        Returns:
+            `first_loss`, and `sums`: the total and the count of each metric.
+        """
+        sums = {name: [m.total.item(), m.count.item()] for name, m in self._since_last.items()}
         return {"first_loss": self._first_loss, "sums": sums}
 
-    def append(self, step: int, sums: dict[str, Mean]) -> None:
-        """Take the sums of a step just dispatched, and read those of the one before."""
-        self._pending.append((step, sums))
+    def append(self, step: int, accumulators: dict[str, Mean]) -> None:
+        """Add the metrics of the step just dispatched, and read those of the step before."""
+        self._pending.append((step, accumulators))
         while len(self._pending) > 1:
             self._read(*self._pending.popleft())
 
-    def read_all(self) -> None:
-        """Wait for the steps under way and read their sums."""
+    def flush(self) -> None:
+        """Wait for the steps in flight and read their metrics."""
         while self._pending:
             self._read(*self._pending.popleft())
 
-    def _read(self, step: int, sums: dict[str, Mean]) -> None:
-        host = to_host(sums)
+    def _read(self, step: int, accumulators: dict[str, Mean]) -> None:
+        host = to_host(accumulators)
         loss = float(host["loss"].value)
         if self._first_loss is None:
             self._first_loss = loss
         limit = self._explosion * abs(self._first_loss) or math.inf
         if not abs(loss) < limit:  # so written, NaN is refused too
             raise Diverged(step, loss)
-        self._since_last = merge(self._since_last, host)
+        self._since_last = merge_accumulators(self._since_last, host)
         self._log.advance(step, loss)
         if step == 1 or _due(step, self._interval) or step == self._steps:
             values = {name: float(mean.value) for name, mean in self._since_last.items()}

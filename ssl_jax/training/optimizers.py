@@ -1,7 +1,9 @@
 """Optax chains: LARS, AdamW and SGD over parameter groups chosen by regex.
 
-Which parameters decay, adapt, learn more slowly or stay as they are is one table of `Group`s, which
-every optimizer takes; `group_of` asserts that every parameter matches exactly one, and `describe`
+Which parameters decay, adapt, learn more slowly or stay as they are is one table of
+`ParameterGroup`s, which
+every optimizer takes; `assign_groups` asserts that every parameter matches exactly one, and
+`describe_groups`
 prints who went where.
 """
 
@@ -14,25 +16,25 @@ import jax
 import numpy as np
 import optax
 
-from ssl_jax.devices.trees import path_of
+from ssl_jax.devices.pytrees import parameter_path
 
 __all__ = [
-    "Group",
+    "ParameterGroup",
     "adamw",
-    "all_alike",
-    "describe",
-    "freeze",
-    "frozen",
-    "group_of",
+    "add_frozen_group",
+    "assign_groups",
+    "decay_weights_only",
+    "describe_groups",
+    "freeze_groups",
     "lars",
     "layer_decay_groups",
     "sgd",
-    "weights_and_biases",
+    "single_group",
 ]
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Parameters that are treated alike.
 
     Attributes:
@@ -52,12 +54,12 @@ _ONE_DIMENSIONAL = r"(.*/)?(bias|scale)"
 _EMBEDDING = r"backbone/(patch_embed/.*|cls_token|pos_embed)"
 
 
-def all_alike() -> tuple[Group, ...]:
+def single_group() -> tuple[ParameterGroup, ...]:
     """Everything decays, as where PyTorch's optimizers are given `model.parameters()`."""
-    return (Group("all", r".*", decays=True),)
+    return (ParameterGroup("all", r".*", decays=True),)
 
 
-def weights_and_biases() -> tuple[Group, ...]:
+def decay_weights_only() -> tuple[ParameterGroup, ...]:
     """Biases and normalisation parameters (the 1-D ones) neither decay nor adapt; the rest do.
 
     So it is in SimCLR, whose LARS leaves out `batch_normalization` and `bias`, and in MAE's
@@ -66,7 +68,7 @@ def weights_and_biases() -> tuple[Group, ...]:
     return _weights_and("biases and norms", _ONE_DIMENSIONAL)
 
 
-def layer_decay_groups(decay: float, depth: int) -> tuple[Group, ...]:
+def layer_decay_groups(decay: float, depth: int) -> tuple[ParameterGroup, ...]:
     """Learning rates that fall with the distance from the head of a ViT of `depth` blocks.
 
     Layer 0 is the embedding, layer i + 1 block i, layer depth + 1 everything after the blocks; a
@@ -81,7 +83,7 @@ def layer_decay_groups(decay: float, depth: int) -> tuple[Group, ...]:
     without_decay = rf"{_ONE_DIMENSIONAL}|backbone/(cls_token|pos_embed)"
     kinds = _weights_and("biases, norms and positions", without_decay)
     return tuple(
-        Group(
+        ParameterGroup(
             f"{name}, {kind.name}",
             rf"(?=({kind.pattern})$){pattern}",
             kind.decays,
@@ -92,29 +94,29 @@ def layer_decay_groups(decay: float, depth: int) -> tuple[Group, ...]:
     )
 
 
-def _weights_and(name: str, pattern: str) -> tuple[Group, ...]:
+def _weights_and(name: str, pattern: str) -> tuple[ParameterGroup, ...]:
     """What matches the pattern doesn't decay, the rest does."""
     return (
-        Group(name, pattern, decays=False),
-        Group("weights", rf"(?!({pattern})$).*", decays=True),
+        ParameterGroup(name, pattern, decays=False),
+        ParameterGroup("weights", rf"(?!({pattern})$).*", decays=True),
     )
 
 
-def frozen(groups: Sequence[Group], pattern: str) -> tuple[Group, ...]:
+def add_frozen_group(groups: Sequence[ParameterGroup], pattern: str) -> tuple[ParameterGroup, ...]:
     """`groups` without the parameters that match `pattern`, which are a group that stays."""
     others = (replace(g, pattern=rf"(?!({pattern})$)({g.pattern})") for g in groups)
-    return (Group("frozen", pattern, decays=False, scale=0.0), *others)
+    return (ParameterGroup("frozen", pattern, decays=False, scale=0.0), *others)
 
 
-def group_of(params: Any, groups: Sequence[Group]) -> Any:
+def assign_groups(params: Any, groups: Sequence[ParameterGroup]) -> Any:
     """The tree of each parameter's group.
 
     Raises:
         ValueError: a parameter matches no group, or more than one.
     """
 
-    def find(path: tuple[Any, ...], _: Any) -> Group:
-        name = path_of(path)
+    def find(path: tuple[Any, ...], _: Any) -> ParameterGroup:
+        name = parameter_path(path)
         matching = [group for group in groups if re.fullmatch(group.pattern, name)]
         if len(matching) != 1:
             found = [group.name for group in matching] or "none"
@@ -124,12 +126,14 @@ def group_of(params: Any, groups: Sequence[Group]) -> Any:
     return jax.tree_util.tree_map_with_path(find, params)
 
 
-def describe(params: Any, groups: Sequence[Group]) -> str:
+def describe_groups(params: Any, groups: Sequence[ParameterGroup]) -> str:
     """A line per group: its name, decay, scale, and how many tensors and parameters it holds.
 
     `params` may be shapes alone, as `jax.eval_shape` gives them.
     """
-    found = jax.tree.leaves(group_of(params, groups), is_leaf=lambda x: isinstance(x, Group))
+    found = jax.tree.leaves(
+        assign_groups(params, groups), is_leaf=lambda x: isinstance(x, ParameterGroup)
+    )
     sizes = [int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)]
     lines = []
     for group in groups:
@@ -142,20 +146,22 @@ def describe(params: Any, groups: Sequence[Group]) -> str:
     return "\n".join(lines)
 
 
-def _decays(groups: Sequence[Group]) -> Any:
+def _decays(groups: Sequence[ParameterGroup]) -> Any:
     def mask(params: Any) -> Any:
-        return _attribute(group_of(params, groups), "decays")
+        return _attribute(assign_groups(params, groups), "decays")
 
     return mask
 
 
 def _attribute(groups: Any, name: str) -> Any:
-    return jax.tree.map(lambda g: getattr(g, name), groups, is_leaf=lambda x: isinstance(x, Group))
+    return jax.tree.map(
+        lambda g: getattr(g, name), groups, is_leaf=lambda x: isinstance(x, ParameterGroup)
+    )
 
 
-def _scale_by_group(groups: Sequence[Group]) -> optax.GradientTransformation:
+def _scale_by_group(groups: Sequence[ParameterGroup]) -> optax.GradientTransformation:
     def update(updates: Any, params: Any = None) -> Any:
-        scales = _attribute(group_of(updates, groups), "scale")
+        scales = _attribute(assign_groups(updates, groups), "scale")
         return jax.tree.map(lambda u, s: u if s == 1.0 else s * u, updates, scales)
 
     return optax.stateless(update)
@@ -163,7 +169,7 @@ def _scale_by_group(groups: Sequence[Group]) -> optax.GradientTransformation:
 
 def lars(
     schedule: optax.Schedule,
-    groups: Sequence[Group] = weights_and_biases(),
+    groups: Sequence[ParameterGroup] = decay_weights_only(),
     weight_decay: float = 1e-6,
     momentum: float = 0.9,
     trust_coefficient: float = 0.001,
@@ -184,7 +190,7 @@ def lars(
 
 def adamw(
     schedule: optax.Schedule,
-    groups: Sequence[Group] = weights_and_biases(),
+    groups: Sequence[ParameterGroup] = decay_weights_only(),
     weight_decay: float = 0.05,
     b1: float = 0.9,
     b2: float = 0.999,
@@ -201,7 +207,7 @@ def adamw(
 
 def sgd(
     schedule: optax.Schedule,
-    groups: Sequence[Group] = all_alike(),
+    groups: Sequence[ParameterGroup] = single_group(),
     weight_decay: float = 0.0,
     momentum: float = 0.9,
     nesterov: bool = False,
@@ -219,16 +225,16 @@ def sgd(
     )
 
 
-def freeze(
-    optimizer: optax.GradientTransformation, groups: Sequence[Group]
+def freeze_groups(
+    optimizer: optax.GradientTransformation, groups: Sequence[ParameterGroup]
 ) -> optax.GradientTransformation:
     """Leave parameters of groups of scale 0 as they are; they get no optimizer state."""
 
     def label(params: Any) -> Any:
         return jax.tree.map(
             lambda group: "trained" if group.scale else "frozen",
-            group_of(params, groups),
-            is_leaf=lambda x: isinstance(x, Group),
+            assign_groups(params, groups),
+            is_leaf=lambda x: isinstance(x, ParameterGroup),
         )
 
     return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, label)

@@ -14,12 +14,12 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-__all__ = ["Board"]
+__all__ = ["TensorBoardWriter"]
 
 _START = SessionLog(status=SessionLog.START)
 
 
-class Board:
+class TensorBoardWriter:
     """The figures in TensorBoard's format.
 
     Written by the thread that calls, unlike with tensorboardX's own writer: there a full disk ends

@@ -14,7 +14,7 @@ from data_pipelines.bands import COMMON_BANDS
 from data_pipelines.errors import UserError
 from ssl_jax.weights import resnet, vit
 
-__all__ = ["METHODS", "common_name", "of_bands"]
+__all__ = ["METHODS", "adapt_to_bands", "common_name"]
 
 METHODS = ("copy", "tile", "random")
 _PREDICTION = ("decoder_pred.weight", "decoder_pred.bias")
@@ -25,7 +25,7 @@ def common_name(name: str) -> str:
     return next((band.name for band in COMMON_BANDS.bands if band.answers_to(name)), name)
 
 
-def of_bands(
+def adapt_to_bands(
     tensors: Mapping[str, np.ndarray],
     file_bands: Sequence[str],
     bands: Sequence[str],
@@ -84,7 +84,7 @@ def _changed(
     generator: np.random.Generator,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Weights (..., file's bands) -> (..., bands); see `of_bands`."""
+    """Weights (..., file's bands) -> (..., bands); see `adapt_to_bands`."""
     turn = iter(range(len(bands)))
     columns = []
     for band in bands:

@@ -12,28 +12,28 @@ from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.writing import replaced
+from data_pipelines.files.writing import replace_when_written
 from ssl_jax import models
 from ssl_jax.checkpoints import loading
-from ssl_jax.checkpoints.validation import expect_network, read_card
+from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.runs import parts
 from ssl_jax.weights import networks, positions, resnet, transformers, vit
 
-__all__ = ["LAYOUTS", "Exported", "export_weights", "loading_code"]
+__all__ = ["LAYOUTS", "ExportResult", "export_weights", "loading_code"]
 
 LAYOUTS = ("timm", "transformers")
 
 
-class Exported(NamedTuple):
+class ExportResult(NamedTuple):
     """What `export_weights` wrote beside the tensors, and the modules it left out: name, reason."""
 
     metadata: dict[str, str]
-    left_out: dict[str, str]
+    unused: dict[str, str]
 
 
 def export_weights(
     path: str | Path, file: str | Path, layout: str = "timm", image_size: int = 0
-) -> Exported:
+) -> ExportResult:
     """Write the backbone of a run, and its classifier where that is linear, as safetensors.
 
     Args:
@@ -48,9 +48,9 @@ def export_weights(
             such network.
     """
     card = read_card(path)
-    backbone = _backbone(expect_network(path, card, parts.objective))
+    backbone = _backbone(check_network(path, card, parts.make_objective))
     variables = loading.load_variables(Path(path))
-    variables, left_out = _exportable(variables)
+    variables, unused = _exportable(variables)
     classes = card.classes if "head" in variables["params"] else ()
     size = image_size or _size(card.config, backbone)
     shape = (backbone, len(card.sensor.bands), classes, size)
@@ -60,7 +60,9 @@ def export_weights(
         model = json.dumps(networks.transformers_config(*shape))
     if isinstance(backbone, models.ViT):
         tensors = vit.to_torch(variables, backbone)
-        tensors = positions.of_grid(tensors, positions.side_of(size, backbone.patch_size))
+        tensors = positions.resize_positions(
+            tensors, positions.patches_per_side(size, backbone.patch_size)
+        )
     else:
         tensors = resnet.to_torch(variables)
     if layout == "transformers":
@@ -79,7 +81,7 @@ def export_weights(
         "sensor": json.dumps(card.sensor.to_dict()),
     }
     _save(tensors, Path(file), metadata)
-    return Exported(metadata, left_out)
+    return ExportResult(metadata, unused)
 
 
 def loading_code(file: str | Path, metadata: Mapping[str, str]) -> str:
@@ -100,19 +102,19 @@ def loading_code(file: str | Path, metadata: Mapping[str, str]) -> str:
 def _exportable(variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The variables of the backbone and of a linear head, and the modules left out."""
     modules = variables["params"].keys() | variables["batch_stats"].keys()
-    kept, left_out = {"backbone"}, {}
+    kept, unused = {"backbone"}, {}
     for module in sorted(modules - kept):
         head = variables["params"].get(module, {})
         if module == "head" and head.keys() == {"fc"} and module not in variables["batch_stats"]:
             kept.add(module)
         elif module == "head":
-            left_out[module] = "has more than one linear layer, which no classifier there has"
+            unused[module] = "has more than one linear layer, which no classifier there has"
         else:
-            left_out[module] = "is not part of the backbone"
+            unused[module] = "is not part of the backbone"
     return {
         collection: {name: tree for name, tree in variables[collection].items() if name in kept}
         for collection in ("params", "batch_stats")
-    }, left_out
+    }, unused
 
 
 def _backbone(objective: Any) -> models.ResNet | models.ViT:
@@ -132,7 +134,7 @@ def _size(config: ConfigDict, backbone: Any) -> int:
 def _save(tensors: dict[str, np.ndarray], file: Path, metadata: dict[str, str]) -> None:
     """Written beside and then renamed, so that no half of a file is ever there."""
     try:
-        with replaced(file) as beside:
+        with replace_when_written(file) as beside:
             save_file(tensors, beside, metadata)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{file}: {error}; expected a file that can be written") from error

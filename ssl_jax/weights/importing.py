@@ -21,13 +21,13 @@ from data_pipelines.bands import COMMON_BANDS, PICTURES, Sensor
 from data_pipelines.errors import UserError
 from ssl_jax.checkpoints import saving
 from ssl_jax.checkpoints.card import ModelCard
-from ssl_jax.devices.trees import mismatch, shapes
+from ssl_jax.devices.pytrees import array_shapes, find_mismatch
 from ssl_jax.runs import parts, workdir
 from ssl_jax.training.state import TrainState
 from ssl_jax.weights import layouts, networks, positions, resnet, vit
-from ssl_jax.weights.bands import common_name, of_bands
+from ssl_jax.weights.bands import adapt_to_bands, common_name
 
-__all__ = ["NETWORKS", "STATISTICS", "Imported", "Options", "import_weights"]
+__all__ = ["NETWORKS", "STATISTICS", "ImportOptions", "ImportResult", "import_weights"]
 
 NETWORKS = ("resnet50", "resnet18", "vit", "mae")
 # Of 8-bit values; timm calls them IMAGENET_DEFAULT and IMAGENET_INCEPTION.
@@ -37,15 +37,15 @@ STATISTICS = {
 }
 
 
-class Imported(NamedTuple):
+class ImportResult(NamedTuple):
     """What `import_weights` made, and the tensors of the file it made nothing of: name, reason."""
 
     card: ModelCard
-    left_out: dict[str, str]
+    unused: dict[str, str]
 
 
 @dataclass(frozen=True)
-class Options:
+class ImportOptions:
     """How a file of weights is read.
 
     Attributes:
@@ -76,8 +76,8 @@ def import_weights(
     network: str,
     bands: Sequence[str],
     folder: str | Path,
-    options: Options = Options(),
-) -> Imported:
+    options: ImportOptions = ImportOptions(),
+) -> ImportResult:
     """Write a bundle with the weights of `file` into the workdir `folder`.
 
     Args:
@@ -95,8 +95,8 @@ def import_weights(
     file_bands = options.file_bands or metadata.get("bands", "red,green,blue").split(",")
     bands = bands or file_bands
     try:
-        tensors, left_out = _wanted(tensors, network, options.classifier)
-        tensors = of_bands(tensors, file_bands, bands, options.new_bands, options.seed)
+        tensors, unused = _wanted(tensors, network, options.classifier)
+        tensors = adapt_to_bands(tensors, file_bands, bands, options.new_bands, options.seed)
         model = _model_section(tensors, network, options.heads, options.decoder_heads)
         tensors, model = _of_size(options.image_size, tensors, model, network)
         variables = (resnet if layouts.is_resnet(tensors) else vit).from_torch(tensors)
@@ -117,7 +117,7 @@ def import_weights(
     card = _card(config, variables, metadata, _sensor(known, config.data.bands))
     _expect_same_tree(card, variables, network, file)
     _write(card, variables, Path(folder))
-    return Imported(card, left_out | _unused_bands(file_bands, bands))
+    return ImportResult(card, unused | _unused_bands(file_bands, bands))
 
 
 def _read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -162,10 +162,10 @@ def _wanted(
     tensors: Mapping[str, np.ndarray], network: str, classifier: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors of the network in timm's layout, and those left out with the reason."""
-    tensors, left_out = layouts.in_timm(tensors)
+    tensors, unused = layouts.to_timm_layout(tensors)
     _expect_network(tensors, network)
     tensors, unwanted = _without_unwanted(tensors, network, classifier)
-    return tensors, left_out | unwanted
+    return tensors, unused | unwanted
 
 
 def _known_sensor(metadata: Mapping[str, str], statistics: str) -> Sensor:
@@ -190,9 +190,9 @@ def _of_size(
     backbone = model["backbone"]
     if not (image_size and network == "vit" and backbone["position"] == "learned"):
         return tensors, model
-    side = positions.side_of(image_size, backbone["patch_size"])
+    side = positions.patches_per_side(image_size, backbone["patch_size"])
     model = {**model, "backbone": {**backbone, "image_size": image_size}}
-    return positions.of_grid(tensors, side), model
+    return positions.resize_positions(tensors, side), model
 
 
 def _without_unwanted(
@@ -281,25 +281,25 @@ def _sensor(known: Sensor, bands: Sequence[str]) -> Sensor:
 
 def _expect_same_tree(card: ModelCard, variables: dict[str, Any], network: str, file: Path) -> None:
     """Compare names and shapes with those of the network."""
-    objective = parts.objective(card)
+    objective = parts.make_objective(card)
     expected = jax.eval_shape(objective.init, jax.random.key(0), card.batch_shapes(1))
-    differs = mismatch(shapes(variables), shapes(expected))
+    differs = find_mismatch(array_shapes(variables), array_shapes(expected))
     if differs:
         name, found, wanted = differs
         raise UserError(f"{file}: {name} is {found}; {network} expects {wanted}")
 
 
 def _write(card: ModelCard, variables: dict[str, Any], folder: Path) -> None:
-    workdir.claim(card.config, folder)
+    workdir.record_config(card.config, folder)
     state = TrainState(
         step=jax.numpy.zeros((), jax.numpy.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         opt_state={},
     )
-    with saving.Bundles(folder / "checkpoints", keep=1) as bundles:
+    with saving.Checkpointer(folder / "checkpoints", keep=1) as checkpoints:
         position = {"step": 0, "examples": 0, "seed": 0}
-        bundles.save(jax.device_put(state), position, card.to_dict())
+        checkpoints.save(jax.device_put(state), position, card.to_dict())
 
 
 def _digest(file: Path) -> str:

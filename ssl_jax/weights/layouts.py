@@ -7,22 +7,24 @@ import numpy as np
 from data_pipelines.errors import UserError
 from ssl_jax.weights import resnet, transformers, vit
 
-__all__ = ["in_timm", "is_mae", "is_resnet", "without_prefix"]
+__all__ = ["is_mae", "is_resnet", "strip_prefix", "to_timm_layout"]
 
 # What wrappers put before every name: DataParallel, Lightning, timm's and MoCo's encoders.
 _PREFIXES = ("module.", "model.", "backbone.", "encoder.", "base_encoder.", "encoder_q.")
 
 
-def in_timm(tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def to_timm_layout(
+    tensors: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors in timm's layout, and those that none of it is made of, with the reasons.
 
     Raises:
         UserError: the names are of no layout that is known here.
     """
-    tensors = without_prefix(tensors)
-    left_out: dict[str, str] = {}
-    if transformers.is_of(tensors):
-        left_out = transformers.left_out(tensors)
+    tensors = strip_prefix(tensors)
+    unused: dict[str, str] = {}
+    if transformers.is_transformers_layout(tensors):
+        unused = transformers.find_unused_tensors(tensors)
         tensors = transformers.to_timm(tensors)
     if resnet.STEM not in tensors and vit.STEM not in tensors:
         raise UserError(
@@ -31,7 +33,7 @@ def in_timm(tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], d
             f"timm, facebookresearch/mae or transformers ({vit.STEM}, …), one network and no more"
         )
     layout = resnet if is_resnet(tensors) else vit
-    return tensors, left_out | layout.left_out(tensors)
+    return tensors, unused | layout.find_unused_tensors(tensors)
 
 
 def is_resnet(tensors: Mapping[str, np.ndarray]) -> bool:
@@ -44,9 +46,9 @@ def is_mae(tensors: Mapping[str, np.ndarray]) -> bool:
     return "mask_token" in tensors
 
 
-def without_prefix(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def strip_prefix(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors without what a wrapper has put before the name of every one of them."""
     for prefix in _PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
-            return without_prefix({n.removeprefix(prefix): t for n, t in tensors.items()})
+            return strip_prefix({n.removeprefix(prefix): t for n, t in tensors.items()})
     return dict(tensors)

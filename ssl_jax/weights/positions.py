@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.errors import UserError
-from ssl_jax.models.patches import resampled
+from ssl_jax.models.patches import resample_positions
 
-__all__ = ["grid_side", "of_grid", "side_of"]
+__all__ = ["grid_side", "patches_per_side", "resize_positions"]
 
 
 def grid_side(table: np.ndarray) -> int:
@@ -26,7 +26,7 @@ def grid_side(table: np.ndarray) -> int:
     return side
 
 
-def of_grid(tensors: Mapping[str, np.ndarray], side: int) -> dict[str, np.ndarray]:
+def resize_positions(tensors: Mapping[str, np.ndarray], side: int) -> dict[str, np.ndarray]:
     """Tensors in timm's layout with `pos_embed` stretched over side × side patches.
 
     As timm's `resample_abs_pos_embed` does it; the class token's own position stays.
@@ -35,11 +35,11 @@ def of_grid(tensors: Mapping[str, np.ndarray], side: int) -> dict[str, np.ndarra
     native = grid_side(table)
     if native == side:
         return dict(tensors)
-    patches = resampled(jnp.asarray(table[0, 1:]), (native, native), (side, side))
+    patches = resample_positions(jnp.asarray(table[0, 1:]), (native, native), (side, side))
     return {**tensors, "pos_embed": np.concatenate([table[0, :1], np.asarray(patches)])[None]}
 
 
-def side_of(image_size: int, patch_size: int) -> int:
+def patches_per_side(image_size: int, patch_size: int) -> int:
     """Patches along the side of an image.
 
     Raises:

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from data_pipelines.errors import UserError
 
-__all__ = ["CLASSIFIER", "STEM", "from_torch", "left_out", "to_torch"]
+__all__ = ["CLASSIFIER", "STEM", "find_unused_tensors", "from_torch", "to_torch"]
 
 STEM = "conv1.weight"
 CLASSIFIER = ("fc.weight", "fc.bias")
@@ -25,7 +25,7 @@ _THEIRS = {"mean": "running_mean", "var": "running_var", "bias": "bias"} | dict.
 _MODULE = re.compile(r"(conv1|bn1|layer\d+\.\d+\.(conv[123]|bn[123]|downsample\.[01])|fc)")
 
 
-def left_out(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
+def find_unused_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
     """The tensors that `from_torch` makes nothing of, each with the reason."""
     reason = "a counter of PyTorch's batch norm, unused at its momentum"
     return {name: reason for name in tensors if name.endswith(_COUNTER)}
@@ -38,7 +38,7 @@ def from_torch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
         UserError: a tensor has no place in a ResNet.
     """
     flat: dict[str, np.ndarray] = {}
-    for name in sorted(tensors.keys() - left_out(tensors)):
+    for name in sorted(tensors.keys() - find_unused_tensors(tensors)):
         tensor = tensors[name]
         module, _, leaf = name.rpartition(".")
         if not _MODULE.fullmatch(module) or leaf not in ("weight", *_OURS):

@@ -15,7 +15,14 @@ from data_pipelines.errors import UserError
 from ssl_jax.models import ViT
 from ssl_jax.weights import resnet, vit
 
-__all__ = ["from_timm", "from_torch", "is_of", "left_out", "to_timm", "to_torch"]
+__all__ = [
+    "find_unused_tensors",
+    "from_timm",
+    "from_torch",
+    "is_transformers_layout",
+    "to_timm",
+    "to_torch",
+]
 
 _RESNET_STEM = "embedder.embedder.convolution.weight"
 _VIT_STEM = "embeddings.patch_embeddings.projection.weight"
@@ -47,12 +54,12 @@ _IN_BLOCK = (
 _BLOCK = re.compile(r"(decoder\.decoder_)?(encoder\.layer|layers?)\.(\d+)\.(.+)")
 
 
-def is_of(tensors: Mapping[str, np.ndarray]) -> bool:
+def is_transformers_layout(tensors: Mapping[str, np.ndarray]) -> bool:
     """Whether the names are those of transformers."""
     return any(name.endswith((_RESNET_STEM, _VIT_STEM)) for name in tensors)
 
 
-def left_out(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
+def find_unused_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
     """The tensors that `to_timm` makes nothing of, each with the reason."""
     reason = "of ViTModel's pooler, which no network here has"
     return {name: reason for name in tensors if re.match(r"(vit\.)?pooler\.", name)}
@@ -85,7 +92,7 @@ def to_timm(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     Raises:
         UserError: a tensor has no place in a ViT, ViTMAE or ResNet, or one of three is missing.
     """
-    tensors = {name: t for name, t in tensors.items() if name not in left_out(tensors)}
+    tensors = {name: t for name, t in tensors.items() if name not in find_unused_tensors(tensors)}
     if any(name.endswith(_RESNET_STEM) for name in tensors):
         return {_timm_of_resnet(name): tensor for name, tensor in tensors.items()}
     return _fused({_timm_of_vit(name): tensor for name, tensor in tensors.items()})

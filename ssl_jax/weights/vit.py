@@ -17,7 +17,15 @@ from data_pipelines.errors import UserError
 from ssl_jax.models import ViT
 from ssl_jax.models.patches import sincos_table
 
-__all__ = ["CLASSIFIER", "STEM", "fixed_table", "from_torch", "is_fixed", "left_out", "to_torch"]
+__all__ = [
+    "CLASSIFIER",
+    "STEM",
+    "find_unused_tensors",
+    "fixed_table",
+    "from_torch",
+    "is_fixed",
+    "to_torch",
+]
 
 STEM = "patch_embed.proj.weight"
 CLASSIFIER = ("head.weight", "head.bias")
@@ -36,7 +44,7 @@ _PLACES = (
 )
 
 
-def left_out(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
+def find_unused_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
     """The tensors that `from_torch` makes nothing of, each with the reason."""
     tables = ("pos_embed", "decoder_pos_embed")
     return {name: _FIXED for name in tables if name in tensors and is_fixed(tensors[name])}
@@ -52,7 +60,7 @@ def from_torch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
         UserError: a tensor has no place in these networks.
     """
     flat: dict[str, np.ndarray] = {}
-    for name in sorted(tensors.keys() - left_out(tensors)):
+    for name in sorted(tensors.keys() - find_unused_tensors(tensors)):
         place = _place(name, tensors[name].ndim)
         if place in flat:
             raise UserError(f"tensor {name}: a second tensor for {place}; expected one")

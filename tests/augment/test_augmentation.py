@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from ssl_jax.augment import Augmentation, Normalisation, SegmentationAugmentation
-from ssl_jax.objectives.shared import random_views
+from ssl_jax.objectives.shared import make_random_views
 
 KEYS = jax.random.split(jax.random.key(0), 16)
 FLIPS = Augmentation(horizontal_flip=True, vertical_flip=True, quarter_turns=True)
@@ -76,7 +76,9 @@ def test_erasing_leaves_noise_in_the_standardised_view_and_the_rest_as_it_was():
     normalise = Normalisation((1e-4,) * 2, (0.0,) * 2, (3000.0,) * 2, (500.0,) * 2)
     images = np.full((16, 32, 32, 2), 4000, np.uint16)  # two standard deviations above the mean
     views = Augmentation.finetune(32, erasing=1.0)
-    seen = np.asarray(jax.jit(random_views, static_argnums=(0, 1))(views, normalise, KEYS, images))
+    seen = np.asarray(
+        jax.jit(make_random_views, static_argnums=(0, 1))(views, normalise, KEYS, images)
+    )
     erased = np.abs(seen - 2).max(axis=-1) > 1e-3
     assert erased.any(axis=(1, 2)).all()
     assert not erased.all(axis=(1, 2)).any()

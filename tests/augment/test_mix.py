@@ -98,8 +98,8 @@ def test_nothing_is_mixed_where_the_chance_is_none():
         mixed, shares = mix(jax.random.key(0), index, images, targets)
         np.testing.assert_array_equal(mixed, images)
         np.testing.assert_allclose(shares, targets, atol=1e-6)
-    assert Mix().together == 1
-    assert Mix(0.8).together == Mix(cutmix=1.0).together == 2
+    assert Mix().group_size == 1
+    assert Mix(0.8).group_size == Mix(cutmix=1.0).group_size == 2
 
 
 def test_several_labels_are_mixed_too():

@@ -34,7 +34,7 @@ def test_a_sensor_gives_its_bands_in_its_order():
     if not sensors:
         pytest.fail("data_pipelines.bands defines no sensor")
     for sensor in sensors:
-        normalisation = Normalisation.of(sensor)
+        normalisation = Normalisation.from_sensor(sensor)
         assert normalisation.mean == tuple(b.mean for b in sensor.bands)
         hash(normalisation)
         assert all(len(v) == len(sensor.bands) for v in dataclasses.asdict(normalisation).values())

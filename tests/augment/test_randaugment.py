@@ -9,9 +9,15 @@ from jax.sharding import PartitionSpec as P
 from PIL import Image, ImageEnhance, ImageOps
 
 from ssl_jax.augment import affine
-from ssl_jax.augment.randaugment import ON_PLACES, ON_VALUES, RandAugment, Setting, apply
+from ssl_jax.augment.randaugment import (
+    GEOMETRIC_OPERATIONS,
+    VALUE_OPERATIONS,
+    OperationSettings,
+    RandAugment,
+    apply,
+)
 
-NAMES = [*ON_VALUES, *ON_PLACES]
+NAMES = [*VALUE_OPERATIONS, *GEOMETRIC_OPERATIONS]
 FILL = (124, 116, 104)  # timm's for ImageNet's mean
 
 
@@ -28,7 +34,7 @@ def draw_picture(seed=0, height=40, width=30, bands=3, low=20, high=220):
 def compiled(rgb):
     return jax.jit(
         lambda number, image, level, signed, fill: apply(
-            number, image, Setting(level, signed, fill, rgb)
+            number, image, OperationSettings(level, signed, fill, rgb)
         )
     )
 
@@ -93,10 +99,10 @@ def test_every_operation_is_pillows(name):
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("color", "contrast")])
 def test_every_band_is_treated_by_itself(name):
     picture = draw_picture(bands=5)
-    together = ours(name, picture, 0.9, rgb=(), fill=range(5))
+    group_size = ours(name, picture, 0.9, rgb=(), fill=range(5))
     for band in range(5):
         alone = ours(name, picture[..., [band]], 0.9, rgb=(), fill=[band])
-        np.testing.assert_allclose(together[..., [band]], alone, atol=1e-3)
+        np.testing.assert_allclose(group_size[..., [band]], alone, atol=1e-3)
 
 
 def test_color_and_contrast_take_the_mean_of_the_bands_for_gray():
@@ -190,5 +196,7 @@ def test_the_same_example_is_changed_alike_on_any_device_and_stays_in_range():
 
 def test_a_turn_by_a_right_angle_is_exact():
     image = jnp.asarray(draw_picture(height=12, width=12), jnp.float32)
-    turned = affine.transform(image, affine.rotation(jnp.float32(90.0), 12, 12), jnp.zeros(3))
+    turned = affine.apply_affine(
+        image, affine.rotation_matrix(jnp.float32(90.0), 12, 12), jnp.zeros(3)
+    )
     np.testing.assert_allclose(turned, jnp.rot90(image), atol=1e-3)

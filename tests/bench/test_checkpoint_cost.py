@@ -12,16 +12,16 @@ from small import small
 
 from data_pipelines.sources.opening import open_dataset
 from ssl_jax.checkpoints import loading, saving
-from ssl_jax.checkpoints.card import ModelCard, from_plain
-from ssl_jax.devices.mesh import data_mesh, replicate
+from ssl_jax.checkpoints.card import ModelCard, config_from_json
+from ssl_jax.devices.mesh import make_data_mesh, replicate
 from ssl_jax.runs import parts
 from ssl_jax.runs.config import load_config
-from ssl_jax.runs.restoring import restore_or_start
+from ssl_jax.runs.restoring import restore_or_initialise
 from ssl_jax.runs.training import train
-from ssl_jax.training.loop import Every
+from ssl_jax.training.loop import Intervals
 from ssl_jax.training.state import TrainState
 
-INTERVAL = Every().save
+INTERVAL = Intervals().save
 
 # MAE + ViT-B takes 65 GFLOP an image, forwards and backwards: a batch of 4,096 is 266 TFLOP, and
 # eight A100s at 40 % of their 312 TFLOP/s take this long.
@@ -31,10 +31,10 @@ STEP_OF_VIT_B = 0.27  # seconds
 def state_of_vit_b(data_dir) -> TrainState:
     """The state of `mae_vitb_ben4`, full of random numbers, which don't compress."""
     config = load_config("configs/pretrain/mae_vitb_ben4.py")
-    card = ModelCard.of(config, open_dataset("demo_tiles/tiny", data_dir, config.data.bands))
+    card = ModelCard.for_run(config, open_dataset("demo_tiles/tiny", data_dir, config.data.bands))
     card = dataclasses.replace(card, image_shape=(120, 120, 4))
-    goal = parts.objective(card)
-    chain, _ = parts.optimizer(config, 1000 * 144, 590_326, goal)
+    goal = parts.make_objective(card)
+    chain, _ = parts.make_optimizer(config, 1000 * 144, 590_326, goal)
     batch = {"image": np.zeros((1, 120, 120, 4), np.uint16), "index": np.zeros(1, np.int64)}
 
     def initial() -> TrainState:
@@ -52,16 +52,16 @@ def state_of_vit_b(data_dir) -> TrainState:
 
 
 def test_training_waits_less_than_two_percent_for_bundles_of_vit_b(data_dir, tmp_path):
-    state = replicate(state_of_vit_b(data_dir), data_mesh(jax.devices()[:1]))
+    state = replicate(state_of_vit_b(data_dir), make_data_mesh(jax.devices()[:1]))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     waits, writes = [], []
-    with saving.Bundles(tmp_path / "checkpoints", keep=1) as bundles:
+    with saving.Checkpointer(tmp_path / "checkpoints", keep=1) as checkpoints:
         for step in (1, 2, 3):
             at_step = state.replace(step=jax.numpy.asarray(step, jax.numpy.int32))
             began = time.perf_counter()
-            bundles.save(at_step, {"step": step}, {"format": 1})
+            checkpoints.save(at_step, {"step": step}, {"format": 1})
             waits.append(time.perf_counter() - began)
-            bundles.wait()
+            checkpoints.wait()
             writes.append(time.perf_counter() - began)
     wait = max(waits[1:])  # the first one also sets Orbax up
     needed = wait / 0.02 / INTERVAL
@@ -108,12 +108,12 @@ def stopped_at_ten(data_dir, tmp_path_factory):
 def at_step(run: Job, workdir, step: int) -> Job:
     """As `run` were it further: its newest bundle and its log are those of `step`."""
     later = run.copy(workdir)
-    config = from_plain(json.loads((run.workdir / "config.json").read_text()))
-    with saving.Bundles(workdir / "checkpoints", keep=1) as bundles:
-        state, position = restore_or_start(parts.assemble(config), bundles)
-        card = loading.load_card(bundles.newest)
+    config = config_from_json(json.loads((run.workdir / "config.json").read_text()))
+    with saving.Checkpointer(workdir / "checkpoints", keep=1) as checkpoints:
+        state, position = restore_or_initialise(parts.assemble_run(config), checkpoints)
+        card = loading.load_card(checkpoints.newest)
         state = state.replace(step=jax.numpy.asarray(step, jax.numpy.int32))
-        bundles.save(state, {**position, "step": step}, {**card, "step": step})
+        checkpoints.save(state, {**position, "step": step}, {**card, "step": step})
     first = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])
     records = [{**first, "step": number} for number in range(50, step + 1, 50)]
     log = "".join(json.dumps(record) + "\n" for record in [first, *records])

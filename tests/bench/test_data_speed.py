@@ -20,7 +20,7 @@ from archives_of_patches import write_many
 from data_pipelines.preparing.build import build
 from data_pipelines.sources.loader import Loader
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 NAME = "bigearthnet/v1/rgbn"
 BANDS = ("B04", "B03", "B02", "B08")
@@ -91,7 +91,7 @@ def test_shuffled_batches_on_one_core(archive, data_dir, one_core):
     for patch in chosen:
         read_with_rasterio(patch)
     with_rasterio = len(chosen) / (time.perf_counter() - began)
-    source = subset_of(open_dataset(NAME, data_dir), "train").examples
+    source = select_subset(open_dataset(NAME, data_dir), "train").examples
     loaded = rate_of(Loader(source, 256, seed=0), 60)
     print(
         f"\nshuffled 120 × 120 × 4 uint16 tiles in batches of 256, one core: {loaded:,.0f}/s; "
@@ -150,7 +150,7 @@ def test_building_from_tiffs(tmp_path):
 @pytest.mark.parametrize("factor", [1.25, 2.0, 5.0])
 def test_a_loader_faster_than_the_step_is_not_waited_for(data_dir, factor):
     """The step is one that leaves the processor alone, as one on an accelerator does."""
-    source = subset_of(open_dataset(NAME, data_dir), "train").examples
+    source = select_subset(open_dataset(NAME, data_dir), "train").examples
     batch_size = 256
     step = factor * batch_size / rate_of(Loader(source, batch_size, seed=0), 40)
     loader = Loader(source, batch_size, seed=1)
@@ -175,7 +175,7 @@ def test_a_cut_of_half_a_million_tiles_reads_no_pixels(data_dir):
     catalogue = (folder / "catalogue-train.npz").stat().st_size
     records = sum(file.stat().st_size for file in folder.glob("*array_record*"))
     began = time.perf_counter()
-    source = subset_of(open_dataset(NAME, data_dir), "train[not snow][10%]").examples
+    source = select_subset(open_dataset(NAME, data_dir), "train[not snow][10%]").examples
     seconds = time.perf_counter() - began
     sizes = json.loads((folder / "dataset_info.json").read_text())["splits"]
     print(

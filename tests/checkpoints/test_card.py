@@ -20,7 +20,7 @@ CARD = ModelCard(
 
 
 def test_a_card_survives_json():
-    card = CARD.after(7, {"mIoU": 0.5})
+    card = CARD.at_step(7, {"mIoU": 0.5})
     back = ModelCard.from_dict(json.loads(json.dumps(card.to_dict())))
     assert back == card
     assert back.config.data.bands == ("red", "nir")
@@ -30,7 +30,7 @@ def test_a_card_survives_json():
 
 def test_a_figure_that_is_no_number_may_stand_on_a_card():
     """The IoU of a class that isn't there."""
-    card = CARD.after(7, {"IoU": float("nan")})
+    card = CARD.at_step(7, {"IoU": float("nan")})
     assert str(ModelCard.from_dict(json.loads(json.dumps(card.to_dict())))) == str(card)
 
 

@@ -12,7 +12,7 @@ def folder(tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "arrays").write_bytes(bytes(range(256)))
     (tmp_path / "card").write_text("old")
-    manifest.seal(tmp_path)
+    manifest.write_manifest(tmp_path)
     return tmp_path
 
 
@@ -26,9 +26,9 @@ def folder(tmp_path):
     ],
 )
 def test_damage_is_told(name, content, told, folder):
-    assert manifest.damage(folder) == ""
+    assert manifest.find_corruption(folder) == ""
     (folder / name).write_bytes(content)
-    assert manifest.damage(folder) == told
+    assert manifest.find_corruption(folder) == told
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2, 3])
@@ -48,15 +48,15 @@ def test_a_folder_is_sound_at_every_moment_of_a_replacement(writes, folder, monk
         patch.setattr(manifest, "write_text", killed_at_last(manifest.write_text))
         patch.setattr(manifest, "write_json", killed_at_last(manifest.write_json))
         manifest.replace_file(folder, "card", "newer")
-    assert manifest.damage(folder) == ""
+    assert manifest.find_corruption(folder) == ""
     assert (folder / "card").read_text() == ("old" if writes < 2 else "newer")
     (folder / "card").write_text("forged")
-    assert manifest.damage(folder)
+    assert manifest.find_corruption(folder)
 
 
 def test_a_replaced_file_is_part_of_the_seal(folder):
     manifest.replace_file(folder, "card", "new")
     assert (folder / "card").read_text() == "new"
-    assert manifest.damage(folder) == ""
+    assert manifest.find_corruption(folder) == ""
     (folder / "card").write_text("old")
-    assert manifest.damage(folder) == "card is not what was written"
+    assert manifest.find_corruption(folder) == "card is not what was written"

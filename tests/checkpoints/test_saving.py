@@ -6,7 +6,7 @@ import pytest
 
 from data_pipelines.errors import UserError
 from ssl_jax.checkpoints import loading, saving
-from ssl_jax.devices.mesh import data_mesh, replicate
+from ssl_jax.devices.mesh import make_data_mesh, replicate
 from ssl_jax.training.state import TrainState
 
 CARD = {"format": 1, "sensor": {"name": "demo"}}
@@ -21,15 +21,15 @@ def state():
 
 
 def saved(state, folder, devices=8):
-    mesh = data_mesh(jax.devices()[:devices])
-    with saving.Bundles(folder / "checkpoints", keep=2) as bundles:
-        bundles.save(replicate(state, mesh), {"step": int(state.step)}, CARD)
+    mesh = make_data_mesh(jax.devices()[:devices])
+    with saving.Checkpointer(folder / "checkpoints", keep=2) as checkpoints:
+        checkpoints.save(replicate(state, mesh), {"step": int(state.step)}, CARD)
     return folder
 
 
 @pytest.mark.parametrize("devices", [1, 2, 8])
 def test_a_bundle_of_eight_devices_is_restored_on_any_number(state, tmp_path, devices):
-    mesh = data_mesh(jax.devices()[:devices])
+    mesh = make_data_mesh(jax.devices()[:devices])
     restored = loading.load_state(saved(state, tmp_path), jax.eval_shape(lambda: state), mesh)
     jax.tree.map(np.testing.assert_array_equal, restored, state)
     assert all(len(leaf.devices()) == devices for leaf in jax.tree.leaves(restored))
@@ -51,20 +51,20 @@ def test_the_card_is_read_as_written(state, tmp_path):
 
 
 def test_only_the_newest_bundles_are_kept(state, tmp_path):
-    mesh = data_mesh()
-    with saving.Bundles(tmp_path / "checkpoints", keep=2) as bundles:
+    mesh = make_data_mesh()
+    with saving.Checkpointer(tmp_path / "checkpoints", keep=2) as checkpoints:
         for step in (1, 2, 3):
             at_step = state.replace(step=jnp.asarray(step, jnp.int32))
-            bundles.save(replicate(at_step, mesh), {"step": step}, CARD)
+            checkpoints.save(replicate(at_step, mesh), {"step": step}, CARD)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
-    assert loading.newest(tmp_path).name == "3"
+    assert loading.find_newest_checkpoint(tmp_path).name == "3"
 
 
 def test_a_bundle_can_be_read_by_plain_orbax(state, tmp_path):
     from orbax.checkpoint import v1 as ocp
 
-    bundle = loading.newest(saved(state, tmp_path)).resolve()
-    everything = ocp.load_checkpointables(bundle)
+    checkpoint = loading.find_newest_checkpoint(saved(state, tmp_path)).resolve()
+    everything = ocp.load_checkpointables(checkpoint)
     assert everything["card"] == CARD
     assert everything["data"] == {"step": 7}
     kernel = everything["state"]["params"]["backbone"]["kernel"]

@@ -13,11 +13,11 @@ from data_pipelines.errors import UserError
 from ssl_jax import models
 from ssl_jax.checkpoints import loading
 from ssl_jax.convert import main
-from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.evaluation import evaluate_checkpoint
 from ssl_jax.runs.training import train
 from ssl_jax.weights import vit
 from ssl_jax.weights.exporting import export_weights
-from ssl_jax.weights.importing import Options, import_weights
+from ssl_jax.weights.importing import ImportOptions, import_weights
 
 
 def torchvision_resnet18():
@@ -155,7 +155,7 @@ def test_an_mae_is_evaluated_and_transferred_like_one_trained_here(data_dir, tmp
     assert "red: mean 123.675, std 58.395, after a cut to 0 … 255" in told
     variables = loading.load_variables(tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, variables, mae_variables())
-    figures = evaluate(run, "demo_tiles/tiny", str(data_dir), "validation", 8)
+    figures = evaluate_checkpoint(run, "demo_tiles/tiny", str(data_dir), "validation", 8)
     assert np.isfinite(figures["loss"])
     config = small("classification", data_dir, ssl_jax.load(run).card.config.model.backbone)
     config.data.evaluation = ""
@@ -168,17 +168,17 @@ def test_an_mae_is_evaluated_and_transferred_like_one_trained_here(data_dir, tmp
 def test_the_encoder_of_an_mae_is_a_vit_and_what_else_there_is_is_named(data_dir, tmp_path):
     file = mae_file(tmp_path)
     bands = ("red", "green", "blue", "nir")
-    _, left_out = import_weights(
-        file, "vit", bands, tmp_path / "run", Options(file_bands=bands, heads=2)
+    _, unused = import_weights(
+        file, "vit", bands, tmp_path / "run", ImportOptions(file_bands=bands, heads=2)
     )
     used = {f"blocks.{i}.norm1.bias" for i in (0, 1)}
-    assert not used & left_out.keys()
-    assert {"mask_token", "decoder_blocks.0.attn.qkv.weight", "head.bias"} < left_out.keys()
+    assert not used & unused.keys()
+    assert {"mask_token", "decoder_blocks.0.attn.qkv.weight", "head.bias"} < unused.keys()
     model = ssl_jax.load(tmp_path / "run")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 4), np.uint8)
     assert model(images).shape == (2, 24)
     with pytest.raises(UserError, match="representation is a backbone without a head"):
-        evaluate(tmp_path / "run", "demo_tiles/tiny", str(data_dir), "validation", 8)
+        evaluate_checkpoint(tmp_path / "run", "demo_tiles/tiny", str(data_dir), "validation", 8)
 
 
 def test_a_vits_classifier_is_kept_where_it_is_asked_for(tmp_path):
@@ -186,7 +186,7 @@ def test_a_vits_classifier_is_kept_where_it_is_asked_for(tmp_path):
     tensors = vit.to_torch(variables, VIT.clone(pool="mean"))
     save_file(tensors, tmp_path / "vit.safetensors")
     bands = ("red", "green", "blue", "nir")
-    options = Options(file_bands=bands, heads=2, classifier=True)
+    options = ImportOptions(file_bands=bands, heads=2, classifier=True)
     import_weights(tmp_path / "vit.safetensors", "vit", bands, tmp_path / "run", options)
     model = ssl_jax.load(tmp_path / "run")
     assert model.card.config.model.backbone.pool == "mean"
@@ -199,7 +199,7 @@ def test_learned_positions_are_stretched_to_the_size_of_the_images(tmp_path):
     variables = vit_variables(learned)
     save_file(vit.to_torch(variables, learned), tmp_path / "vit.safetensors")
     bands = ("red", "green", "blue", "nir")
-    options = Options(file_bands=bands, heads=2, image_size=48)
+    options = ImportOptions(file_bands=bands, heads=2, image_size=48)
     import_weights(tmp_path / "vit.safetensors", "vit", bands, tmp_path / "run", options)
     model = ssl_jax.load(tmp_path / "run")
     # What the network here does with images of another size when they come, done once.
@@ -234,8 +234,8 @@ def test_an_export_names_what_pytorch_has_no_place_for(data_dir, tmp_path):
     config.steps = 1
     train(config, tmp_path / "run")
     file = tmp_path / "out.safetensors"
-    metadata, left_out = export_weights(tmp_path / "run", file)
-    assert left_out == {"head": "has more than one linear layer, which no classifier there has"}
+    metadata, unused = export_weights(tmp_path / "run", file)
+    assert unused == {"head": "has more than one linear layer, which no classifier there has"}
     assert "num_classes=0" in metadata["model"]
     assert [path.name for path in tmp_path.glob("*out*")] == ["out.safetensors"]
 

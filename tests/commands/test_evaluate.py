@@ -6,7 +6,7 @@ import pytest
 
 from data_pipelines.errors import UserError
 from ssl_jax.evaluate import main
-from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.evaluation import evaluate_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -17,15 +17,17 @@ def classifier(trained):
 
 def test_evaluation_of_the_bundle_gives_the_figures_of_the_run(classifier):
     workdir, results = classifier
-    figures = evaluate(workdir)
+    figures = evaluate_checkpoint(workdir)
     assert figures["top1"] == pytest.approx(results["metrics"]["top1"])
     assert figures["loss"] == pytest.approx(results["metrics"]["loss"], rel=1e-5)
 
 
 def test_another_split_can_be_asked_for(classifier):
     workdir, _ = classifier
-    both = [evaluate(workdir, split=split)["top1"] for split in ("all[5:5]", "all[5:5].rest")]
-    assert evaluate(workdir, split="all")["top1"] == pytest.approx(sum(both) / 2)
+    both = [
+        evaluate_checkpoint(workdir, split=split)["top1"] for split in ("all[5:5]", "all[5:5].rest")
+    ]
+    assert evaluate_checkpoint(workdir, split="all")["top1"] == pytest.approx(sum(both) / 2)
 
 
 def test_the_door_prints_and_writes_the_figures(classifier, tmp_path, capsys):
@@ -38,12 +40,12 @@ def test_the_door_prints_and_writes_the_figures(classifier, tmp_path, capsys):
 
 def test_a_dataset_of_other_classes_is_refused(classifier, data_dir):
     with pytest.raises(UserError, match=r"demo_aerial/tiny: has the classes .* checkpoint knows"):
-        evaluate(classifier[0], dataset="demo_aerial/tiny", split="test")
+        evaluate_checkpoint(classifier[0], dataset="demo_aerial/tiny", split="test")
 
 
 def test_a_dataset_without_the_bands_is_refused(classifier):
     with pytest.raises(UserError, match="nir"):
-        evaluate(classifier[0], dataset="demo_objects/tiny", split="all")
+        evaluate_checkpoint(classifier[0], dataset="demo_objects/tiny", split="all")
 
 
 def test_what_is_no_checkpoint_ends_with_two_and_one_line(tmp_path):

@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.pictures import FALSE_COLOUR, class_map, shown
+from data_pipelines.files.display import FALSE_COLOUR, colour_labels, to_display_rgb
 from data_pipelines.files.writing import write_json
 from ssl_jax.reporting import report
-from ssl_jax.reporting.answers import answer
-from ssl_jax.reporting.estimates import difference
-from ssl_jax.reporting.records import read_study
-from ssl_jax.reporting.tables import cost_grid, difference_grid, result_grid, search_grid
+from ssl_jax.reporting.conclusions import state_conclusion
+from ssl_jax.reporting.estimates import estimate_difference
+from ssl_jax.reporting.study_results import read_study_results
+from ssl_jax.reporting.tables import (
+    make_contrast_table,
+    make_cost_table,
+    make_result_table,
+    make_search_table,
+)
 from ssl_jax.runs.config import load_config
 from ssl_jax.studies.execution import load_study
-from ssl_jax.studies.plan import select
+from ssl_jax.studies.plan import select_runs
 
 QUICKSTART = "configs/study/quickstart.py:smallest"
 CLASSES = [f"class {i}" for i in range(3)]
@@ -31,7 +36,7 @@ def fabricate(folder, seeds=(0,), only="*", top1=lambda name: 0.5, examples=1000
     config = load_config(QUICKSTART, [f"seeds={seeds}"])
     plan = load_study(QUICKSTART, config)
     write_json_in(folder, "study.json", plan.to_dict())
-    for run in select(plan.runs, only):
+    for run in select_runs(plan.runs, only):
         fabricate_run(folder / run.name, run.config, top1(run.name), examples)
     return plan
 
@@ -90,8 +95,8 @@ def fabricate_run(folder, config, top1, examples):
 
 
 def grid(folder, number=0):
-    records = read_study(folder)
-    return result_grid(records, records.study.tables[number])
+    records = read_study_results(folder)
+    return make_result_table(records, records.study.tables[number])
 
 
 def row(folder, title, number=0):
@@ -102,7 +107,7 @@ def row(folder, title, number=0):
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     plan = fabricate(folder)
-    report.write(folder)
+    report.write_report(folder)
     return folder, plan
 
 
@@ -131,8 +136,8 @@ def test_differences_are_taken_seed_by_seed(tmp_path):
         return 0.5 + 0.1 * seed + (0.02 if "simclr_resnet50_ben4" in name else 0)
 
     fabricate(tmp_path, (0, 1), top1=top1)
-    records = read_study(tmp_path)
-    first = difference_grid(records, records.study.tables[0]).rows[0]
+    records = read_study_results(tmp_path)
+    first = make_contrast_table(records, records.study.tables[0]).rows[0]
     assert first[:2] == ("Pretraining by SimCLR", "+2.0 ± 0.0")
 
 
@@ -142,24 +147,24 @@ def test_differences_are_taken_seed_by_seed(tmp_path):
 )
 def test_the_sentence_says_what_the_figures_say(tmp_path, gain, verdict):
     fabricate(tmp_path, top1=lambda n: 0.5 + gain * ("simclr_resnet50_ben4" in n))
-    records = read_study(tmp_path)
-    said = answer(records, records.study.tables[0])
+    records = read_study_results(tmp_path)
+    said = state_conclusion(records, records.study.tables[0])
     assert said.startswith(f"Scene classification: pretraining by SimCLR {verdict} points of top-1")
 
 
 def test_a_half_done_study_has_gaps_and_says_so(tmp_path):
     plan = fabricate(tmp_path, only="scenes/random_vitb/*")
-    page = report.write(tmp_path).read_text()
+    page = report.write_report(tmp_path).read_text()
     assert row(tmp_path, "MAE ViT-B")[1:4] == ("–", "–", "–")
     assert row(tmp_path, "ViT-B, random")[1:4] == ("50.0", "50.0", "50.0")
     assert f"3 of {len(plan.runs)} runs are done" in page
-    assert answer(read_study(tmp_path), plan.tables[1]) == ""
+    assert state_conclusion(read_study_results(tmp_path), plan.tables[1]) == ""
 
 
 def test_a_study_that_has_not_begun_has_a_report(tmp_path):
     fabricate(tmp_path, only="pretrain/mae_vitb_ben4")
     (tmp_path / "pretrain/mae_vitb_ben4/results.json").unlink()
-    assert report.write(tmp_path).exists()
+    assert report.write_report(tmp_path).exists()
 
 
 def test_the_page_needs_no_other_file(whole):
@@ -184,7 +189,7 @@ def test_every_figure_of_the_report_is_a_file_and_on_the_page(whole):
 
 def test_the_cost_of_every_run_is_told(whole):
     folder, plan = whole
-    costs = cost_grid(read_study(folder))
+    costs = make_cost_table(read_study_results(folder))
     assert [cells[0] for cells in costs.rows] == [run.name for run in plan.runs]
     assert costs.rows[0][1:] == (
         "3", "1,234.5", "77", "25.0 %", "1.50 M", "1.0 GiB", "1 × abacus",
@@ -193,7 +198,7 @@ def test_the_cost_of_every_run_is_told(whole):
 
 def test_what_a_search_tried_and_chose_is_told(tmp_path):
     fabricate(tmp_path, only="scenes/random_vitb/*")
-    assert search_grid(read_study(tmp_path)) is None
+    assert make_search_table(read_study_results(tmp_path)) is None
     path = tmp_path / "scenes/random_vitb/5-5/seed0/results.json"
     results = json.loads(path.read_text())
     tried = [
@@ -202,11 +207,11 @@ def test_what_a_search_tried_and_chose_is_told(tmp_path):
     ]
     results["search"] = {"learning_rate": 0.0003, "metric": "top1", "candidates": tried}
     write_json(path, results)
-    found = search_grid(read_study(tmp_path))
+    found = make_search_table(read_study_results(tmp_path))
     assert found.header == ("run", "0.0003", "0.01", "judged by")
     assert found.rows == (("scenes/random_vitb/5-5/seed0", "62.5", "diverged", "top1"),)
     assert found.bold == {(0, 1)}
-    assert "62.5</td>" in report.write(tmp_path).read_text()
+    assert "62.5</td>" in report.write_report(tmp_path).read_text()
 
 
 def test_results_of_the_study_hold_the_tables_figures(whole):
@@ -222,34 +227,34 @@ def test_names_of_runs_and_classes_cannot_break_the_page(tmp_path):
     plan = fabricate(tmp_path, only="aerial/resnet50_ssl")
     hostile = replace(plan, title="<script>alert(1)</script>")
     write_json(tmp_path / "study.json", hostile.to_dict())
-    assert "<script>" not in report.write(tmp_path).read_text()
+    assert "<script>" not in report.write_report(tmp_path).read_text()
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no study\.json"):
-        report.write(tmp_path)
+        report.write_report(tmp_path)
 
 
 def test_true_colour_finds_its_bands_by_name_and_keeps_the_hue():
     image = np.zeros((10, 10, 4), np.float32)
     image[..., 3], image[:, 5:, 3], image[..., 0] = 0.2, 0.4, 0.9  # red is last, nir first
-    picture = shown(image, ["nir", "blue", "green", "red"])
+    picture = to_display_rgb(image, ["nir", "blue", "green", "red"])
     assert picture.shape == (10, 10, 3)
     assert picture[0, 9].tolist() == [1, 0, 0]
     assert 0 < picture[0, 0, 0] < 1
-    assert shown(image, ["red", "green", "blue"], FALSE_COLOUR).shape == (10, 10, 3)
+    assert to_display_rgb(image, ["red", "green", "blue"], FALSE_COLOUR).shape == (10, 10, 3)
 
 
 def test_labels_without_a_class_are_grey():
-    picture = class_map(np.array([[1, 255]], np.uint8), [(0, 0, 0), (255, 0, 0)])
+    picture = colour_labels(np.array([[1, 255]], np.uint8), [(0, 0, 0), (255, 0, 0)])
     assert picture[0, 0].tolist() == [1, 0, 0]
     assert len(set(picture[0, 1])) == 1
 
 
 def test_with_few_test_images_a_difference_of_one_seed_proves_nothing(tmp_path):
     fabricate(tmp_path, top1=lambda n: 0.5 + 0.1 * ("simclr_resnet50_ben4" in n), examples=20)
-    records = read_study(tmp_path)
-    said = answer(records, records.study.tables[0])
+    records = read_study_results(tmp_path)
+    said = state_conclusion(records, records.study.tables[0])
     assert "pretraining by SimCLR makes no clear difference (+10.0 points" in said
 
 
@@ -262,8 +267,8 @@ def test_a_difference_that_changes_with_the_seed_proves_nothing(tmp_path, spread
         return 0.5 + gain
 
     fabricate(tmp_path, (0, 1, 2), top1=top1, only="scenes/*")
-    records = read_study(tmp_path)
-    contrasts = difference_grid(records, records.study.tables[0])
+    records = read_study_results(tmp_path)
+    contrasts = make_contrast_table(records, records.study.tables[0])
     assert contrasts.rows[0][1].startswith("+5.0")
     assert ((0, 1) in contrasts.bold) == clear
 
@@ -272,11 +277,11 @@ def test_rows_are_compared_example_by_example_only_if_tested_on_the_same(tmp_pat
     """Those that both got right say nothing about which is better."""
 
     def width():
-        records = read_study(tmp_path)
+        records = read_study_results(tmp_path)
         scenes = records.study.tables[0]
         cell, against = (scenes.row(f"{name}").cells[0] for name in (
             "SimCLR ResNet50, BEN4", "ResNet50, random weights"))  # fmt: skip
-        low, high = difference(records, cell, against).interval
+        low, high = estimate_difference(records, cell, against).interval
         return high - low
 
     top1 = {"simclr_resnet50_ben4": 0.55}

@@ -10,9 +10,9 @@ from data_pipelines.errors import UserError
 from data_pipelines.files.writing import write_json
 from ssl_jax import study as door
 from ssl_jax.runs.config import load_config
-from ssl_jax.studies.execution import execute, load_study
-from ssl_jax.studies.plan import Run, Study, select
-from ssl_jax.studies.states import refuse_what_cannot_start, states
+from ssl_jax.studies.execution import execute_study, load_study
+from ssl_jax.studies.plan import Run, Study, select_runs
+from ssl_jax.studies.states import check_runnable, read_states
 
 QUICKSTART = "configs/study/quickstart.py"
 
@@ -64,7 +64,7 @@ def folder(tmp_path):
 
 
 def words(folder, plan=CHAIN):
-    return [state.word for state in states(plan.runs, folder).values()]
+    return [state.status for state in read_states(plan.runs, folder).values()]
 
 
 def test_runs_are_done_in_order_each_from_the_backbone_it_needs(folder):
@@ -74,23 +74,23 @@ def test_runs_are_done_in_order_each_from_the_backbone_it_needs(folder):
         started_from[str(workdir.relative_to(folder))] = config.pretrained
         return Pretended()(config, workdir)
 
-    execute(CHAIN, folder, train=train)
+    execute_study(CHAIN, folder, train=train)
     assert list(started_from) == [r.name for r in CHAIN.runs]
     assert started_from["scenes/a/8-2/seed0"] == str(folder / "pretrain/a")
     assert words(folder) == ["done"] * 5
 
 
 def test_runs_that_are_done_are_skipped(folder):
-    execute(CHAIN, folder, train=Pretended())
+    execute_study(CHAIN, folder, train=Pretended())
     again = Pretended()
-    execute(CHAIN, folder, train=again)
+    execute_study(CHAIN, folder, train=again)
     assert again.asked == []
 
 
 def test_a_failed_run_blocks_those_that_need_it_and_no_other(folder):
     pretended = Pretended("a")
-    after = execute(CHAIN, folder, train=pretended)
-    assert [state.word for state in after.values()] == [
+    after = execute_study(CHAIN, folder, train=pretended)
+    assert [state.status for state in after.values()] == [
         "failed", "done", "blocked", "blocked", "done",
     ]  # fmt: skip
     assert after["pretrain/a"].detail == "RuntimeError: a does not work"
@@ -98,9 +98,9 @@ def test_a_failed_run_blocks_those_that_need_it_and_no_other(folder):
 
 
 def test_a_failed_run_is_tried_again_and_then_those_that_need_it(folder):
-    execute(CHAIN, folder, train=Pretended("a"))
+    execute_study(CHAIN, folder, train=Pretended("a"))
     mended = Pretended()
-    execute(CHAIN, folder, train=mended)
+    execute_study(CHAIN, folder, train=mended)
     assert mended.asked == ["pretrain/a", "scenes/a/2-8/seed0", "scenes/a/8-2/seed0"]
     assert words(folder) == ["done"] * 5
 
@@ -109,42 +109,42 @@ def test_a_users_mistake_is_kept_in_one_line_without_a_traceback(folder):
     def train(config, workdir):
         raise UserError("dataset nowhere: not prepared")
 
-    execute(CHAIN, folder, train=train)
+    execute_study(CHAIN, folder, train=train)
     assert (folder / "pretrain/a/failure.txt").read_text() == "dataset nowhere: not prepared\n"
 
 
 def test_a_run_that_awaits_weights_is_left_alone_and_says_what_to_do(folder):
     plan = Study("", (run("given", awaits="bring weights"), run("after", "given")), ())
     pretended = Pretended()
-    after = execute(plan, folder, train=pretended)
+    after = execute_study(plan, folder, train=pretended)
     assert pretended.asked == []
-    assert after["given"].word == "needs weights"
+    assert after["given"].status == "needs weights"
     assert after["given"].detail == "bring weights"
-    assert after["after"].word == "blocked"
+    assert after["after"].status == "blocked"
 
 
 def test_an_interrupted_run_tells_how_far_it_came(folder):
     (folder / "pretrain/a/checkpoints/40").mkdir(parents=True)
     (folder / "pretrain/a/checkpoints/120").mkdir()
-    state = states(CHAIN.runs, folder)["pretrain/a"]
-    assert (state.word, state.detail) == ("part-way", "at step 120")
+    state = read_states(CHAIN.runs, folder)["pretrain/a"]
+    assert (state.status, state.detail) == ("part-way", "at step 120")
 
 
 def test_a_search_that_was_interrupted_tells_how_far_it_came(folder):
     for rate in ("0.001", "0.01"):
         (folder / f"pretrain/a/search/learning_rate={rate}").mkdir(parents=True)
     (folder / "pretrain/a/search/learning_rate=0.001/results.json").write_text("{}")
-    state = states(CHAIN.runs, folder)["pretrain/a"]
-    assert (state.word, state.detail) == ("part-way", "learning rates tried: 1")
+    state = read_states(CHAIN.runs, folder)["pretrain/a"]
+    assert (state.status, state.detail) == ("part-way", "learning rates tried: 1")
 
 
 def test_a_workdir_of_another_config_is_refused_before_anything_runs(folder):
-    execute(CHAIN, folder, train=Pretended())
+    execute_study(CHAIN, folder, train=Pretended())
     changed = run("pretrain/a")
     changed.config.seed = 7
     other = replace(CHAIN, runs=(changed, *CHAIN.runs[1:]))
     with pytest.raises(UserError, match=r"config\.seed = 0, this one has 7"):
-        execute(other, folder, train=Pretended())
+        execute_study(other, folder, train=Pretended())
 
 
 @pytest.mark.parametrize(
@@ -152,20 +152,20 @@ def test_a_workdir_of_another_config_is_refused_before_anything_runs(folder):
     [("pretrain/a", 1), ("scenes", 3), ("scenes/a/", 2), ("*/8-2/*", 1), ("*", 5)],
 )
 def test_only_takes_a_name_a_folder_or_a_pattern(pattern, count):
-    assert len(select(CHAIN.runs, pattern)) == count
+    assert len(select_runs(CHAIN.runs, pattern)) == count
 
 
 def test_only_names_a_pattern_that_fits_no_run():
     with pytest.raises(UserError, match="--only scenes/aa: the study has no such run"):
-        select(CHAIN.runs, "scenes/aa")
+        select_runs(CHAIN.runs, "scenes/aa")
 
 
 def test_only_refuses_a_run_whose_need_is_not_done(folder):
-    chosen = select(CHAIN.runs, "scenes/a")
+    chosen = select_runs(CHAIN.runs, "scenes/a")
     with pytest.raises(UserError, match=r"needs pretrain/a, which is not done \(waiting\)"):
-        refuse_what_cannot_start(chosen, states(CHAIN.runs, folder))
-    execute(CHAIN, folder, select(CHAIN.runs, "pretrain/a"), Pretended())
-    refuse_what_cannot_start(chosen, states(CHAIN.runs, folder))
+        check_runnable(chosen, read_states(CHAIN.runs, folder))
+    execute_study(CHAIN, folder, select_runs(CHAIN.runs, "pretrain/a"), Pretended())
+    check_runnable(chosen, read_states(CHAIN.runs, folder))
 
 
 def test_a_study_refuses_a_need_that_does_not_come_before():

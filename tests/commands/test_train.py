@@ -15,7 +15,7 @@ from data_pipelines.errors import STOPPED, UserError
 from ssl_jax.checkpoints import loading
 from ssl_jax.devices import mesh
 from ssl_jax.runs import parts
-from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.evaluation import evaluate_checkpoint
 from ssl_jax.runs.training import train
 from ssl_jax.training.divergence import Diverged
 
@@ -24,9 +24,11 @@ from ssl_jax.training.divergence import Diverged
 def test_evaluation_is_the_same_whatever_devices_and_batch(kind, trained, monkeypatch):
     workdir, _, results = trained(kind)  # on one device, in batches of 16
     for devices, batch_size in ((1, 7), (8, 64)):
-        limited = mesh.data_mesh(jax.devices()[:devices])
-        monkeypatch.setattr("ssl_jax.runs.evaluation.data_mesh", lambda limited=limited: limited)
-        figures = evaluate(workdir, batch_size=batch_size)
+        limited = mesh.make_data_mesh(jax.devices()[:devices])
+        monkeypatch.setattr(
+            "ssl_jax.runs.evaluation.make_data_mesh", lambda limited=limited: limited
+        )
+        figures = evaluate_checkpoint(workdir, batch_size=batch_size)
         assert figures.keys() == results["metrics"].keys()
         for name, value in results["metrics"].items():
             assert figures[name] == pytest.approx(value, abs=1e-5, nan_ok=True), name
@@ -35,7 +37,7 @@ def test_evaluation_is_the_same_whatever_devices_and_batch(kind, trained, monkey
 def test_every_labelled_pixel_and_every_scene_is_counted_once(trained):
     for kind in ("classification", "segmentation"):
         _, config, results = trained(kind)
-        source = parts.assemble(config).evaluation_source
+        source = parts.assemble_run(config).evaluation_source
         records = [source[i] for i in range(len(source))]
         if kind == "classification":
             expected = np.bincount([record["label"] for record in records], minlength=10)
@@ -49,7 +51,7 @@ def test_every_labelled_pixel_and_every_scene_is_counted_once(trained):
 
 def test_predictions_are_those_of_the_final_evaluation(trained):
     workdir, config, results = trained("classification")
-    source = parts.assemble(config).evaluation_source
+    source = parts.assemble_run(config).evaluation_source
     with np.load(workdir / "predictions.npz") as rows:
         assert rows["index"].tolist() == source.rows.tolist()
         assert rows["label"].tolist() == [int(source[i]["label"]) for i in range(len(source))]
@@ -73,7 +75,9 @@ def test_a_frozen_backbone_is_the_pretrained_one_to_the_bit(
 
 def test_features_computed_once_train_the_same_head(trained, tmp_path, on_devices, monkeypatch):
     on_devices(1)
-    monkeypatch.setattr("ssl_jax.runs.features.computed_once", lambda run, variables, stop: run)
+    monkeypatch.setattr(
+        "ssl_jax.runs.features.precompute_features", lambda run, variables, stop: run
+    )
     once = trained("classification")
     train(once.config, tmp_path)
     assert_same_run(once.workdir, tmp_path)
@@ -107,7 +111,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(data_dir, tmp_path):
     message = process.communicate(timeout=HANG)[1].decode()
     assert process.returncode == STOPPED
     assert "the same command goes on" in message
-    saved = int(loading.newest(tmp_path).name)
+    saved = int(loading.find_newest_checkpoint(tmp_path).name)
     assert saved >= 3
     assert loading.load_card(tmp_path)["step"] == saved
     assert len(losses(tmp_path)) == saved

@@ -9,7 +9,7 @@ from data_pipelines.build import main
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 FAILS = """
 from data_pipelines.demo.tiles import DemoTiles, DemoTilesConfig
@@ -83,7 +83,7 @@ def test_a_failed_build_leaves_nothing_and_a_failed_rebuild_what_was_there(tmp_p
     builder.fail = True
     with pytest.raises(UserError, match="patch 17"):
         build(name, data_dir, overwrite=True)
-    assert len(subset_of(open_dataset(name, data_dir), "train")) == 4
+    assert len(select_subset(open_dataset(name, data_dir), "train")) == 4
 
 
 def test_overwriting_prepares_again(tmp_path):

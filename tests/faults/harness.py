@@ -18,7 +18,7 @@ from waiting import HANG
 from ssl_jax.checkpoints import loading
 
 CACHE = Path(f"{compiling.CACHE}_of_killed_runs")
-CONFIG = "tests/faults/configs/told.py"
+CONFIG = "tests/faults/configs/traced.py"
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Job:
         """Start the run in a session of its own.
 
         Args:
-            send: a signal it gets in a phase, see `configs/told.py`.
+            send: a signal it gets in a phase, see `configs/traced.py`.
             more: variables of its environment.
         """
         return subprocess.Popen(
@@ -164,16 +164,16 @@ can_mount = bool(
 )
 
 
-def state_of(bundle: Path) -> dict:
+def state_of(checkpoint: Path) -> dict:
     """The whole state of a bundle, on the host."""
-    metadata = ocp.checkpointables_metadata(bundle.resolve()).metadata["state"]
+    metadata = ocp.checkpointables_metadata(checkpoint.resolve()).metadata["state"]
     empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata)
-    return ocp.load_checkpointables(bundle.resolve(), {"state": empty})["state"]
+    return ocp.load_checkpointables(checkpoint.resolve(), {"state": empty})["state"]
 
 
 def assert_equal_runs(undisturbed: Job, survivor: Job) -> None:
     """The two ended with the same bits: state, position, log, data order, results."""
-    ours, theirs = (loading.newest(job.workdir) for job in (survivor, undisturbed))
+    ours, theirs = (loading.find_newest_checkpoint(job.workdir) for job in (survivor, undisturbed))
     assert ours.name == theirs.name
     jax.tree.map(np.testing.assert_array_equal, state_of(ours), state_of(theirs))
     assert loading.load_position(ours) == loading.load_position(theirs)

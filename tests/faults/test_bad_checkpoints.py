@@ -26,17 +26,17 @@ def stopped(job, tmp_path_factory):
     """A run of forty steps that was stopped at the 35th: its bundles are 30 and 35."""
     stopped = job("mae", tmp_path_factory.mktemp("stopped") / "run")
     assert stopped.run("15 step@35 1 0").code == 75
-    bundles = stopped.workdir / "checkpoints"
-    assert sorted(bundle.name for bundle in bundles.iterdir()) == ["30", "35"]
+    checkpoints = stopped.workdir / "checkpoints"
+    assert sorted(checkpoint.name for checkpoint in checkpoints.iterdir()) == ["30", "35"]
     return stopped
 
 
-def files(bundle):
-    return sorted(path for path in bundle.rglob("*") if path.is_file())
+def files(checkpoint):
+    return sorted(path for path in checkpoint.rglob("*") if path.is_file())
 
 
-def largest(bundle):
-    return max((bundle / "state").rglob("*"), key=lambda path: path.stat().st_size)
+def largest(checkpoint):
+    return max((checkpoint / "state").rglob("*"), key=lambda path: path.stat().st_size)
 
 
 def flip_a_bit(path):
@@ -62,7 +62,7 @@ def test_damage_to_any_file_is_noticed_and_named(damage, stopped, tmp_path, capf
         workdir = tmp_path / str(number)
         shutil.copytree(stopped.workdir / "checkpoints", workdir / "checkpoints")
         damage(workdir / name)
-        assert loading.newest(workdir).name == "30", name
+        assert loading.find_newest_checkpoint(workdir).name == "30", name
         said = capfd.readouterr().err
         if not (damage is os.unlink and name.name == "manifest.json"):  # as if never finished
             assert f"bundle {workdir / 'checkpoints/35'} is damaged: " in said
@@ -84,16 +84,18 @@ def test_any_changed_byte_of_the_manifest_is_no_crash(stopped, tmp_path):
             changed[position] ^= 1 << bit
             manifest.write_bytes(changed)
             os.utime(manifest, ns=(position, 2 * position + bit))
-            assert loading.newest(tmp_path).name in ("30", "35")
+            assert loading.find_newest_checkpoint(tmp_path).name in ("30", "35")
 
 
 DAMAGES = {
-    "array data cut short": lambda bundle: cut_in_half(largest(bundle)),
-    "a bit of the array data": lambda bundle: flip_a_bit(largest(bundle)),
-    "a bit of the metadata": lambda bundle: flip_a_bit(bundle / "state/_METADATA"),
-    "a bit of the card": lambda bundle: flip_a_bit(bundle / "card/data.json"),
-    "half a copy": lambda bundle: [path.unlink() for path in files(bundle)[::2]],
-    "an unfinished save": lambda bundle: bundle.rename(f"{bundle}.orbax-checkpoint-tmp-1"),
+    "array data cut short": lambda checkpoint: cut_in_half(largest(checkpoint)),
+    "a bit of the array data": lambda checkpoint: flip_a_bit(largest(checkpoint)),
+    "a bit of the metadata": lambda checkpoint: flip_a_bit(checkpoint / "state/_METADATA"),
+    "a bit of the card": lambda checkpoint: flip_a_bit(checkpoint / "card/data.json"),
+    "half a copy": lambda checkpoint: [path.unlink() for path in files(checkpoint)[::2]],
+    "an unfinished save": lambda checkpoint: checkpoint.rename(
+        f"{checkpoint}.orbax-checkpoint-tmp-1"
+    ),
 }
 
 
@@ -102,13 +104,13 @@ def test_a_run_with_a_damaged_bundle_ends_in_the_same_bits(
     damage, stopped, undisturbed, tmp_path, faults
 ):
     survivor = stopped.copy(tmp_path / "run")
-    bundle = survivor.workdir / "checkpoints/35"
-    DAMAGES[damage](bundle)
+    checkpoint = survivor.workdir / "checkpoints/35"
+    DAMAGES[damage](checkpoint)
     ended = survivor.run()
     assert ended.code == 0, ended.errors
     assert next(line for line in ended.told if line.startswith("main step ")).split()[2] == "31"
     told = [line for line in ended.errors.splitlines() if "damaged" in line]
-    assert all(f"bundle {bundle} is damaged" in line for line in told)
+    assert all(f"bundle {checkpoint} is damaged" in line for line in told)
     assert len(told) == ("a bit" in damage or "cut" in damage)
     assert_equal_runs(undisturbed, survivor)
     faults.record(f"damaged: {damage}", 1, 1, told[0].split(": ", 2)[-1] if told else "nothing")
@@ -131,10 +133,10 @@ def test_evaluation_and_loading_take_the_sound_bundle(stopped, tmp_path, faults)
 
 def test_a_bundle_asked_for_by_name_is_refused_when_damaged(stopped, tmp_path):
     damaged = stopped.copy(tmp_path / "run")
-    bundle = damaged.workdir / "checkpoints/35"
-    flip_a_bit(largest(bundle))
+    checkpoint = damaged.workdir / "checkpoints/35"
+    flip_a_bit(largest(checkpoint))
     with pytest.raises(UserError, match=r"is damaged \(state/.* is not what was written\)"):
-        ssl_jax.load(bundle)
+        ssl_jax.load(checkpoint)
 
 
 @needs_mounts

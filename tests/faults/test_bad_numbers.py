@@ -6,7 +6,7 @@ import signal
 import pytest
 from faults.harness import assert_equal_runs
 
-from ssl_jax.training.logs import read_records
+from ssl_jax.training.metric_writer import read_records
 
 # The batches with an example, one an epoch, and what their loss is multiplied by.
 POISONS = {"NaN": "17 nan", "explosion": "5 1e6"}

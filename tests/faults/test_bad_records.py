@@ -9,13 +9,13 @@ import sys
 import compiling
 import numpy as np
 import pytest
-from damaged import copy_of, damage
+from corruption import copy_of, damage
 from faults.harness import CACHE
 from small import losses, small
 from waiting import HANG, wait_for
 
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 from ssl_jax.checkpoints.loading import load_variables
 from ssl_jax.runs.training import train
 
@@ -118,7 +118,7 @@ def test_features_computed_once_see_the_same_as_those_of_each_step(data_dir, tmp
     folder = tmp_path / "data"
     shard = copy_of(data_dir, SCENES, folder)["train"]
     sides = [
-        subset_of(open_dataset(SCENES, folder), f"all[5:5]{rest}").examples.rows
+        select_subset(open_dataset(SCENES, folder), f"all[5:5]{rest}").examples.rows
         for rest in ("", ".rest")
     ]
     bad = [int(rows[place]) for rows in sides for place in (0, 3, -1)]
@@ -126,7 +126,9 @@ def test_features_computed_once_see_the_same_as_those_of_each_step(data_dir, tmp
     config = small("classification", folder)
     config.data.on_error = "skip"
     once = train(config, tmp_path / "once")
-    monkeypatch.setattr("ssl_jax.runs.features.computed_once", lambda run, variables, stop: run)
+    monkeypatch.setattr(
+        "ssl_jax.runs.features.precompute_features", lambda run, variables, stop: run
+    )
     each_step = train(config, tmp_path / "each_step")
     assert once["data"]["skipped"] == each_step["data"]["skipped"]
     assert once["data"]["skipped"]["count"] == len(bad)

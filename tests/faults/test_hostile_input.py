@@ -20,18 +20,18 @@ from small import small
 import ssl_jax
 from data_pipelines.errors import UserError
 from data_pipelines.files import archives
-from data_pipelines.files.archives import tar_members
-from data_pipelines.files.paths import files_below
+from data_pipelines.files.archives import read_tar_members
+from data_pipelines.files.paths import find_files
 from data_pipelines.preparing.build import build
 from data_pipelines.registry import find_builder
 from data_pipelines.sources.opening import open_dataset
 from ssl_jax.checkpoints import loading
-from ssl_jax.checkpoints.manifest import seal
+from ssl_jax.checkpoints.manifest import write_manifest
 from ssl_jax.reporting import report
 from ssl_jax.runs import parts
-from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.evaluation import evaluate_checkpoint
 from ssl_jax.runs.training import train
-from ssl_jax.studies.execution import execute
+from ssl_jax.studies.execution import execute_study
 from ssl_jax.studies.plan import Run, Study, Table
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ def test_a_tar_archive_is_read_and_nothing_of_it_is_written(tmp_path):
     file.parent.mkdir()
     file.write_bytes(tar_of(hostile_members(outside)))
     before = everything_below(tmp_path)
-    found = dict(tar_members([file], lambda _: True))
+    found = dict(read_tar_members([file], lambda _: True))
     assert everything_below(tmp_path) == before
     # Links, devices and pipes give no content, not even that of what they point to.
     assert sorted(found.values()) == [b"absolute", b"through a link", b"up"]
@@ -199,9 +199,9 @@ def test_a_file_or_header_that_claims_gigabytes_is_refused_before_they_are_read(
         archives._Forward, "read", lambda self, size=-1: (asked.append(size), read(self, size))[1]
     )
     with pytest.raises(UserError, match=r"claims [\d,]+ bytes, more than are read whole"):
-        list(tar_members([file], lambda _: True))
+        list(read_tar_members([file], lambda _: True))
     assert max(asked) >= claim
-    _, memory = growth(lambda: mistake_of(lambda: list(tar_members([file], lambda _: True))))
+    _, memory = growth(lambda: mistake_of(lambda: list(read_tar_members([file], lambda _: True))))
     assert memory < 300
 
 
@@ -217,7 +217,7 @@ def test_bytes_changed_at_random_end_in_a_mistake_or_change_only_bytes(tmp_path)
         for at in rng.integers(0, 12_000, 3):
             content[at] = rng.integers(256)
         file.write_bytes(content)
-        outcomes.add(bool(mistake_of(lambda: list(tar_members([file], lambda _: True)))))
+        outcomes.add(bool(mistake_of(lambda: list(read_tar_members([file], lambda _: True)))))
     assert True in outcomes
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
 
@@ -227,7 +227,7 @@ def test_a_zip_of_hostile_names_is_only_listed(tmp_path):
         for name in ("../up.txt", "/abs.txt", "c/../../d.txt", "C:\\e.txt"):
             archive.writestr(name, "evil")
     before = everything_below(tmp_path)
-    files_below(tmp_path, lambda name: name.endswith(".txt"))
+    find_files(tmp_path, lambda name: name.endswith(".txt"))
     assert everything_below(tmp_path) == before
 
 
@@ -282,7 +282,7 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     config = small("mae", folder)
     plan = Study("title", (Run("a/b", config, awaits="a file."),), (), "note")
-    execute(plan, folder)
+    execute_study(plan, folder)
     return json.loads((folder / "study.json").read_text())
 
 
@@ -307,7 +307,7 @@ def test_a_report_of_a_crafted_study_writes_nothing_outside_of_its_workdir(study
     (workdir / "study.json").write_text(json.dumps(changed(study, ("runs", 0, "name"), name)))
     before = everything_below(tmp_path)
     with pytest.raises(UserError, match="study: a run is named"):
-        report.write(workdir)
+        report.write_report(workdir)
     assert everything_below(tmp_path) == before
 
 
@@ -329,7 +329,7 @@ def test_a_report_of_a_crafted_study_writes_nothing_outside_of_its_workdir(study
 def test_a_study_that_is_none_is_a_mistake_of_one_line(text, tmp_path):
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(UserError) as mistake:
-        report.write(tmp_path)
+        report.write_report(tmp_path)
     assert "\n" not in str(mistake.value)
 
 
@@ -337,7 +337,7 @@ def test_words_of_a_study_do_not_become_parts_of_the_page(study, tmp_path):
     evil = "<script>alert(1)</script>"
     crafted = changed(changed(study, ("title",), evil), ("note",), evil)
     (tmp_path / "study.json").write_text(json.dumps(crafted))
-    page = report.write(tmp_path).read_text()
+    page = report.write_report(tmp_path).read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
@@ -359,7 +359,7 @@ def growth(action):
 
 
 @pytest.fixture(scope="module")
-def bundles(data_dir, tmp_path_factory):
+def checkpoints(data_dir, tmp_path_factory):
     """A trained bundle of each objective."""
     found = {}
     for kind in ("mae", "classification"):
@@ -371,14 +371,14 @@ def bundles(data_dir, tmp_path_factory):
 
 
 @pytest.fixture
-def bundle(bundles, tmp_path):
+def checkpoint(checkpoints, tmp_path):
     """Gives a bundle another card: (kind, text of the card) -> its folder."""
 
     def crafted(kind, text):
         folder = tmp_path / "bundle"
-        shutil.copytree(loading.newest(bundles[kind]), folder)
+        shutil.copytree(loading.find_newest_checkpoint(checkpoints[kind]), folder)
         (folder / "card" / "data.json").write_text(text)
-        seal(folder)
+        write_manifest(folder)
         return folder
 
     return crafted
@@ -390,15 +390,15 @@ def doors(folder, data_dir):
     config.pretrained = str(folder)
     return {
         "load": lambda: ssl_jax.load(folder),
-        "evaluate": lambda: evaluate(folder),
-        "pretrained": lambda: parts.assemble(config),
+        "evaluate": lambda: evaluate_checkpoint(folder),
+        "pretrained": lambda: parts.assemble_run(config),
     }
 
 
 @pytest.fixture(scope="module")
-def assert_refused(bundles, data_dir):
+def assert_refused(checkpoints, data_dir):
     """Asserts that all doors refuse a bundle in a line, for less than a sound one costs."""
-    usual, _ = growth(lambda: evaluate(bundles["mae"]))
+    usual, _ = growth(lambda: evaluate_checkpoint(checkpoints["mae"]))
 
     def check(folder, saying=""):
         for name, door in doors(folder, data_dir).items():
@@ -437,8 +437,10 @@ NETWORK = [
 ]
 
 
-def card_of(bundles, kind):
-    return json.loads((loading.newest(bundles[kind]) / "card" / "data.json").read_text())
+def card_of(checkpoints, kind):
+    return json.loads(
+        (loading.find_newest_checkpoint(checkpoints[kind]) / "card" / "data.json").read_text()
+    )
 
 
 # A run may be that long; networks have defaults, and 1 is a number of blocks as good as any.
@@ -450,9 +452,9 @@ IMPOSSIBLE = [
 
 @pytest.mark.parametrize(("path", "value"), IMPOSSIBLE, ids=lambda part: str(part)[:60])
 def test_a_size_that_cannot_be_is_refused_before_memory_is_taken(
-    path, value, bundles, bundle, assert_refused
+    path, value, checkpoints, checkpoint, assert_refused
 ):
-    assert_refused(bundle("mae", json.dumps(changed(card_of(bundles, "mae"), path, value))))
+    assert_refused(checkpoint("mae", json.dumps(changed(card_of(checkpoints, "mae"), path, value))))
 
 
 @pytest.mark.parametrize(
@@ -485,13 +487,13 @@ def test_a_size_that_cannot_be_is_refused_before_memory_is_taken(
     ],
 )  # fmt: skip
 def test_a_card_of_another_network_or_of_nonsense_is_refused(
-    path, value, saying, bundles, bundle, assert_refused
+    path, value, saying, checkpoints, checkpoint, assert_refused
 ):
-    card = changed(card_of(bundles, "classification"), path, value)
-    folder = bundle("classification", json.dumps(card))
+    card = changed(card_of(checkpoints, "classification"), path, value)
+    folder = checkpoint("classification", json.dumps(card))
     if path == ("config", "precision"):  # load computes in float32 whatever the card says
         with pytest.raises(UserError, match=saying):
-            evaluate(folder)
+            evaluate_checkpoint(folder)
         return
     assert_refused(folder, saying)
 
@@ -499,14 +501,14 @@ def test_a_card_of_another_network_or_of_nonsense_is_refused(
 @pytest.mark.parametrize(
     "text", ["", "{", "null", "[]", "7", '"a"', "{}", "\xff", "[" * 10**5, '{"format": 1}']
 )
-def test_a_card_that_is_none_is_refused(text, bundle, assert_refused):
-    assert_refused(bundle("mae", text))
+def test_a_card_that_is_none_is_refused(text, checkpoint, assert_refused):
+    assert_refused(checkpoint("mae", text))
 
 
-def test_every_field_of_a_card_may_lack_or_be_of_another_kind(bundles, bundle):
+def test_every_field_of_a_card_may_lack_or_be_of_another_kind(checkpoints, checkpoint):
     """Whatever is refused is so in one line; what has a default may go on."""
-    card = card_of(bundles, "mae")
-    folder = bundle("mae", "{}")
+    card = card_of(checkpoints, "mae")
+    folder = checkpoint("mae", "{}")
     refused = 0
     for section in (card, card["config"]):
         for field in section:
@@ -514,32 +516,32 @@ def test_every_field_of_a_card_may_lack_or_be_of_another_kind(bundles, bundle):
                 path = (field,) if section is card else ("config", field)
                 crafted = json.dumps(changed(card, path, value))
                 (folder / "card" / "data.json").write_text(crafted)
-                seal(folder)
+                write_manifest(folder)
                 refused += bool(mistake_of(lambda: ssl_jax.load(folder)))
     assert refused > 60
 
 
-def test_a_card_of_gigabytes_is_not_read(bundle, assert_refused):
-    folder = bundle("mae", "{}")
+def test_a_card_of_gigabytes_is_not_read(checkpoint, assert_refused):
+    folder = checkpoint("mae", "{}")
     with (folder / "card" / "data.json").open("r+b") as file:
         file.truncate(8 * 2**30)  # of holes, which take no disk
     (folder / "manifest.json").unlink()
     assert_refused(folder, "its card has 8,589,934,592 bytes")
 
 
-def test_a_card_does_not_get_to_run_a_python_file(bundles, bundle, tmp_path):
+def test_a_card_does_not_get_to_run_a_python_file(checkpoints, checkpoint, tmp_path):
     program = tmp_path / "evil.py"
     program.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     for name in (str(program), f"{program}:Evil", f"{program}/tiny"):
-        card = changed(card_of(bundles, "mae"), ("config", "data", "name"), name)
-        folder = bundle("mae", json.dumps(card))
+        card = changed(card_of(checkpoints, "mae"), ("config", "data", "name"), name)
+        folder = checkpoint("mae", json.dumps(card))
         with pytest.raises(UserError, match="if it is yours, name it yourself: --dataset"):
-            evaluate(folder)
+            evaluate_checkpoint(folder)
         shutil.rmtree(folder)
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_sound_bundle_is_used_by_all_doors(bundles):
-    for kind, workdir in bundles.items():
+def test_a_sound_bundle_is_used_by_all_doors(checkpoints):
+    for kind, workdir in checkpoints.items():
         assert ssl_jax.load(workdir).card.config.objective.name == kind
-        assert evaluate(workdir)
+        assert evaluate_checkpoint(workdir)

@@ -83,8 +83,12 @@ def killed(job: Job, moments: Iterable[str]) -> collections.Counter[str]:
 
 def newest_sound(job: Job) -> int:
     """The newest sound bundle's step; -1 if there is none yet."""
-    bundles = [path for path in (job.workdir / "checkpoints").glob("*") if manifest.is_sealed(path)]
-    return max((int(path.name) for path in bundles if not manifest.damage(path)), default=-1)
+    checkpoints = [
+        path for path in (job.workdir / "checkpoints").glob("*") if manifest.is_complete(path)
+    ]
+    return max(
+        (int(path.name) for path in checkpoints if not manifest.find_corruption(path)), default=-1
+    )
 
 
 def killed_after(job: Job, seconds: float) -> Ended:

@@ -59,9 +59,9 @@ class Job:
         said = [process.communicate(timeout=HANG) for process in self.processes]
         return [process.returncode for process in self.processes], [text[1] for text in said]
 
-    def reaches(self, bundle):
+    def reaches(self, checkpoint):
         """Wait until a bundle is complete."""
-        wait_for((bundle / "manifest.json").exists, *self.processes)
+        wait_for((checkpoint / "manifest.json").exists, *self.processes)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_signal_to_one_process_stops_all_with_one_bundle(alone, data_dir, tmp_
     job.processes[1].send_signal(signal.SIGUSR1)
     codes, said = job.ends()
     assert codes == [STOPPED, STOPPED], said
-    stopped_at = int(loading.newest(tmp_path).name)
+    stopped_at = int(loading.find_newest_checkpoint(tmp_path).name)
     assert stopped_at % 8, "a bundle of the signal's own"
     codes, said = Job(tmp_path, data_dir, 1, 4).ends()
     assert codes == [0], said

@@ -10,7 +10,7 @@ from waiting import HANG, wait_for
 
 from data_pipelines.errors import STOPPED
 from ssl_jax.checkpoints import loading
-from ssl_jax.training.logs import read_records
+from ssl_jax.training.metric_writer import read_records
 
 # In which phase, and where nothing else is under way; the run is started again after each.
 MOMENTS = {
@@ -53,7 +53,7 @@ def test_a_signal_saves_a_bundle_within_a_step_wherever_it_comes(kind, job, tmp_
         begun_since = [line for line in ended.told[sent_at:] if line.startswith("main step ")]
         assert len(begun_since) <= 1
         stood_at = max(stood_at, ended.last_step)
-        assert int(loading.newest(survivor.workdir).name) == stood_at
+        assert int(loading.find_newest_checkpoint(survivor.workdir).name) == stood_at
         evaluations = records(survivor, "evaluation")
         figures = loading.load_card(survivor.workdir)["metrics"]
         assert figures == (evaluations[-1] if evaluations else {})

@@ -9,7 +9,7 @@ from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 
 def smooth(seed, size, bands, dtype=np.uint8):
@@ -79,9 +79,9 @@ def zipped(folder, archive):
 def stored(name, data_dir, split="all", bands=()):
     """{id: (pixels, name of the class)} of a prepared dataset."""
     dataset = open_dataset(name, data_dir, bands)
-    source = subset_of(dataset, split).examples
+    source = select_subset(dataset, split).examples
     found = {}
-    for identity, number in zip(source.identities(), range(len(source)), strict=True):
+    for identity, number in zip(source.example_ids(), range(len(source)), strict=True):
         example = source[number]
         found[identity.decode()] = (example["image"], dataset.classes[int(example["label"])])
     return found

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ssl_jax.checkpoints import loading
 from ssl_jax.devices import mesh
 from ssl_jax.runs.config import load_config
-from ssl_jax.training.logs import read_records
+from ssl_jax.training.metric_writer import read_records
 
 RESNET = {"name": "resnet18", "stages": (1, 1), "width": 8, "norm": "group"}
 PYRAMID = {**RESNET, "stages": (1, 1, 1, 1)}  # the four levels that UperNet takes
@@ -76,8 +76,8 @@ class Trained(NamedTuple):
 @contextlib.contextmanager
 def devices(count: int) -> Iterator[None]:
     """Let runs see only the first devices."""
-    limited = mesh.data_mesh(jax.devices()[:count])
-    with mock.patch("ssl_jax.runs.parts.run.data_mesh", return_value=limited):
+    limited = mesh.make_data_mesh(jax.devices()[:count])
+    with mock.patch("ssl_jax.runs.parts.run.make_data_mesh", return_value=limited):
         yield
 
 

@@ -7,7 +7,7 @@ import pytest
 from small import assert_same_run, devices, losses, small
 
 from ssl_jax.runs.training import train
-from ssl_jax.training.logs import Log
+from ssl_jax.training.metric_writer import MetricWriter
 
 OBJECTIVES = ("simclr", "mae", "classification", "segmentation")
 
@@ -63,7 +63,7 @@ def test_resume_repeats_the_uninterrupted_run(
     on_devices(1)
     config = end_to_end(kind, data_dir)
     with monkeypatch.context() as patch:
-        patch.setattr(Log, "advance", interrupting_at_step(4))
+        patch.setattr(MetricWriter, "advance", interrupting_at_step(4))
         with pytest.raises(KeyboardInterrupt):
             train(config, tmp_path)
     assert not (tmp_path / "results.json").exists()

@@ -13,7 +13,7 @@ def answers(right, index=None):
     right = np.asarray(right, bool)
     index = np.arange(len(right)) if index is None else index
     predictions = {"index": index, "label": np.zeros(len(right), int), "predicted": ~right}
-    return intervals.outcomes(predictions, "top1")
+    return intervals.count_by_example(predictions, "top1")
 
 
 def test_the_interval_of_an_accuracy_is_scipys():
@@ -21,7 +21,7 @@ def test_the_interval_of_an_accuracy_is_scipys():
     theirs = stats.bootstrap(
         (right,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
-    np.testing.assert_allclose(intervals.mean([answers(right)]), theirs, atol=0.004)
+    np.testing.assert_allclose(intervals.bootstrap_mean([answers(right)]), theirs, atol=0.004)
 
 
 def test_the_interval_of_a_paired_difference_is_scipys():
@@ -36,13 +36,13 @@ def test_the_interval_of_a_paired_difference_is_scipys():
         method="percentile",
         rng=np.random.default_rng(1),
     ).confidence_interval
-    ours = intervals.difference([answers(first)], [answers(second)], paired=True)
+    ours = intervals.bootstrap_difference([answers(first)], [answers(second)], paired=True)
     np.testing.assert_allclose(ours, theirs, atol=0.004)
 
 
 def test_the_interval_of_an_iou_is_scipys():
     confusion = np.random.default_rng(0).integers(0, 30, (40, 3, 3))
-    run = intervals.outcomes({"index": np.arange(40), "confusion": confusion}, "mIoU")
+    run = intervals.count_by_example({"index": np.arange(40), "confusion": confusion}, "mIoU")
     theirs = stats.bootstrap(
         (np.arange(40),),
         lambda chosen: metrics.mean_iou(confusion[chosen].sum(axis=0)),
@@ -51,7 +51,7 @@ def test_the_interval_of_an_iou_is_scipys():
         method="percentile",
         rng=np.random.default_rng(1),
     ).confidence_interval
-    np.testing.assert_allclose(intervals.mean([run]), theirs, atol=0.003)
+    np.testing.assert_allclose(intervals.bootstrap_mean([run]), theirs, atol=0.003)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -62,9 +62,9 @@ def test_scores_are_those_of_the_metrics(classes):
     predictions = {"index": np.arange(6), "confusion": confusion}
     whole = confusion.sum(axis=0)
     for metric, expected in (("mIoU", metrics.mean_iou), ("OA", metrics.overall_accuracy)):
-        run = intervals.outcomes(predictions, metric)
+        run = intervals.count_by_example(predictions, metric)
         assert run.score(run.counts.sum(axis=0)) == pytest.approx(expected(whole))
-    assert intervals.outcomes(predictions, "kappa") is None
+    assert intervals.count_by_example(predictions, "kappa") is None
 
 
 @pytest.mark.parametrize("accuracy", [0.6, 0.9])
@@ -72,7 +72,7 @@ def test_the_interval_covers_the_truth_in_95_of_100_cases(accuracy):
     rng = np.random.default_rng(0)
     cases = 600
     found = [
-        intervals.mean([answers(rng.random(300) < accuracy)], resamples=1000, seed=case)
+        intervals.bootstrap_mean([answers(rng.random(300) < accuracy)], resamples=1000, seed=case)
         for case in range(cases)
     ]
     covered = np.mean([low <= accuracy <= high for low, high in found])
@@ -91,7 +91,7 @@ def test_a_paired_difference_covers_the_truth_and_an_unpaired_one_is_needlessly_
         ]
         truth = 0.3 * 0.1 + 0.7 * 0.014
         for paired in (True, False):
-            low, high = intervals.difference(rows[1], rows[0], paired, 1000, case)
+            low, high = intervals.bootstrap_difference(rows[1], rows[0], paired, 1000, case)
             covered.append(low <= truth <= high)
             widths.append(high - low)
     assert abs(np.mean(covered[::2]) - 0.95) < 3 * (0.95 * 0.05 / 400) ** 0.5
@@ -103,7 +103,7 @@ def test_an_example_of_several_seeds_is_drawn_for_all_of_them_at_once():
     right = np.random.default_rng(0).random(400) < 0.7
 
     def width(*runs):
-        low, high = intervals.mean(runs)
+        low, high = intervals.bootstrap_mean(runs)
         return high - low
 
     once = width(answers(right))
@@ -118,15 +118,15 @@ def test_an_example_of_several_seeds_is_drawn_for_all_of_them_at_once():
 
 def test_the_interval_is_the_same_every_time():
     run = answers(np.arange(1009) % 3 > 0)
-    assert intervals.mean([run]) == intervals.mean([run])
-    assert intervals.mean([run], 99) != intervals.mean([run], 99, seed=1)
+    assert intervals.bootstrap_mean([run]) == intervals.bootstrap_mean([run])
+    assert intervals.bootstrap_mean([run], 99) != intervals.bootstrap_mean([run], 99, seed=1)
 
 
 def test_without_a_wrong_answer_there_is_nothing_to_draw():
-    assert intervals.mean([answers(np.ones(10))]) == (1, 1)
+    assert intervals.bootstrap_mean([answers(np.ones(10))]) == (1, 1)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 11, 30])
 def test_the_means_of_seeds_are_trusted_as_student_says(seeds):
     expected = stats.t.ppf(0.975, seeds - 1) * 2.0 / seeds**0.5
-    assert expected <= intervals.student(2.0, seeds) <= 1.1 * expected
+    assert expected <= intervals.student_t_margin(2.0, seeds) <= 1.1 * expected

@@ -93,7 +93,9 @@ def test_mean_of_ragged_batches_is_the_mean_of_all():
     batches = [(values[:4], np.ones(4, bool)), (np.append(values[4:], np.nan), np.arange(7) < 6)]
     total = {}
     for batch in batches:
-        total = metrics.merge(total, metrics.to_host({"loss": Mean.of(*map(jnp.asarray, batch))}))
+        total = metrics.merge_accumulators(
+            total, metrics.to_host({"loss": Mean.from_values(*map(jnp.asarray, batch))})
+        )
     assert total["loss"].count == 10
     assert total["loss"].count.dtype == np.int64
     assert total["loss"].value == pytest.approx(values.mean())
@@ -108,14 +110,14 @@ def test_sums_and_rows_of_all_devices_come_out_in_order(devices):
 
     def step(x):
         rows = PerExample({"x": x, "valid": x[:, 0] >= 6})
-        return metrics.reduce_sums({"mean": Mean.of(x), "rows": rows})
+        return metrics.reduce_over_devices({"mean": Mean.from_values(x), "rows": rows})
 
     x = np.arange(32.0, dtype=np.float32).reshape(16, 2)
-    sums = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=P("data"), out_specs=P()))(x)
-    sums = metrics.to_host(sums)
-    assert sums["mean"].value == x.mean()
-    assert sums["mean"].count == 32
-    np.testing.assert_array_equal(sums["rows"].values["x"], x)
-    np.testing.assert_array_equal(sums["rows"].values["valid"], x[:, 0] >= 6)
-    twice = metrics.merge(sums, sums)
+    accumulators = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=P("data"), out_specs=P()))(x)
+    accumulators = metrics.to_host(accumulators)
+    assert accumulators["mean"].value == x.mean()
+    assert accumulators["mean"].count == 32
+    np.testing.assert_array_equal(accumulators["rows"].values["x"], x)
+    np.testing.assert_array_equal(accumulators["rows"].values["valid"], x[:, 0] >= 6)
+    twice = metrics.merge_accumulators(accumulators, accumulators)
     assert twice["rows"].values["x"].shape == (32, 2)

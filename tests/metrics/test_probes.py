@@ -20,14 +20,12 @@ def test_nearest_neighbours_vote_as_scikit_learn_has_it(blobs):
         return np.exp((1 - distance**2 / 2) / probes.TEMPERATURE)
 
     oracle = KNeighborsClassifier(probes.NEIGHBOURS, weights=votes).fit(unit[0], train["label"])
-    scores = probes.nearest_neighbours(
-        train["features"], np.eye(3)[train["label"]], test["features"]
-    )
+    scores = probes.knn_scores(train["features"], np.eye(3)[train["label"]], test["features"])
     np.testing.assert_allclose(scores, oracle.predict_proba(unit[1]), atol=1e-5)
 
 
 def test_more_neighbours_than_examples_are_all_of_them():
-    scores = probes.nearest_neighbours(np.eye(3), np.eye(3), np.eye(3))
+    scores = probes.knn_scores(np.eye(3), np.eye(3), np.eye(3))
     np.testing.assert_array_equal(scores.argmax(axis=1), np.arange(3))
 
 
@@ -37,7 +35,7 @@ def test_ridge_is_that_of_scikit_learn(blobs, examples):
     mean, std = train["features"].mean(0, dtype=float), train["features"].std(0, dtype=float)
     targets = np.eye(3)[train["label"]]
     oracle = Ridge(0.01 * examples).fit((train["features"] - mean) / std, targets)
-    scores = probes.ridge(train["features"], targets, test["features"])
+    scores = probes.ridge_scores(train["features"], targets, test["features"])
     np.testing.assert_allclose(scores, oracle.predict((test["features"] - mean) / std), atol=1e-6)
 
 
@@ -46,14 +44,14 @@ def test_a_feature_that_never_changes_says_nothing(blobs):
     targets = np.eye(3)[train["label"]]
     constant = [np.c_[x["features"], np.full(len(x["label"]), 3.0)] for x in blobs]
     np.testing.assert_allclose(
-        probes.ridge(constant[0], targets, constant[1]),
-        probes.ridge(train["features"], targets, test["features"]),
+        probes.ridge_scores(constant[0], targets, constant[1]),
+        probes.ridge_scores(train["features"], targets, test["features"]),
         atol=1e-6,
     )
 
 
 def test_even_directions_have_deviation_one_and_full_rank():
-    std, rank = probes.collapse(np.random.default_rng(0).normal(size=(4000, 16)))
+    std, rank = probes.feature_spread(np.random.default_rng(0).normal(size=(4000, 16)))
     assert std == pytest.approx(1, abs=0.02)
     assert rank == pytest.approx(16, rel=0.01)
 
@@ -61,4 +59,4 @@ def test_even_directions_have_deviation_one_and_full_rank():
 def test_the_effective_rank_counts_the_directions_that_are_used():
     rng = np.random.default_rng(0)
     flat = rng.normal(size=(500, 3)) @ np.linalg.qr(rng.normal(size=(16, 3)))[0].T
-    assert probes.collapse(flat + 7)[1] == pytest.approx(3, rel=0.02)
+    assert probes.feature_spread(flat + 7)[1] == pytest.approx(3, rel=0.02)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from ssl_jax.devices.mesh import data_mesh
+from ssl_jax.devices.mesh import make_data_mesh
 from ssl_jax.models.activations import gelu
 
 X = np.linspace(-9, 9, 1001)
@@ -28,6 +28,6 @@ def test_gelu_has_a_gradient_where_varying_axes_are_checked():
     def slope(x):
         return jax.grad(lambda x: jax.lax.pmean(gelu(x).sum(), "data"))(x)
 
-    mapped = jax.shard_map(slope, mesh=data_mesh(), in_specs=P("data"), out_specs=P("data"))
+    mapped = jax.shard_map(slope, mesh=make_data_mesh(), in_specs=P("data"), out_specs=P("data"))
     x = jnp.linspace(-3, 3, 16)
     np.testing.assert_allclose(jax.jit(mapped)(x), jax.vmap(jax.grad(gelu))(x) / 8, rtol=1e-6)

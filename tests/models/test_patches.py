@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.models import patchify, unpatchify
-from ssl_jax.models.patches import resampled, sincos_table, take
+from ssl_jax.models.patches import gather_tokens, resample_positions, sincos_table
 
 
 def test_pixels_of_a_patch_run_by_rows_with_the_bands_last():
@@ -40,12 +40,12 @@ def test_positions_are_the_formula_of_mae():
 
 def test_resampling_stretches_the_table_over_the_image():
     table = sincos_table(8, 4, 4)
-    np.testing.assert_array_equal(resampled(table, (4, 4), (4, 4)), table)
-    constant = resampled(np.ones((16, 8), np.float32), (4, 4), (7, 3))
+    np.testing.assert_array_equal(resample_positions(table, (4, 4), (4, 4)), table)
+    constant = resample_positions(np.ones((16, 8), np.float32), (4, 4), (7, 3))
     assert constant.shape == (21, 8)
     np.testing.assert_allclose(constant, 1.0, rtol=1e-6)
     column = np.tile(np.arange(4.0, dtype=np.float32), 4)[:, None]
-    finer = resampled(column, (4, 4), (4, 8)).reshape(4, 8)
+    finer = resample_positions(column, (4, 4), (4, 8)).reshape(4, 8)
     np.testing.assert_allclose(finer[:, 3:5].mean(), 1.5, rtol=1e-6)  # the middle stays the middle
     np.testing.assert_allclose(finer, finer[:1].repeat(4, axis=0), atol=1e-6)
 
@@ -53,7 +53,7 @@ def test_resampling_stretches_the_table_over_the_image():
 def test_take_and_its_gradient_are_indexing_and_its_transpose():
     tokens = jax.random.normal(jax.random.key(0), (2, 5, 3))
     indices = jnp.array([[4, 0], [1, 3]])
-    taken, transpose = jax.vjp(lambda t: take(t, indices), tokens)
+    taken, transpose = jax.vjp(lambda t: gather_tokens(t, indices), tokens)
     np.testing.assert_array_equal(taken[1], tokens[1][np.array([1, 3])])
     gradient = transpose(jnp.ones_like(taken))[0]
     np.testing.assert_array_equal(gradient[..., 0], [[1, 0, 0, 0, 1], [0, 1, 0, 1, 0]])

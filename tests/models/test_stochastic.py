@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax.models.stochastic import drop_path, dropout, keys_for
+from ssl_jax.models.stochastic import drop_path, dropout, fold_in_keys
 
 KEYS = jax.random.split(jax.random.key(0), 400)
 
@@ -30,7 +30,7 @@ def test_whole_channels_go_together():
 
 def test_places_in_the_network_draw_apart():
     x = jnp.ones((400, 8))
-    first, second = (dropout(keys_for(KEYS, place), x, 0.5) for place in (0, 1))
+    first, second = (dropout(fold_in_keys(KEYS, place), x, 0.5) for place in (0, 1))
     assert (np.asarray(first == second)).mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -38,4 +38,4 @@ def test_without_keys_nothing_is_dropped():
     x = jnp.ones((2, 8))
     assert dropout(None, x, 0.5) is x
     assert drop_path(None, x, 0.5) is x
-    assert keys_for(None, 3) is None
+    assert fold_in_keys(None, 3) is None

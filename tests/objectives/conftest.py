@@ -118,20 +118,20 @@ def gradient_step(objective, devices):
             return jax.lax.pmean(loss, "data"), aux
 
         (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-        return value, grads, aux["batch_stats"], metrics.reduce_sums(aux["sums"])
+        return value, grads, aux["batch_stats"], metrics.reduce_over_devices(aux["accumulators"])
 
     return mapped(step, devices, (P(), P("data")))
 
 
 def gradient(objective, variables, batch, devices=1):
     """What a training step sees: (loss, gradients, batch statistics, figures)."""
-    value, grads, stats, sums = gradient_step(objective, devices)(variables, batch)
-    return value, grads, stats, objective.metrics(metrics.to_host(sums))
+    value, grads, stats, accumulators = gradient_step(objective, devices)(variables, batch)
+    return value, grads, stats, objective.compute_metrics(metrics.to_host(accumulators))
 
 
 def evaluate(objective, variables, batch, devices=1):
     def step(variables, batch):
-        return metrics.reduce_sums(objective.evaluate(variables, batch))
+        return metrics.reduce_over_devices(objective.evaluate(variables, batch))
 
     return metrics.to_host(mapped(step, devices, (P(), P("data")))(variables, batch))
 

@@ -10,7 +10,7 @@ from ssl_jax.objectives.shared import MIXING
 
 
 def logits_of(objective, variables, batch):
-    features = objective.features(variables, batch)
+    features = objective.extract_features(variables, batch)
     head = {"params": variables["params"]["head"]}
     return np.asarray(objective.head.apply(head, features), np.float64)
 
@@ -36,7 +36,7 @@ def test_features_computed_once_train_the_head_as_images_do(lab):
     assert not lab.make("classification", frozen=True).precomputable
     batch = lab.draw()
     variables = lab.init(objective, batch)
-    computed = batch | {"features": np.asarray(objective.features(variables, batch))}
+    computed = batch | {"features": np.asarray(objective.extract_features(variables, batch))}
     del computed["image"]
     from_images = lab.gradient(objective, variables, batch)
     from_features = lab.gradient(objective, variables, computed, devices=8)
@@ -90,7 +90,7 @@ def test_views_and_smoothed_targets_are_mixed_alike(lab, mix):
     loss, _, _, figures = lab.gradient(objective, variables, batch)
     assert loss == pytest.approx(-(y * log_p).sum(1).mean(), rel=1e-5)
     assert figures["top1"] == pytest.approx((logits.argmax(1) == y.argmax(1)).mean())
-    evaluated = objective.metrics(lab.evaluate(objective, variables, batch))
+    evaluated = objective.compute_metrics(lab.evaluate(objective, variables, batch))
     assert abs(evaluated["loss"] - loss) > 1e-3  # of the scenes as they are
 
 
@@ -137,7 +137,7 @@ def test_multi_label_loss_and_map_are_those_of_scikit_learn(lab):
     p = 1 / (1 + np.exp(-logits_of(objective, variables, batch)))
     expected = -np.where(batch["labels"] == 1, np.log(p), np.log(1 - p)).mean()
     assert lab.gradient(objective, variables, batch)[0] == pytest.approx(expected, rel=1e-5)
-    figures = objective.metrics(lab.evaluate(objective, variables, batch, devices=8))
+    figures = objective.compute_metrics(lab.evaluate(objective, variables, batch, devices=8))
     mean_ap = reference.average_precision_score(batch["labels"], p, average="macro")
     assert figures["mAP"] == pytest.approx(mean_ap)
     assert figures["loss"] == pytest.approx(expected, rel=1e-5)
@@ -147,11 +147,11 @@ def test_evaluation_counts_every_example_once(lab):
     objective, batch = lab.make("classification"), lab.draw()
     batch["valid"][11:] = False
     variables = lab.init(objective, batch)
-    sums = lab.evaluate(objective, variables, batch, devices=8)
+    accumulators = lab.evaluate(objective, variables, batch, devices=8)
     predicted = logits_of(objective, variables, batch).argmax(1)[:11]
     expected = reference.confusion_matrix(batch["label"][:11], predicted, labels=range(lab.classes))
-    np.testing.assert_array_equal(sums["confusion"], expected)
-    figures = objective.metrics(sums)
+    np.testing.assert_array_equal(accumulators["confusion"], expected)
+    figures = objective.compute_metrics(accumulators)
     assert figures["top1"] == pytest.approx((predicted == batch["label"][:11]).mean())
 
 

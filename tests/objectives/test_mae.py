@@ -39,7 +39,7 @@ def test_noise_belongs_to_the_example(lab):
 def test_reconstructions_show_visible_patches_as_they_are(lab):
     objective, batch = lab.make("mae"), lab.draw()
     variables = lab.init(objective, batch)
-    samples = objective.samples(variables, batch, jax.random.key(0))
+    samples = objective.make_samples(variables, batch, jax.random.key(0))
     image, masked, filled = (samples[k] for k in ("image", "masked", "reconstruction"))
     np.testing.assert_allclose(image, lab.normalise.unit(jnp.asarray(batch["image"])), atol=1e-5)
     same = patchify(np.abs(image - filled), 4).max(-1) < 1e-5

@@ -71,14 +71,14 @@ def test_evaluation_is_the_same_on_any_devices_and_blind_to_padding(lab, name, o
     variables = lab.init(objective, batch)
     padded = {k: np.concatenate([v, v[:3]]) for k, v in batch.items()}
     padded["valid"][13:] = False
-    sums = [
+    accumulators = [
         lab.evaluate(objective, variables, batch, 1),
         lab.evaluate(objective, variables, padded, 8),
     ]
-    figures = [objective.metrics(s) for s in sums]
+    figures = [objective.compute_metrics(s) for s in accumulators]
     assert_same(figures[0], figures[1], 1e-4)
     assert all(isinstance(v, float) for v in figures[0].values())
-    rows = sums[1].get("predictions")
+    rows = accumulators[1].get("predictions")
     assert not isinstance(rows, PerExample) or rows.values["valid"].sum() == 13
 
 
@@ -98,7 +98,7 @@ def test_variables_need_only_shapes_and_randomness_only_indices(lab, name, optio
 def test_samples_and_predictions_need_no_mesh(lab, name, options):
     objective, batch = lab.make(name, **options), lab.draw()
     variables = lab.init(objective, batch)
-    samples = jax.jit(objective.samples)(variables, batch, jax.random.key(0))
+    samples = jax.jit(objective.make_samples)(variables, batch, jax.random.key(0))
     assert all(len(v) == 16 for v in samples.values())
     image = np.asarray(samples["image"])
     assert image.min() >= 0

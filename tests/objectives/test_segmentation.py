@@ -91,9 +91,9 @@ def test_confusion_counts_valid_labelled_pixels_once(lab):
     for place in np.ndindex(batch["mask"].shape):
         if batch["valid"][place[0]] and batch["mask"][place] in KEPT:
             expected[KEPT.index(batch["mask"][place]), best[place]] += 1
-    sums = lab.evaluate(objective, variables, batch, devices=8)
-    np.testing.assert_array_equal(sums["confusion"], expected)
-    figures = objective.metrics(sums)
+    accumulators = lab.evaluate(objective, variables, batch, devices=8)
+    np.testing.assert_array_equal(accumulators["confusion"], expected)
+    figures = objective.compute_metrics(accumulators)
     assert figures["OA"] == pytest.approx(np.trace(expected) / expected.sum())
     union = expected.sum(0) + expected.sum(1) - np.diag(expected)
     assert figures["mIoU"] == pytest.approx(np.mean(np.diag(expected) / union))

@@ -78,6 +78,6 @@ def test_projection_std_is_one_when_spread_and_zero_when_collapsed(lab):
 def test_two_views_differ_and_share_a_batch(lab):
     objective, batch = lab.make("simclr"), lab.draw()
     variables = lab.init(objective, batch)
-    samples = objective.samples(variables, batch, jax.random.key(0))
+    samples = objective.make_samples(variables, batch, jax.random.key(0))
     assert samples["view_1"].shape == (16, lab.size, lab.size, 4)
     assert np.abs(samples["view_1"] - samples["view_2"]).max(axis=(1, 2, 3)).min() > 0.01

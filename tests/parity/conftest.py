@@ -24,6 +24,6 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     if not config.getoption("--full", False):
-        left_out = [item for item in items if item.get_closest_marker("full")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        unused = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=unused)
+        items[:] = [item for item in items if item not in unused]

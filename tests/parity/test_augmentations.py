@@ -31,8 +31,8 @@ from ssl_jax.augment import (
     geometry,
 )
 from ssl_jax.augment.geometry import Window
-from ssl_jax.devices.mesh import data_mesh, pmapped
-from ssl_jax.objectives.shared import example_keys
+from ssl_jax.devices.mesh import make_data_mesh, pmap_over_mesh
+from ssl_jax.objectives.shared import make_example_keys
 
 DRAWS = 20_000
 KEYS = jax.random.split(jax.random.key(0), DRAWS)
@@ -496,11 +496,11 @@ def views_on(devices, views, index, *examples):
     """The views of a batch, as objectives draw them, and from each example's index alone."""
 
     def draw(index, *examples):
-        return jax.vmap(views)(example_keys(jax.random.key(5), index), *examples)
+        return jax.vmap(views)(make_example_keys(jax.random.key(5), index), *examples)
 
-    mesh = data_mesh(jax.devices()[:devices])
+    mesh = make_data_mesh(jax.devices()[:devices])
     inputs = (P("data"),) * (1 + len(examples))
-    return jax.tree.map(np.asarray, pmapped(draw, mesh, inputs, P("data"))(index, *examples))
+    return jax.tree.map(np.asarray, pmap_over_mesh(draw, mesh, inputs, P("data"))(index, *examples))
 
 
 ROWS = np.tile(np.arange(40, dtype=np.uint8)[:, None], (16, 1, 40))

@@ -11,11 +11,16 @@ from PIL import Image
 from timm.data import auto_augment, mixup
 
 from ssl_jax.augment import Mix
-from ssl_jax.augment.randaugment import ON_PLACES, ON_VALUES, Setting, apply
+from ssl_jax.augment.randaugment import (
+    GEOMETRIC_OPERATIONS,
+    VALUE_OPERATIONS,
+    OperationSettings,
+    apply,
+)
 
 SIZE = 120
 MEAN = (124, 116, 104)
-NAMES = [*ON_VALUES, *ON_PLACES]
+NAMES = [*VALUE_OPERATIONS, *GEOMETRIC_OPERATIONS]
 TIMMS = {
     "auto_contrast": "AutoContrast",
     "equalize": "Equalize",
@@ -40,7 +45,7 @@ def change():
     fill = np.float32(MEAN) / 255
     return jax.jit(
         lambda number, image, level, signed: apply(
-            number, image, Setting(level, signed, fill, (0, 1, 2))
+            number, image, OperationSettings(level, signed, fill, (0, 1, 2))
         )
     )
 

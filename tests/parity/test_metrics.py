@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
 
 from ssl_jax import metrics
-from ssl_jax.devices.mesh import data_mesh, pmapped
+from ssl_jax.devices.mesh import make_data_mesh, pmap_over_mesh
 from ssl_jax.metrics import Mean, PerExample
 
 CLASSES = 5
@@ -30,19 +30,19 @@ def confusion_of(true, predicted):
         part = slice(start, start + 16)
         rows = len(true[part])
         padded = [np.pad(x[part], (0, 16 - rows)).astype(np.uint8) for x in (true, predicted)]
-        sums = compiled()(*padded, np.arange(16) < rows)
-        total = metrics.merge(total, metrics.to_host(sums))
+        accumulators = compiled()(*padded, np.arange(16) < rows)
+        total = metrics.merge_accumulators(total, metrics.to_host(accumulators))
     return total["confusion"], total["top1"]
 
 
 @functools.cache
 def compiled():
     def step(true, predicted, valid):
-        hits = Mean.of(true == predicted, valid & (true < CLASSES))
+        hits = Mean.from_values(true == predicted, valid & (true < CLASSES))
         confusion = metrics.confusion_matrix(true, predicted, CLASSES, valid)
-        return metrics.reduce_sums({"confusion": confusion, "top1": hits})
+        return metrics.reduce_over_devices({"confusion": confusion, "top1": hits})
 
-    return pmapped(step, data_mesh(), (P("data"),) * 3, P())
+    return pmap_over_mesh(step, make_data_mesh(), (P("data"),) * 3, P())
 
 
 labels = st.lists(
@@ -132,9 +132,9 @@ def test_map_of_ragged_batches_is_that_of_scikit_learn(devices):
     targets = (rng.random((100, 19)) < rng.random(19) * 0.3).astype(np.uint8)
     targets[:, 7] = 0
     scores = (rng.random(targets.shape) + 0.3 * targets).astype(np.float32)
-    gather = pmapped(
-        lambda rows: metrics.reduce_sums({"rows": PerExample(rows)}),
-        data_mesh(jax.devices()[:devices]),
+    gather = pmap_over_mesh(
+        lambda rows: metrics.reduce_over_devices({"rows": PerExample(rows)}),
+        make_data_mesh(jax.devices()[:devices]),
         P("data"),
         P(),
     )
@@ -146,7 +146,7 @@ def test_map_of_ragged_batches_is_that_of_scikit_learn(devices):
             name: np.pad(x, [(0, 32 - len(x))] + [(0, 0)] * (x.ndim - 1))
             for name, x in rows.items()
         }
-        total = metrics.merge(total, metrics.to_host(gather(padded)))
+        total = metrics.merge_accumulators(total, metrics.to_host(gather(padded)))
     present = targets.any(axis=0)
     theirs = reference.average_precision_score(targets[:, present], scores[:, present])
     found = deviation(metrics.mean_average_precision(total["rows"]), theirs)

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from ssl_jax import models
 from ssl_jax.augment import Augmentation, Normalisation
-from ssl_jax.devices.mesh import data_mesh, pmapped
+from ssl_jax.devices.mesh import make_data_mesh, pmap_over_mesh
 from ssl_jax.models.simclr import SimCLRModel
 from ssl_jax.objectives import SimCLR
 from ssl_jax.objectives.simclr import nt_xent
@@ -89,16 +89,17 @@ def cross_entropy(labels, logits):
 
 
 def loss_and_gradient(projections, temperature, devices, valid=None):
-    """As `loop.train_step` takes them: the gradient of the mean over the devices of the loss."""
+    """As `loop.make_train_step` takes them: the gradient of the mean over the devices of the
+    loss."""
 
     def whole(projections, valid):
         losses = nt_xent(projections, temperature, valid)[0]
         return jax.lax.pmean(jnp.where(valid, losses.sum(axis=1), 0).mean(), "data")
 
     valid = np.ones(len(projections), bool) if valid is None else valid
-    step = pmapped(
+    step = pmap_over_mesh(
         jax.value_and_grad(whole),
-        data_mesh(jax.devices()[:devices]),
+        make_data_mesh(jax.devices()[:devices]),
         (P("data"), P("data")),
         (P(), P("data")),
     )
@@ -200,8 +201,8 @@ def step_of_the_objective(devices):
 
         return jax.value_and_grad(loss)(params)
 
-    mesh = data_mesh(jax.devices()[:devices])
-    loss, gradient = pmapped(step, mesh, (P(), P("data")), P())(params, batch)
+    mesh = make_data_mesh(jax.devices()[:devices])
+    loss, gradient = pmap_over_mesh(step, mesh, (P(), P("data")), P())(params, batch)
     paths, _ = jax.tree_util.tree_flatten_with_path(gradient)
     leaves = {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in paths}
     return {"loss": loss} | leaves

@@ -19,12 +19,12 @@ from deviation import expect_agreement
 from data_pipelines import bands
 from ssl_jax import models
 from ssl_jax.checkpoints.card import ModelCard
-from ssl_jax.devices import trees
+from ssl_jax.devices import pytrees
 from ssl_jax.models.simclr import SimCLRModel
 from ssl_jax.runs import parts
 from ssl_jax.runs.config import load_config, load_module
 from ssl_jax.training import optimizers
-from ssl_jax.training.optimizers import group_of
+from ssl_jax.training.optimizers import assign_groups
 
 STEPS = 10
 RATES = 1e-2 * np.linspace(1, 2, STEPS)  # they change, so that it matters where they enter
@@ -48,7 +48,7 @@ def parameters(network):
     )["params"]
     rng = np.random.default_rng(0)
     paths, _ = jax.tree_util.tree_flatten_with_path(shapes)
-    shapes = {trees.path_of(path): leaf.shape for path, leaf in paths}
+    shapes = {pytrees.parameter_path(path): leaf.shape for path, leaf in paths}
     values = {name: rng.normal(0, 0.1, shape) for name, shape in shapes.items()}
     gradients = [{n: rng.normal(0, 1e-2, s) for n, s in shapes.items()} for _ in range(STEPS)]
     first, second = sorted(name for name in values if name.endswith("kernel"))[:2]
@@ -83,7 +83,7 @@ def ours(optimizer, network, dtype):
     for gradient in gradients:
         params, state = step(params, state, nested(gradient))
     paths, _ = jax.tree_util.tree_flatten_with_path(params)
-    return {trees.path_of(path): np.asarray(leaf) for path, leaf in paths}
+    return {pytrees.parameter_path(path): np.asarray(leaf) for path, leaf in paths}
 
 
 def expect_same_steps(comparison, optimizer, network, theirs):
@@ -218,12 +218,12 @@ def test_sgd_is_torchs_on_all_parameters_as_one_group(nesterov):
 def test_the_class_token_decays_in_pretraining_and_not_under_layer_decay():
     """As in MAE: `add_weight_decay` against `param_groups_lrd(no_weight_decay_list=...)`."""
     tree = nested(parameters("UperNet")[0])
-    pretraining = group_of(tree, optimizers.weights_and_biases())["backbone"]
-    fine_tuning = group_of(tree, optimizers.layer_decay_groups(0.65, DEPTH))["backbone"]
+    pretraining = assign_groups(tree, optimizers.decay_weights_only())["backbone"]
+    fine_tuning = assign_groups(tree, optimizers.layer_decay_groups(0.65, DEPTH))["backbone"]
     for token in ("cls_token", "pos_embed"):
         assert pretraining[token].decays
         assert not fine_tuning[token].decays
-    mask_token = group_of(nested(parameters("MAE")[0]), optimizers.weights_and_biases())
+    mask_token = assign_groups(nested(parameters("MAE")[0]), optimizers.decay_weights_only())
     assert mask_token["decoder"]["mask_token"].decays
 
 
@@ -250,7 +250,7 @@ def at_real_size(config):
         ignore_label=255,
         config=config,
     )
-    objective = parts.objective(card)
+    objective = parts.make_objective(card)
     batch = {
         "image": jax.ShapeDtypeStruct((1, *card.image_shape), np.uint8),
         "mask": jax.ShapeDtypeStruct((1, *card.image_shape[:2]), np.uint8),
@@ -263,14 +263,14 @@ def at_real_size(config):
 def test_every_parameter_of_a_recipe_falls_in_exactly_one_group(recipe):
     config = load_config(recipe)
     objective, shapes = at_real_size(config)
-    groups = parts.parameter_groups(config, objective)
-    print(f"\n{recipe}\n{optimizers.describe(shapes, groups)}")
+    groups = parts.make_parameter_groups(config, objective)
+    print(f"\n{recipe}\n{optimizers.describe_groups(shapes, groups)}")
     found, _ = jax.tree_util.tree_flatten_with_path(
-        group_of(shapes, groups), is_leaf=lambda x: isinstance(x, optimizers.Group)
+        assign_groups(shapes, groups), is_leaf=lambda x: isinstance(x, optimizers.ParameterGroup)
     )
     layer_decay = config.optimizer.get("layer_decay", 1.0)
     for (path, group), leaf in zip(found, jax.tree.leaves(shapes), strict=True):
-        name = trees.path_of(path)
+        name = pytrees.parameter_path(path)
         if config.objective.get("frozen", False) and name.startswith("backbone/"):
             assert group.scale == 0, name
             continue

@@ -18,7 +18,7 @@ from ssl_jax.augment import Normalisation
 from ssl_jax.devices import mesh
 from ssl_jax.models import MLP, resnet50
 from ssl_jax.objectives import Classification
-from ssl_jax.objectives.shared import part_of
+from ssl_jax.objectives.shared import submodule_variables
 from ssl_jax.weights.resnet import from_torch
 
 CLASSES = 1000
@@ -37,7 +37,10 @@ def test_resnet50_gives_torchs_maps_and_logits(size, bands):
 
     @jax.jit
     def ours(variables, image):
-        backbone, head = part_of(variables, "backbone"), part_of(variables, "head")
+        backbone, head = (
+            submodule_variables(variables, "backbone"),
+            submodule_variables(variables, "head"),
+        )
         levels = resnet50().apply(backbone, image, method="levels")
         return levels, MLP(CLASSES).apply(head, resnet50().apply(backbone, image))
 
@@ -108,8 +111,8 @@ def our_step(batch, stages, devices, dtype):
         return {"loss": loss, "gradients": gradients, "statistics": aux["batch_stats"]}
 
     variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), from_torch(weights(bands, stages)))
-    over = mesh.data_mesh(jax.devices()[:devices])
-    mapped = mesh.pmapped(step, over, (mesh.REPLICATED, mesh.SHARDED), mesh.REPLICATED)
+    over = mesh.make_data_mesh(jax.devices()[:devices])
+    mapped = mesh.pmap_over_mesh(step, over, (mesh.REPLICATED, mesh.SHARDED), mesh.REPLICATED)
     return mapped(variables, batch), normalise(batch["image"])
 
 

@@ -122,9 +122,9 @@ def test_the_neck_is_feature2pyramid(patch, train):
         )
 
     with in_float64():
-        one = mesh.data_mesh(jax.devices()[:1])
+        one = mesh.make_data_mesh(jax.devices()[:1])
         replicated = mesh.REPLICATED
-        step = mesh.pmapped(run, one, (replicated, replicated), replicated)
+        step = mesh.pmap_over_mesh(run, one, (replicated, replicated), replicated)
         found = step(variables["params"], tuple(maps))
     sum((x * channels_first(w)).sum() for x, w in zip(outputs, weights, strict=True)).backward()
     expected = {
@@ -194,9 +194,9 @@ def our_step(objective, variables, batch, devices):
         (logits, _), _ = objective.model.apply(variables, image, True, mutable=["batch_stats"])
         return loss, gradients, aux["batch_stats"], logits
 
-    over = mesh.data_mesh(jax.devices()[:devices])
+    over = mesh.make_data_mesh(jax.devices()[:devices])
     out = (mesh.REPLICATED, mesh.REPLICATED, mesh.REPLICATED, mesh.SHARDED)
-    mapped = mesh.pmapped(step, over, (mesh.REPLICATED, mesh.SHARDED), out)
+    mapped = mesh.pmap_over_mesh(step, over, (mesh.REPLICATED, mesh.SHARDED), out)
     names = ("loss", "gradients", "statistics", "logits")
     return dict(zip(names, mapped(variables, batch), strict=True))
 

@@ -13,7 +13,7 @@ from ssl_jax.checkpoints import loading, saving
 from ssl_jax.runs import parts
 from ssl_jax.runs.config import load_config
 from ssl_jax.runs.parts import networks
-from ssl_jax.runs.restoring import restore_or_start
+from ssl_jax.runs.restoring import restore_or_initialise
 from ssl_jax.runs.training import train
 
 
@@ -75,8 +75,8 @@ def test_the_mean_of_the_patches_gets_a_fresh_norm_and_the_rest_is_pretrained(da
         config = tiny("finetune", data_dir)
         config.pretrained = str(tmp_path / "mae")
         config.model.backbone.pool = pool
-        with saving.Bundles(tmp_path / pool, 1) as bundles:
-            state, _ = restore_or_start(parts.assemble(config), bundles)
+        with saving.Checkpointer(tmp_path / pool, 1) as checkpoints:
+            state, _ = restore_or_initialise(parts.assemble_run(config), checkpoints)
         after = jax.device_get(state.params["backbone"])
         norm = {"scale": np.ones(24), "bias": np.zeros(24)} if fresh else before["norm"]
         jax.tree.map(np.testing.assert_array_equal, after, {**before, "norm": norm})

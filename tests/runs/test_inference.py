@@ -4,7 +4,7 @@ import pytest
 import ssl_jax
 from data_pipelines.errors import UserError
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,7 @@ def models(trained, data_dir):
     found = {}
     for kind in ("simclr", "mae", "classification", "segmentation"):
         model = ssl_jax.load(trained(kind).workdir)
-        source = subset_of(open_dataset(model.card.config.data.name, data_dir), "all").examples
+        source = select_subset(open_dataset(model.card.config.data.name, data_dir), "all").examples
         found[kind] = model, np.stack([source[i]["image"] for i in range(5)])
     return found
 

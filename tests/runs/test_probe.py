@@ -6,7 +6,7 @@ from small import small
 from data_pipelines.errors import UserError
 from ssl_jax.runs import probe
 from ssl_jax.runs.training import train
-from ssl_jax.training.logs import read_records
+from ssl_jax.training.metric_writer import read_records
 
 
 @pytest.fixture(name="blobs")
@@ -21,13 +21,13 @@ def test_a_collapse_is_told(case, blobs):
         "on a line": np.outer(np.arange(200), np.arange(8)),
         "zeros": np.zeros((200, 8)),
     }[case]
-    assert probe.figures(blobs[0], {"features": features}, 0)["collapsed"] == 1
-    assert probe.figures(*blobs, 0)["collapsed"] == 0
+    assert probe.compute_probe_metrics(blobs[0], {"features": features}, 0)["collapsed"] == 1
+    assert probe.compute_probe_metrics(*blobs, 0)["collapsed"] == 0
 
 
 def test_several_labels_are_judged_by_average_precision(blobs):
     records = [{"features": b["features"], "labels": np.eye(3)[b["label"]]} for b in blobs]
-    found, single = probe.figures(*records, 3), probe.figures(*blobs, 3)
+    found, single = probe.compute_probe_metrics(*records, 3), probe.compute_probe_metrics(*blobs, 3)
     assert found.keys() >= {"knn_mAP", "ridge_mAP"}
     assert found["ridge_mAP"] > 0.8
     assert min(single["knn_top1"], single["ridge_top1"]) > 0.7

@@ -9,13 +9,13 @@ import pytest
 from small import assert_same_run, small
 
 from data_pipelines.errors import UserError
-from data_pipelines.sources.records import Source
+from data_pipelines.sources.records import RecordSource
 from ssl_jax.checkpoints import loading
 from ssl_jax.runs import parts, search
 from ssl_jax.runs.training import train
 from ssl_jax.training import loop
 from ssl_jax.training.divergence import Diverged
-from ssl_jax.training.stopping import Stopped, StopRequest
+from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
 RATES = (0.003, 1e-4)
 
@@ -54,22 +54,22 @@ def choose(config, folder, *figures):
     """The record of a search that comes out as told, and which rates were tried."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
-    runs, (way, tried) = search.candidates(config), told(*figures)
-    return search.best_learning_rate(runs, folder, way), tried
+    runs, (way, tried) = search.make_candidates(config), told(*figures)
+    return search.search_learning_rate(runs, folder, way), tried
 
 
 def test_candidates_train_on_a_part_of_the_training_side_and_are_judged_on_its_rest(data_dir):
     config = searching(data_dir)
-    runs = search.candidates(config)
+    runs = search.make_candidates(config)
     assert [rate for rate, _ in runs] == sorted(RATES)
     for rate, candidate in runs:
         assert candidate.optimizer.learning_rate == rate
         assert candidate.data.train == "all[5:5][80%]"
         assert candidate.data.evaluation == "all[5:5][80%].rest"
         assert not candidate.search.learning_rates
-    whole, part = parts.assemble(config), parts.assemble(runs[0][1])
-    train, test = (set(s.identities()) for s in (whole.source, whole.evaluation_source))
-    inner, judged = (set(s.identities()) for s in (part.source, part.evaluation_source))
+    whole, part = parts.assemble_run(config), parts.assemble_run(runs[0][1])
+    train, test = (set(s.example_ids()) for s in (whole.source, whole.evaluation_source))
+    inner, judged = (set(s.example_ids()) for s in (part.source, part.evaluation_source))
     assert inner | judged == train
     assert not inner & judged
     assert not judged & test
@@ -78,22 +78,22 @@ def test_candidates_train_on_a_part_of_the_training_side_and_are_judged_on_its_r
 def test_whole_pictures_are_kept_aside_for_segmentation(data_dir):
     config = searching(data_dir, "segmentation")
     config.batch_size = 8
-    runs = search.candidates(config)
-    assert runs[0][1].data.evaluation == "train[80% of pictures].rest"
+    runs = search.make_candidates(config)
+    assert runs[0][1].data.evaluation == "train[80% of images].rest"
 
 
 def test_no_test_example_is_read_before_the_choice(data_dir, tmp_path, monkeypatch):
     config = searching(data_dir)
-    test = set(parts.assemble(config).evaluation_source.rows)
+    test = set(parts.assemble_run(config).evaluation_source.rows)
     read = {False: set(), True: set()}  # whether all candidates are done -> examples
-    record, get = tmp_path / "search.json", Source.__getitem__
+    record, get = tmp_path / "search.json", RecordSource.__getitem__
 
     def noted(source, position):
         done = len(json.loads(record.read_text())["candidates"]) if record.exists() else 0
         read[done == len(RATES)].add(int(source.rows[position]))
         return get(source, position)
 
-    monkeypatch.setattr(Source, "__getitem__", noted)
+    monkeypatch.setattr(RecordSource, "__getitem__", noted)
     train(config, tmp_path)
     assert read[False]
     assert not read[False] & test
@@ -153,7 +153,7 @@ def test_a_search_that_was_interrupted_goes_on(searched, data_dir, tmp_path, mon
         return undisturbed(*arguments, **options)
 
     monkeypatch.setattr(loop, "train", interrupt)
-    with StopRequest() as stop, pytest.raises(Stopped):
+    with ShutdownSignal() as stop, pytest.raises(Stopped):
         train(config, tmp_path / "run", stop)
     assert len(json.loads((tmp_path / "run/search.json").read_text())["candidates"]) == 1
     results = train(config, tmp_path / "run")

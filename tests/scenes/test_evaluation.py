@@ -11,15 +11,15 @@ from small import small
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
-from ssl_jax.devices.mesh import data_mesh, replicate
+from ssl_jax.devices.mesh import make_data_mesh, replicate
 from ssl_jax.evaluate import main
 from ssl_jax.runs import parts
-from ssl_jax.runs.evaluation import evaluate
+from ssl_jax.runs.evaluation import evaluate_checkpoint
 from ssl_jax.runs.training import train
-from ssl_jax.training.stopping import Stopped, StopRequest
+from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
 
 def sliding(data_dir, **evaluation):
@@ -39,12 +39,12 @@ def slid(data_dir, tmp_path_factory):
 
 def by_hand(workdir, config, flips):
     """Confusion and loss in float64, from averages over nine windows and their flips."""
-    objective = parts.objective(ModelCard.from_dict(loading.load_card(workdir)))
+    objective = parts.make_objective(ModelCard.from_dict(loading.load_card(workdir)))
     variables = loading.load_variables(workdir)
     logits_of = jax.jit(objective.logits)
     group = [(), (1,), (2,), (1, 2)] if flips else [()]
     confusion, loss = np.zeros((5, 5), int), 0.0
-    source = subset_of(open_dataset(config.data.name, config.data.data_dir), "test").examples
+    source = select_subset(open_dataset(config.data.name, config.data.data_dir), "test").examples
     images, masks = (np.stack([source[i][n] for i in range(8)]) for n in ("image", "mask"))
     total = np.zeros((8, 64, 64, 5))
     seen = np.zeros((64, 64, 1))
@@ -68,7 +68,7 @@ def by_hand(workdir, config, flips):
 def test_figures_are_those_of_averaged_logits(flips, slid):
     workdir, config, results = slid
     confusion, loss = by_hand(workdir, config, flips)
-    figures = evaluate(workdir, flips=flips)
+    figures = evaluate_checkpoint(workdir, flips=flips)
     assert figures["loss"] == pytest.approx(loss, rel=1e-5)
     assert figures["OA"] == pytest.approx(np.trace(confusion) / confusion.sum(), abs=1e-4)
     if not flips:
@@ -77,20 +77,20 @@ def test_figures_are_those_of_averaged_logits(flips, slid):
 
 def test_the_predictions_hold_each_pictures_own_confusion(slid):
     workdir, config, results = slid
-    pictures = subset_of(open_dataset(config.data.name, config.data.data_dir), "test").pictures()
+    images = select_subset(open_dataset(config.data.name, config.data.data_dir), "test").images()
     kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
     with np.load(workdir / "predictions.npz") as predictions:
         confusion, index = predictions["confusion"], predictions["index"]
     np.testing.assert_array_equal(confusion.sum(axis=0), results["confusion"])
-    assert index.tolist() == [picture.index for picture in pictures]
-    for one, picture in zip(confusion, pictures, strict=True):
-        mask = picture.read(0, 0, picture.height, picture.width)["mask"]
+    assert index.tolist() == [image.index for image in images]
+    for one, image in zip(confusion, images, strict=True):
+        mask = image.read(0, 0, image.height, image.width)["mask"]
         assert one.sum(axis=1).tolist() == [(mask == label).sum() for label in kept]
 
 
 def test_every_labelled_pixel_counts_once(slid, data_dir):
     _, config, results = slid
-    source = subset_of(open_dataset(config.data.name, data_dir), "test").examples
+    source = select_subset(open_dataset(config.data.name, data_dir), "test").examples
     labels = np.concatenate([source[i]["mask"].reshape(-1) for i in range(len(source))])
     kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
     expected = [(labels == label).sum() for label in kept]
@@ -106,17 +106,19 @@ def test_the_door_repeats_the_figures_of_the_run(slid, tmp_path):
 
 def test_stride_and_flips_can_be_asked_for(slid):
     workdir, _, results = slid
-    assert evaluate(workdir, stride=24, flips=False) == results["metrics"]
-    others = [evaluate(workdir, stride=16), evaluate(workdir, flips=True)]
+    assert evaluate_checkpoint(workdir, stride=24, flips=False) == results["metrics"]
+    others = [evaluate_checkpoint(workdir, stride=16), evaluate_checkpoint(workdir, flips=True)]
     assert len({figures["loss"] for figures in (results["metrics"], *others)}) == 3
 
 
 def test_one_device_and_eight_have_the_same_figures(slid, monkeypatch):
     workdir, _, results = slid
-    expected = evaluate(workdir, flips=True)
-    monkeypatch.setattr("ssl_jax.runs.evaluation.data_mesh", lambda: data_mesh(jax.devices()[:1]))
-    assert evaluate(workdir) == results["metrics"]
-    assert evaluate(workdir, flips=True, batch_size=3) == expected
+    expected = evaluate_checkpoint(workdir, flips=True)
+    monkeypatch.setattr(
+        "ssl_jax.runs.evaluation.make_data_mesh", lambda: make_data_mesh(jax.devices()[:1])
+    )
+    assert evaluate_checkpoint(workdir) == results["metrics"]
+    assert evaluate_checkpoint(workdir, flips=True, batch_size=3) == expected
 
 
 def test_without_a_window_the_examples_are_evaluated_one_by_one(data_dir, tmp_path):
@@ -125,21 +127,21 @@ def test_without_a_window_the_examples_are_evaluated_one_by_one(data_dir, tmp_pa
     del config.evaluation
     results = train(config, tmp_path)
     with np.load(tmp_path / "predictions.npz") as rows:
-        assert rows["index"].tolist() == parts.assemble(config).evaluation_source.rows.tolist()
+        assert rows["index"].tolist() == parts.assemble_run(config).evaluation_source.rows.tolist()
         np.testing.assert_array_equal(rows["confusion"].sum(axis=0), results["confusion"])
-    whole = evaluate(tmp_path, stride=64)
+    whole = evaluate_checkpoint(tmp_path, stride=64)
     assert whole["loss"] == pytest.approx(results["metrics"]["loss"], rel=1e-5)
     assert whole["OA"] == pytest.approx(results["metrics"]["OA"], abs=1e-4)
 
 
 def test_asked_to_stop_within_an_evaluation(slid):
     workdir, config, _ = slid
-    run = parts.assemble(config)
+    run = parts.assemble_run(config)
     variables = replicate(loading.load_variables(workdir), run.mesh)
-    with StopRequest() as stop:
+    with ShutdownSignal() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped):
-            run.over_pictures(variables, stop)
+            run.image_evaluation(variables, stop)
 
 
 def test_it_is_evaluated_in_training_too(data_dir, tmp_path):
@@ -161,7 +163,7 @@ def test_it_is_evaluated_in_training_too(data_dir, tmp_path):
 )
 def test_a_mistake_is_named(change, message, data_dir):
     with pytest.raises(UserError) as mistake:
-        parts.assemble(sliding(data_dir, **change))
+        parts.assemble_run(sliding(data_dir, **change))
     assert message in str(mistake.value)
 
 
@@ -169,4 +171,4 @@ def test_only_segmentation_slides(data_dir):
     config = small("classification", data_dir)
     config.evaluation = {"window": 32, "stride": 24}
     with pytest.raises(UserError, match="with objective classification; expected objective segm"):
-        parts.assemble(config)
+        parts.assemble_run(config)

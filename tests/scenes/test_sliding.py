@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from slide_inference import by_mmsegmentation, slidings
 
 from ssl_jax.devices import mesh
-from ssl_jax.scenes import SlidingWindow, sliding_logits, window_step
-from ssl_jax.training.stopping import Stopped, StopRequest
+from ssl_jax.scenes import SlidingWindow, compute_sliding_logits, make_window_step
+from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
 BANDS, OUTPUTS = 2, 3
 
@@ -53,41 +53,41 @@ def variables():
 
 @functools.cache
 def step(devices, flips=False):
-    return window_step(Network().apply, mesh.data_mesh(jax.devices()[:devices]), flips)
+    return make_window_step(Network().apply, mesh.make_data_mesh(jax.devices()[:devices]), flips)
 
 
-def slide(pictures, sliding, devices=8, batch_size=8, stop=None):
+def slide(images, sliding, devices=8, batch_size=8, stop=None):
     """The logits of each picture, put together from its bands; NaN where there was none."""
-    over = mesh.data_mesh(jax.devices()[:devices])
-    found = {id(p): np.full((p.height, p.width, OUTPUTS), np.nan, np.float32) for p in pictures}
-    bands = sliding_logits(
+    over = mesh.make_data_mesh(jax.devices()[:devices])
+    found = {id(p): np.full((p.height, p.width, OUTPUTS), np.nan, np.float32) for p in images}
+    bands = compute_sliding_logits(
         step(devices, sliding.flips),
         mesh.replicate(variables(), over),
-        pictures,
+        images,
         sliding,
         over,
         batch_size,
         stop,
     )
-    for picture, top, logits in bands:
+    for image, top, logits in bands:
         assert logits.dtype == np.float32
-        here = found[id(picture)][top : top + len(logits)]
+        here = found[id(image)][top : top + len(logits)]
         assert np.isnan(here).all()
         here[:] = logits
-    return [found[id(picture)] for picture in pictures]
+    return [found[id(image)] for image in images]
 
 
-def by_hand(picture, sliding):
+def by_hand(image, sliding):
     """`slide_inference`, one window after the other."""
-    total = np.zeros((picture.height, picture.width, OUTPUTS))
-    seen = np.zeros((picture.height, picture.width, 1))
+    total = np.zeros((image.height, image.width, OUTPUTS))
+    seen = np.zeros((image.height, image.width, 1))
     axes = [
         by_mmsegmentation(size, sliding.window, sliding.stride)
-        for size in (picture.height, picture.width)
+        for size in (image.height, image.width)
     ]
     for y1, y2 in axes[0]:
         for x1, x2 in axes[1]:
-            total[y1:y2, x1:x2] += of_window(picture.image[y1:y2, x1:x2], sliding.flips)
+            total[y1:y2, x1:x2] += of_window(image.image[y1:y2, x1:x2], sliding.flips)
             seen[y1:y2, x1:x2] += 1
     return total / seen
 
@@ -107,8 +107,8 @@ def network(image):
 @pytest.mark.parametrize("flips", [False, True])
 @pytest.mark.parametrize("size", [(33, 50), (32, 48), (16, 60), (9, 40), (7, 5), (16, 16)])
 def test_logits_are_those_of_slide_inference(size, flips):
-    sliding, picture = SlidingWindow(16, 10, flips), InMemory(*size)
-    np.testing.assert_allclose(slide([picture], sliding)[0], by_hand(picture, sliding), atol=2e-6)
+    sliding, image = SlidingWindow(16, 10, flips), InMemory(*size)
+    np.testing.assert_allclose(slide([image], sliding)[0], by_hand(image, sliding), atol=2e-6)
 
 
 @settings(max_examples=25, deadline=None)
@@ -116,8 +116,8 @@ def test_logits_are_those_of_slide_inference(size, flips):
 def test_any_size_is_covered_by_bands_that_do_not_overlap(height, width, sliding, number):
     """With a network that answers with the pixel: its mean over windows is the pixel."""
     side, stride = sliding
-    pictures = [InMemory(height + n % 2, width, seed=n) for n in range(number)]
-    over = mesh.data_mesh(jax.devices()[:2])
+    images = [InMemory(height + n % 2, width, seed=n) for n in range(number)]
+    over = mesh.make_data_mesh(jax.devices()[:2])
     batches = []
 
     def answer(variables, batch):
@@ -125,43 +125,43 @@ def test_any_size_is_covered_by_bands_that_do_not_overlap(height, width, sliding
         return batch["image"].astype(jnp.float32)
 
     done = [0] * number
-    bands = sliding_logits(answer, {}, pictures, SlidingWindow(side, stride), over, 4)
-    for picture, top, logits in bands:
-        which = pictures.index(picture)
+    bands = compute_sliding_logits(answer, {}, images, SlidingWindow(side, stride), over, 4)
+    for image, top, logits in bands:
+        which = images.index(image)
         assert top == done[which]
         assert len(logits) <= side
         done[which] += len(logits)
-        np.testing.assert_array_equal(logits, picture.image[top : done[which]])
-    assert done == [picture.height for picture in pictures]
+        np.testing.assert_array_equal(logits, image.image[top : done[which]])
+    assert done == [image.height for image in images]
     assert {shape[0] for shape in batches} == {4}
 
 
 def test_a_window_no_smaller_than_the_picture_sees_it_whole():
     for size in ((20, 31), (32, 32)):
-        picture = InMemory(*size)
-        whole = network(picture.image[None])[0]
-        np.testing.assert_allclose(slide([picture], SlidingWindow(32, 8))[0], whole, atol=1e-6)
+        image = InMemory(*size)
+        whole = network(image.image[None])[0]
+        np.testing.assert_allclose(slide([image], SlidingWindow(32, 8))[0], whole, atol=1e-6)
 
 
 def test_logits_are_the_same_to_the_bit_on_other_devices_and_in_other_batches():
-    pictures = [InMemory(30, 41), InMemory(9, 20, seed=1), InMemory(30, 41, seed=2)]
+    images = [InMemory(30, 41), InMemory(9, 20, seed=1), InMemory(30, 41, seed=2)]
     for flips in (False, True):
         sliding = SlidingWindow(16, 7, flips)
-        expected = slide(pictures, sliding, devices=1, batch_size=1)
+        expected = slide(images, sliding, devices=1, batch_size=1)
         for devices, batch_size in ((1, 5), (8, 8), (8, 16)):
             for one, other in zip(
-                expected, slide(pictures, sliding, devices, batch_size), strict=True
+                expected, slide(images, sliding, devices, batch_size), strict=True
             ):
                 np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
 def test_averaged_over_flips_a_flipped_picture_has_flipped_logits(axes):
-    picture, flipped = InMemory(32, 40), InMemory(32, 40)
-    flipped.image = np.flip(picture.image, axes)
-    one, other = slide([picture, flipped], SlidingWindow(16, 8, flips=True))
+    image, flipped = InMemory(32, 40), InMemory(32, 40)
+    flipped.image = np.flip(image.image, axes)
+    one, other = slide([image, flipped], SlidingWindow(16, 8, flips=True))
     np.testing.assert_allclose(other, np.flip(one, axes), atol=2e-6)
-    one, other = slide([picture, flipped], SlidingWindow(16, 8))
+    one, other = slide([image, flipped], SlidingWindow(16, 8))
     assert np.abs(other - np.flip(one, axes)).max() > 1e-2
 
 
@@ -178,14 +178,14 @@ def test_what_is_not_asked_about_is_not_computed_and_changes_nothing_else():
 
 
 def test_a_band_is_no_higher_than_a_window_however_high_the_picture():
-    picture = InMemory(500, 8)
-    over = mesh.data_mesh(jax.devices()[:1])
-    bands = sliding_logits(step(1), variables(), [picture], SlidingWindow(8, 4), over, 4)
+    image = InMemory(500, 8)
+    over = mesh.make_data_mesh(jax.devices()[:1])
+    bands = compute_sliding_logits(step(1), variables(), [image], SlidingWindow(8, 4), over, 4)
     assert [len(band.logits) for band in bands] == [4] * 123 + [8]
 
 
 def test_asked_to_stop_it_stops_after_the_batch():
-    picture = InMemory(8, 400)
+    image = InMemory(8, 400)
     dispatched = []
 
     def answer(variables, batch):
@@ -194,9 +194,9 @@ def test_asked_to_stop_it_stops_after_the_batch():
             os.kill(os.getpid(), signal.SIGTERM)
         return batch["image"].astype(jnp.float32)
 
-    over = mesh.data_mesh(jax.devices()[:1])
-    with StopRequest() as stop, pytest.raises(Stopped):
-        list(sliding_logits(answer, {}, [picture], SlidingWindow(8, 4), over, 2, stop))
+    over = mesh.make_data_mesh(jax.devices()[:1])
+    with ShutdownSignal() as stop, pytest.raises(Stopped):
+        list(compute_sliding_logits(answer, {}, [image], SlidingWindow(8, 4), over, 2, stop))
     assert len(dispatched) == 3
 
 

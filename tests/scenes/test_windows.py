@@ -3,7 +3,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from slide_inference import by_mmsegmentation, slidings
 
-from ssl_jax.scenes import windows
+from ssl_jax.scenes import make_windows
 
 
 @given(st.integers(1, 120), st.integers(1, 120), slidings())
@@ -14,7 +14,7 @@ def test_windows_lie_where_mmsegmentation_lays_them(height, width, sliding):
     side, stride = sliding
     found = [
         ((w.top, w.top + w.height), (w.left, w.left + w.width))
-        for w in windows(height, width, side, stride)
+        for w in make_windows(height, width, side, stride)
     ]
     rows, columns = (by_mmsegmentation(size, side, stride) for size in (height, width))
     assert found == [(row, column) for row in rows for column in columns]
@@ -24,7 +24,7 @@ def test_windows_lie_where_mmsegmentation_lays_them(height, width, sliding):
 def test_every_pixel_is_seen_and_nothing_beyond(height, width, sliding):
     side, stride = sliding
     seen = np.zeros((height, width), int)
-    for top, left, down, across in windows(height, width, side, stride):
+    for top, left, down, across in make_windows(height, width, side, stride):
         assert (down, across) == (min(side, height), min(side, width))
         assert 0 <= top <= height - down
         assert 0 <= left <= width - across
@@ -33,5 +33,5 @@ def test_every_pixel_is_seen_and_nothing_beyond(height, width, sliding):
 
 
 def test_a_tile_of_potsdam_has_361_windows():
-    places = windows(6000, 6000, 600, 300)
+    places = make_windows(6000, 6000, 600, 300)
     assert len(places) == len(set(places)) == 361

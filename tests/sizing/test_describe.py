@@ -14,9 +14,9 @@ from ssl_jax import train
 from ssl_jax.devices import mesh
 from ssl_jax.runs import parts
 from ssl_jax.runs.config import load_config
-from ssl_jax.sizing.cost import nbytes
+from ssl_jax.sizing.cost import count_bytes
 from ssl_jax.sizing.describe import describe
-from ssl_jax.sizing.display import show
+from ssl_jax.sizing.display import print_description
 from ssl_jax.training import loop
 from ssl_jax.training.state import TrainState
 
@@ -60,7 +60,7 @@ def test_every_config_is_described_at_its_real_size_from_shapes_alone(file, caps
     description = described.__wrapped__(file)  # made here, whichever tests came before
     assert len(jax.live_arrays()) == before
     assert not compiled
-    show(description, teraflops=300.0)
+    print_description(description, teraflops=300.0)
     printed = capsys.readouterr().out
     assert f"{description.steps:,} steps" in printed
     assert f"{sum(description.parameters.values()):,}" in printed
@@ -145,7 +145,7 @@ def test_memory_is_near_what_is_compiled(kind, data_dir):
     batch_size = 256
     config = small(kind, data_dir)
     config.precision = "float32"
-    run = parts.assemble(config)
+    run = parts.assemble_run(config)
     one = {name: np.asarray(value)[None] for name, value in run.source[0].items()}
     variables = jax.eval_shape(run.objective.init, jax.eval_shape(lambda: jax.random.key(0)), one)
     state = TrainState(
@@ -155,12 +155,14 @@ def test_memory_is_near_what_is_compiled(kind, data_dir):
         opt_state=jax.eval_shape(run.optimizer.init, variables["params"]),
     )
     batch = {k: jax.ShapeDtypeStruct((batch_size, *v.shape[1:]), v.dtype) for k, v in one.items()}
-    step = loop.train_step(run.objective, run.optimizer, run.schedule, mesh.data_mesh(), 0)
+    step = loop.make_train_step(
+        run.objective, run.optimizer, run.schedule, mesh.make_data_mesh(), 0
+    )
     compiled = step.lower(state, batch).compile().memory_analysis()
 
     config.batch_size = batch_size
     memory = describe(config, examples=batch_size).memory
-    assert memory.parameters + memory.optimizer == nbytes((state.params, state.opt_state))
+    assert memory.parameters + memory.optimizer == count_bytes((state.params, state.opt_state))
     held = memory.parameters + memory.optimizer + memory.batch_stats + memory.batches / 2
     assert compiled.argument_size_in_bytes == pytest.approx(held, rel=0.01)
     least, most = (memory.gradients + working for working in memory.working)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 from archives_of_patches import V1, write_v1
-from masked_pictures import painted, random_classes, random_pixels, write
+from image_mask_files import painted, random_classes, random_pixels, write
 from small import small
 
 from data_pipelines.potsdam.nomenclature import CLASSES, COLOURS
 from data_pipelines.preparing.build import build
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
-from ssl_jax.runs.evaluation import evaluate
+from data_pipelines.sources.subset import select_subset
+from ssl_jax.runs.evaluation import evaluate_checkpoint
 from ssl_jax.runs.training import train
 
 SIZE = 100, 90  # of a tile; no multiple of a cell
@@ -45,7 +45,7 @@ def test_upernet_trains_on_windows_of_potsdam_without_clutter(study_data, tmp_pa
     clutter = CLASSES.index("clutter")
     pixels = np.bincount(random_classes(1, 6, *SIZE, block=16).reshape(-1), minlength=6)
     np.testing.assert_array_equal(confusion.sum(axis=1), np.delete(pixels, clutter))
-    assert evaluate(tmp_path) == results["metrics"]
+    assert evaluate_checkpoint(tmp_path) == results["metrics"]
 
 
 def test_an_evaluation_on_a_part_of_the_tiles_windows_counts_their_pixels(study_data, tmp_path):
@@ -54,7 +54,7 @@ def test_an_evaluation_on_a_part_of_the_tiles_windows_counts_their_pixels(study_
     config.evaluation.update(window=32, stride=16)
     config.batch_size, config.steps = 8, 1
     results = train(config, tmp_path)
-    (picture,) = subset_of(open_dataset("potsdam/small", study_data), "train[10%]").pictures()
+    (picture,) = select_subset(open_dataset("potsdam/small", study_data), "train[10%]").images()
     labels = picture.read(0, 0, *SIZE)["mask"]
     counted = (labels != 255) & (labels != CLASSES.index("clutter"))
     assert np.sum(results["confusion"]) == counted.sum()

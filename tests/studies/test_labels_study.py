@@ -7,11 +7,11 @@ from small import VIT
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 from ssl_jax.reporting import report
 from ssl_jax.runs.config import load_config
-from ssl_jax.studies.execution import execute, load_study
-from ssl_jax.studies.plan import select
+from ssl_jax.studies.execution import execute_study, load_study
+from ssl_jax.studies.plan import select_runs
 
 FILE = "configs/study/labels.py"
 
@@ -73,10 +73,12 @@ def test_the_fractions_are_nested_and_apart_from_the_test_side(data_dir):
     configs = {run.name: run.config for run in plan.runs}
     for seed in (0, 1, 2):
         of = [configs[f"labels/random_vitb/{n}-percent/seed{seed}"].data for n in (2, 10, 100)]
-        sides = [set(subset_of(scenes, data.train, seed).examples.identities()) for data in of]
+        sides = [set(select_subset(scenes, data.train, seed).examples.example_ids()) for data in of]
         assert [len(side) for side in sides] == [1, 6, 64]
         assert sides[0] < sides[1] < sides[2]
-        assert not sides[2] & set(subset_of(scenes, of[0].evaluation, seed).examples.identities())
+        assert not sides[2] & set(
+            select_subset(scenes, of[0].evaluation, seed).examples.example_ids()
+        )
 
 
 def test_a_row_is_done_and_reported(data_dir, tmp_path, on_devices):
@@ -92,8 +94,8 @@ def test_a_row_is_done_and_reported(data_dir, tmp_path, on_devices):
     for views in config.vitb.augment.values():
         views.size = 32
     plan = load_study(FILE, config)
-    execute(plan, tmp_path, select(plan.runs, "labels/random_vitb"))
-    report.write(tmp_path)
+    execute_study(plan, tmp_path, select_runs(plan.runs, "labels/random_vitb"))
+    report.write_report(tmp_path)
     page = (tmp_path / "report.md").read_text()
     assert "| 20% of the labels | 100% of the labels |" in page
     assert "12 to train, 16 to test" in page

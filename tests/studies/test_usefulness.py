@@ -11,13 +11,13 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from ssl_jax.runs.config import load_config
-from ssl_jax.studies.execution import execute, load_study
+from ssl_jax.studies.execution import execute_study, load_study
 
 path, folder = "configs/study/quickstart.py", Path(sys.argv[1])
 config = load_config(path, [f"data_dir={folder / 'data'}"])
 whole = load_study(path, config)
 chosen = [run for run in whole.runs if run.name in sys.argv[2:]]
-execute(whole, folder, chosen)
+execute_study(whole, folder, chosen)
 """
 BACKBONES = ("simclr_resnet50_ben4", "simclr_resnet50_ben3", "random_resnet50")
 

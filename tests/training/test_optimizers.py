@@ -5,7 +5,7 @@ import pytest
 
 from data_pipelines.errors import UserError
 from ssl_jax.training import optimizers, schedules
-from ssl_jax.training.optimizers import Group, group_of
+from ssl_jax.training.optimizers import ParameterGroup, assign_groups
 
 PARAMS = {
     "backbone": {
@@ -41,7 +41,7 @@ def small():
 
 def test_every_parameter_of_a_vit_falls_in_exactly_one_group():
     groups = optimizers.layer_decay_groups(0.5, depth=2)
-    found = group_of(PARAMS, groups)
+    found = assign_groups(PARAMS, groups)
     assert found["backbone"]["patch_embed"]["kernel"].scale == pytest.approx(0.5**3)
     assert found["backbone"]["cls_token"].scale == pytest.approx(0.5**3)
     assert found["backbone"]["blocks_0"]["mlp"]["kernel"].scale == pytest.approx(0.5**2)
@@ -56,17 +56,20 @@ def test_every_parameter_of_a_vit_falls_in_exactly_one_group():
 
 def test_a_parameter_in_no_group_is_refused_by_name():
     with pytest.raises(ValueError, match=r"head/bias.*none"):
-        group_of(PARAMS, [Group("all but", r"(?!head/bias).*", decays=True)])
+        assign_groups(PARAMS, [ParameterGroup("all but", r"(?!head/bias).*", decays=True)])
 
 
 def test_a_parameter_in_two_groups_is_refused_by_name():
-    groups = [Group("one", ".*", decays=True), Group("other", "head/.*", decays=True)]
+    groups = [
+        ParameterGroup("one", ".*", decays=True),
+        ParameterGroup("other", "head/.*", decays=True),
+    ]
     with pytest.raises(ValueError, match=r"head/bias.*\['one', 'other'\]"):
-        group_of(PARAMS, groups)
+        assign_groups(PARAMS, groups)
 
 
 def test_describe_counts_every_parameter_once():
-    text = optimizers.describe(PARAMS, optimizers.weights_and_biases())
+    text = optimizers.describe_groups(PARAMS, optimizers.decay_weights_only())
     counts = [int(line.rsplit(", ", 1)[1].split()[0]) for line in text.splitlines()]
     assert sum(counts) == 12 + 4 + 4 + 4 + 16 + 4 + 16 + 4 + 4 + 8 + 2
 
@@ -92,8 +95,8 @@ def test_lars_is_the_formula(small):
 
 def test_adamw_with_scaled_groups_is_the_formula(small):
     groups = (
-        Group("weights", "w", decays=True, scale=0.5),
-        Group("biases", "bias", decays=False, scale=1.0),
+        ParameterGroup("weights", "w", decays=True, scale=0.5),
+        ParameterGroup("biases", "bias", decays=False, scale=1.0),
     )
     rate, decay, b1, b2 = 1e-2, 0.05, 0.9, 0.95
     ours, gradients = run(optimizers.adamw(lambda s: rate, groups, decay, b1, b2), small, 10)
@@ -118,8 +121,8 @@ def test_sgd_is_pytorchs(small):
 
 
 def test_frozen_parameters_stay_and_carry_no_state(small):
-    groups = optimizers.frozen(optimizers.weights_and_biases(), "w")
-    optimizer = optimizers.freeze(optimizers.adamw(lambda s: 1e-2, groups), groups)
+    groups = optimizers.add_frozen_group(optimizers.decay_weights_only(), "w")
+    optimizer = optimizers.freeze_groups(optimizers.adamw(lambda s: 1e-2, groups), groups)
     ours, _ = run(optimizer, small, 3)
     np.testing.assert_array_equal(ours["w"], small["w"])
     state = optimizer.init(jax.tree.map(jnp.asarray, small))

@@ -53,7 +53,7 @@ def test_a_mean_pooled_vit_calls_its_norm_as_timm_does():
 def test_mae_and_back():
     variables = mae_variables()
     tensors = vit.to_torch(variables, VIT)
-    assert {"pos_embed", "decoder_pos_embed"} == vit.left_out(tensors).keys()
+    assert {"pos_embed", "decoder_pos_embed"} == vit.find_unused_tensors(tensors).keys()
     assert_same(vit.from_torch(tensors), variables)
     assert_same(transformers.from_torch(transformers.to_torch(variables, VIT)), variables)
 

@@ -4,18 +4,24 @@
 each, `construct` calls a constructor with a section of a config, `sections` checks which there are.
 """
 
-from ssl_jax.runs.parts.objectives import objective
-from ssl_jax.runs.parts.optimization import optimizer, parameter_groups, steps
-from ssl_jax.runs.parts.run import ProbeSet, Run, assemble, check_batch, over_pictures
+from ssl_jax.runs.parts.objectives import make_objective
+from ssl_jax.runs.parts.optimization import count_steps, make_optimizer, make_parameter_groups
+from ssl_jax.runs.parts.run import (
+    ProbeSet,
+    Run,
+    assemble_run,
+    check_batch,
+    configure_image_evaluation,
+)
 
 __all__ = [
     "ProbeSet",
     "Run",
-    "assemble",
+    "assemble_run",
     "check_batch",
-    "objective",
-    "optimizer",
-    "over_pictures",
-    "parameter_groups",
-    "steps",
+    "configure_image_evaluation",
+    "count_steps",
+    "make_objective",
+    "make_optimizer",
+    "make_parameter_groups",
 ]

@@ -11,7 +11,7 @@ from data_pipelines.errors import UserError
 from ssl_jax import models
 from ssl_jax.runs.parts.construct import choose, construct
 
-__all__ = ["BACKBONES", "backbone_of", "compute_dtype"]
+__all__ = ["BACKBONES", "choose_compute_dtype", "make_backbone"]
 
 BACKBONES: dict[str, Callable[..., Any]] = {
     "resnet50": models.resnet50,
@@ -23,14 +23,14 @@ BACKBONES: dict[str, Callable[..., Any]] = {
 }
 
 
-def backbone_of(config: ConfigDict) -> Any:
+def make_backbone(config: ConfigDict) -> Any:
     """The network of `config.model.backbone`.
 
     Raises:
         UserError: there is no such network, or the views aren't whole patches of it.
     """
     section = config.model.backbone
-    given = {} if section.name == "image_statistics" else {"dtype": compute_dtype(config)}
+    given = {} if section.name == "image_statistics" else {"dtype": choose_compute_dtype(config)}
     backbone = construct(
         choose(BACKBONES, section, "model.backbone"), section, "model.backbone", **given
     )
@@ -45,7 +45,7 @@ def backbone_of(config: ConfigDict) -> Any:
     return backbone
 
 
-def compute_dtype(config: ConfigDict) -> Any:
+def choose_compute_dtype(config: ConfigDict) -> Any:
     """bfloat16 or float32; with `auto`, bfloat16 where the device multiplies it natively.
 
     V100s and earlier have no bfloat16; on a CPU it is emulated and slow.

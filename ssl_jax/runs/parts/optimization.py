@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 from data_pipelines.errors import UserError
 from ssl_jax import objectives
 from ssl_jax.runs.parts.construct import choose, construct
-from ssl_jax.runs.parts.networks import backbone_of
+from ssl_jax.runs.parts.networks import make_backbone
 from ssl_jax.training import optimizers, schedules
 
-__all__ = ["optimizer", "parameter_groups", "steps"]
+__all__ = ["count_steps", "make_optimizer", "make_parameter_groups"]
 
 _OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "lars": optimizers.lars,
@@ -25,7 +25,7 @@ _SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 }
 
 
-def steps(config: ConfigDict, examples: int) -> int:
+def count_steps(config: ConfigDict, examples: int) -> int:
     """Steps of the whole run: `config.steps`, or as many as `config.epochs` takes."""
     if bool(config.steps) == bool(config.epochs):
         raise UserError(
@@ -35,7 +35,7 @@ def steps(config: ConfigDict, examples: int) -> int:
     return config.steps or max(1, round(config.epochs * (examples // config.batch_size)))
 
 
-def optimizer(
+def make_optimizer(
     config: ConfigDict, total_steps: int, examples: int, goal: objectives.Objective
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a run of `total_steps`, and its learning rate by step.
@@ -50,16 +50,17 @@ def optimizer(
     section.pop("layer_decay", None)
     schedule = _schedule(config, peak, total_steps, examples)
     constructor = choose(_OPTIMIZERS, section, "optimizer")
-    groups = parameter_groups(config, goal)
+    groups = make_parameter_groups(config, goal)
     chain = construct(constructor, section, "optimizer", schedule=schedule, groups=groups)
     frozen = any(group.scale == 0 for group in groups)
-    return (optimizers.freeze(chain, groups) if frozen else chain), schedule
+    return (optimizers.freeze_groups(chain, groups) if frozen else chain), schedule
 
 
-def parameter_groups(
+def make_parameter_groups(
     config: ConfigDict, goal: objectives.Objective
-) -> tuple[optimizers.Group, ...]:
-    """The groups that the parameters of a run fall into, as `optimizers.describe` prints them.
+) -> tuple[optimizers.ParameterGroup, ...]:
+    """The groups that the parameters of a run fall into, as `optimizers.describe_groups` prints
+    them.
 
     Those of its layer decay, or else its optimizer's own; what is frozen is a group by itself.
     """
@@ -67,7 +68,7 @@ def parameter_groups(
     groups = inspect.signature(constructor).parameters["groups"].default
     layer_decay = config.optimizer.get("layer_decay", 1.0)
     if layer_decay != 1.0:
-        depth = getattr(backbone_of(config), "depth", 0)
+        depth = getattr(make_backbone(config), "depth", 0)
         if not depth:
             raise UserError(
                 f"config.optimizer.layer_decay: found {layer_decay}, but the backbone has no "
@@ -75,7 +76,7 @@ def parameter_groups(
             )
         groups = optimizers.layer_decay_groups(layer_decay, depth)
     if isinstance(goal, objectives.Classification) and goal.frozen:
-        groups = optimizers.frozen(groups, r"backbone/.*")
+        groups = optimizers.add_frozen_group(groups, r"backbone/.*")
     return groups
 
 

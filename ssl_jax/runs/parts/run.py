@@ -10,24 +10,24 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
+from data_pipelines.sources.bad_records import BadRecords
 from data_pipelines.sources.loader import Loader
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.skipping import BadRecords
-from data_pipelines.sources.subset import Subset, subset_of
+from data_pipelines.sources.subset import Subset, select_subset
 from ssl_jax import objectives
 from ssl_jax.checkpoints.card import ModelCard
-from ssl_jax.checkpoints.validation import expect_network, read_card
-from ssl_jax.devices.mesh import data_mesh
-from ssl_jax.devices.processes import gathered
+from ssl_jax.checkpoints.validation import check_network, read_card
+from ssl_jax.devices.mesh import make_data_mesh
+from ssl_jax.devices.processes import gather_json
 from ssl_jax.runs.parts.construct import construct
-from ssl_jax.runs.parts.objectives import objective
-from ssl_jax.runs.parts.optimization import optimizer, steps
-from ssl_jax.runs.parts.views import mix_of
-from ssl_jax.scenes import PictureEvaluation, SlidingWindow, picture_evaluation
-from ssl_jax.training.divergence import BadLoss
-from ssl_jax.training.loop import Every
+from ssl_jax.runs.parts.objectives import make_objective
+from ssl_jax.runs.parts.optimization import count_steps, make_optimizer
+from ssl_jax.runs.parts.views import make_mix
+from ssl_jax.scenes import ImageEvaluation, SlidingWindow, make_image_evaluation
+from ssl_jax.training.divergence import DivergencePolicy
+from ssl_jax.training.loop import Intervals
 
-__all__ = ["ProbeSet", "Run", "assemble", "check_batch", "over_pictures"]
+__all__ = ["ProbeSet", "Run", "assemble_run", "check_batch", "configure_image_evaluation"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Run:
         mesh: the devices.
         source: the examples to train on.
         evaluation_source: those to evaluate on; None where the config names none.
-        over_pictures: evaluates on whole pictures, where each pixel counts once; None where the
+        image_evaluation: evaluates on whole pictures, where each pixel counts once; None where the
             examples are evaluated one by one.
         samples_source: those the report's pictures are drawn from.
         probe: what the backbone is probed with; None where the config has no probe.
@@ -65,7 +65,7 @@ class Run:
         steps: the length of the run.
         optimizer: from gradients to updates.
         schedule: the learning rate by step.
-        every: when to log, save, evaluate and probe.
+        intervals: when to log, save, evaluate and probe.
         bad_loss: what to do about a loss that is no number or explodes.
     """
 
@@ -75,7 +75,7 @@ class Run:
     mesh: Mesh
     source: Any
     evaluation_source: Any
-    over_pictures: PictureEvaluation | None
+    image_evaluation: ImageEvaluation | None
     samples_source: Any
     probe: ProbeSet | None
     examples: Mapping[str, Mapping[str, Any]]
@@ -83,8 +83,8 @@ class Run:
     steps: int
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
-    every: Every
-    bad_loss: BadLoss
+    intervals: Intervals
+    bad_loss: DivergencePolicy
 
     def loader(self) -> Loader:
         """This process's batches of the examples to train on."""
@@ -103,19 +103,19 @@ class Run:
 
         All processes must ask.
         """
-        for entries in gathered(self.bad_records.found):
-            self.bad_records.take_up(entries)
+        for entries in gather_json(self.bad_records.found):
+            self.bad_records.merge(entries)
         found = self.bad_records.found
         return {"count": len(found), "records": found}
 
 
-def assemble(config: ConfigDict) -> Run:
+def assemble_run(config: ConfigDict) -> Run:
     """Make all parts a config names; nothing is written and nothing is trained.
 
     Raises:
         UserError: a field, the dataset, its bands or the batch size doesn't fit.
     """
-    mesh = data_mesh()
+    mesh = make_data_mesh()
     bad_records = BadRecords(config.data.get("on_error", "stop"))
     data = open_dataset(
         config.data.name,
@@ -124,20 +124,22 @@ def assemble(config: ConfigDict) -> Run:
         config.data.get("target", ""),
         bad_records,
     )
-    card = ModelCard.of(config, data)
-    goal = objective(card)
+    card = ModelCard.for_run(config, data)
+    goal = make_objective(card)
     seed = config.data.split_seed
-    train = subset_of(data, config.data.train, seed)
+    train = select_subset(data, config.data.train, seed)
     check_batch(config, mesh.size, len(train))
     if config.pretrained:
         _check_pretrained(config, card)
     subsets, whole = {"train": train}, None
     if config.data.evaluation:
-        subsets["evaluation"] = subset_of(data, config.data.evaluation, seed)
-        whole = over_pictures(config, goal, subsets["evaluation"], mesh, config.batch_size)
+        subsets["evaluation"] = select_subset(data, config.data.evaluation, seed)
+        whole = configure_image_evaluation(
+            config, goal, subsets["evaluation"], mesh, config.batch_size
+        )
     sources = {name: subset.examples for name, subset in subsets.items()}
-    total = steps(config, len(train))
-    chain, schedule = optimizer(config, total, len(train), goal)
+    total = count_steps(config, len(train))
+    chain, schedule = make_optimizer(config, total, len(train), goal)
     return Run(
         config=config,
         card=card,
@@ -145,7 +147,7 @@ def assemble(config: ConfigDict) -> Run:
         mesh=mesh,
         source=sources["train"],
         evaluation_source=sources.get("evaluation"),
-        over_pictures=whole,
+        image_evaluation=whole,
         samples_source=sources.get("evaluation", sources["train"]),
         probe=_probe(config, bad_records),
         examples={name: subset.description() for name, subset in subsets.items()},
@@ -153,8 +155,8 @@ def assemble(config: ConfigDict) -> Run:
         steps=total,
         optimizer=chain,
         schedule=schedule,
-        every=construct(Every, config.every, "every"),
-        bad_loss=construct(BadLoss, config.get("bad_loss", {}), "bad_loss"),
+        intervals=construct(Intervals, config.every, "every"),
+        bad_loss=construct(DivergencePolicy, config.get("bad_loss", {}), "bad_loss"),
     )
 
 
@@ -172,7 +174,7 @@ def _probe(config: ConfigDict, bad_records: BadRecords) -> ProbeSet | None:
             bad_records=bad_records,
         )
         train, evaluation = (
-            subset_of(data, expression, seed).examples
+            select_subset(data, expression, seed).examples
             for expression in (section.train, section.evaluation or section.train)
         )
     except UserError as error:
@@ -192,11 +194,11 @@ def check_batch(config: ConfigDict, devices: int, examples: int) -> None:
             f"config.batch_size: found {config.batch_size}, but {config.data.train!r} of dataset "
             f"{config.data.name} has {examples} examples; expected at most that many"
         )
-    together = mix_of(config).together
-    parts = devices * config.objective.accumulate * together
+    group_size = make_mix(config).group_size
+    parts = devices * config.objective.accumulate * group_size
     if config.batch_size <= 0 or config.batch_size % parts:
         nearest = max(parts, round(config.batch_size / parts) * parts)
-        mixed = f" × {together} that are mixed" if together > 1 else ""
+        mixed = f" × {group_size} that are mixed" if group_size > 1 else ""
         raise UserError(
             f"config.batch_size: found {config.batch_size}; expected a multiple of {parts} "
             f"({devices} devices × accumulate {config.objective.accumulate}{mixed}), such as "
@@ -206,7 +208,7 @@ def check_batch(config: ConfigDict, devices: int, examples: int) -> None:
 
 def _check_pretrained(config: ConfigDict, card: ModelCard) -> None:
     pretrained = read_card(config.pretrained)
-    expect_network(config.pretrained, pretrained, objective)
+    check_network(config.pretrained, pretrained, make_objective)
     bands = pretrained.sensor.names
     if bands != card.sensor.names:
         raise UserError(
@@ -215,13 +217,13 @@ def _check_pretrained(config: ConfigDict, card: ModelCard) -> None:
         )
 
 
-def over_pictures(
+def configure_image_evaluation(
     config: ConfigDict,
     goal: objectives.Objective,
     subset: Subset,
     mesh: Mesh,
     batch_size: int,
-) -> PictureEvaluation | None:
+) -> ImageEvaluation | None:
     """The evaluation on the whole pictures of a subset; None if a config has no `evaluation`.
 
     Raises:
@@ -235,4 +237,4 @@ def over_pictures(
             f"{config.objective.name}; expected objective segmentation, or no such section"
         )
     sliding = construct(SlidingWindow, config.evaluation, "evaluation")
-    return picture_evaluation(goal, subset.pictures(), sliding, mesh, batch_size)
+    return make_image_evaluation(goal, subset.images(), sliding, mesh, batch_size)

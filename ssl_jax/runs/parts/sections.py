@@ -5,10 +5,10 @@ from ml_collections import ConfigDict
 from data_pipelines.errors import UserError
 from ssl_jax.checkpoints.card import ModelCard
 
-__all__ = ["expect_sections", "expect_target"]
+__all__ = ["check_sections", "check_target"]
 
 
-def expect_sections(config: ConfigDict, model: tuple[str, ...], augment: tuple[str, ...]) -> None:
+def check_sections(config: ConfigDict, model: tuple[str, ...], augment: tuple[str, ...]) -> None:
     """See that `config.model` and `config.augment` have these sections and no other.
 
     Raises:
@@ -22,7 +22,7 @@ def expect_sections(config: ConfigDict, model: tuple[str, ...], augment: tuple[s
             )
 
 
-def expect_target(card: ModelCard, target: str) -> None:
+def check_target(card: ModelCard, target: str) -> None:
     """See that the dataset's records have this target.
 
     Raises:

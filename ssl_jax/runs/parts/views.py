@@ -9,7 +9,7 @@ from ssl_jax.augment import Augmentation, Mix, Normalisation, SegmentationAugmen
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.runs.parts.construct import choose, construct
 
-__all__ = ["mix_of", "views_of"]
+__all__ = ["make_mix", "make_views"]
 
 _VIEWS: dict[str, Callable[..., Any]] = {
     "simclr": Augmentation.simclr,
@@ -20,14 +20,14 @@ _VIEWS: dict[str, Callable[..., Any]] = {
 }
 
 
-def views_of(card: ModelCard, which: str) -> Any:
+def make_views(card: ModelCard, which: str) -> Any:
     """The augmentation of `config.augment`'s section `which`, for the bands on a card."""
     section = card.config.augment[which]
     given: dict[str, Any] = {}
     if section.name in ("simclr", "finetune") and "rgb" not in section:
         given["rgb"] = _red_green_blue(card)
     if section.name == "finetune" and "fill" not in section:
-        given["fill"] = Normalisation.of(card.sensor).unit_mean
+        given["fill"] = Normalisation.from_sensor(card.sensor).unit_mean
     if section.name == "segmentation":
         given["ignore_label"] = card.ignore_label
     where = f"augment.{which}"
@@ -41,6 +41,6 @@ def _red_green_blue(card: ModelCard) -> tuple[int, ...]:
     return card.sensor.indices(names) if known and len(bands) == len(names) else ()
 
 
-def mix_of(config: ConfigDict) -> Mix:
+def make_mix(config: ConfigDict) -> Mix:
     """How examples of a batch are mixed; not at all where the config doesn't say."""
     return construct(Mix, config.objective.get("mix", {}), "objective.mix")

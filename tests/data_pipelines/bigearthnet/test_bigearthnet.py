@@ -29,7 +29,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
 from data_pipelines.registry import find_builder
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
 RGBN = ("B04", "B03", "B02", "B08")
@@ -54,8 +54,8 @@ def v1_data(v1, tmp_path_factory):
 
 def images(data_dir, config, split="all"):
     """{name: image} of a prepared dataset."""
-    source = subset_of(open_dataset(f"bigearthnet/{config}", data_dir), split).examples
-    names = [name.decode() for name in source.identities()]
+    source = select_subset(open_dataset(f"bigearthnet/{config}", data_dir), split).examples
+    names = [name.decode() for name in source.example_ids()]
     return {name: source[i]["image"] for i, name in enumerate(names)}
 
 
@@ -96,12 +96,12 @@ def test_filters_by_snow_and_cloud(v1_data):
 def test_labels_of_43_and_the_19_they_are_merged_into(v1_data):
     merged = open_dataset("bigearthnet/v1/rgbn", v1_data)
     assert merged.classes == CLASSES_19
-    labels = subset_of(merged, "train").examples[0]["labels"]
+    labels = select_subset(merged, "train").examples[0]["labels"]
     # Arable land and rice fields are one class of the 19, airports none.
     assert [CLASSES_19[i] for i in np.flatnonzero(labels)] == ["Arable land", "Marine waters"]
     corine = open_dataset("bigearthnet/v1/rgbn", v1_data, target="labels_43")
     assert corine.classes == CLASSES_43
-    labels = subset_of(corine, "train").examples[0]["labels"]
+    labels = select_subset(corine, "train").examples[0]["labels"]
     assert [CLASSES_43[i] for i in np.flatnonzero(labels)] == sorted(
         LABELS_V1, key=CLASSES_43.index
     )
@@ -170,10 +170,10 @@ def test_folder_and_archive_give_the_same_examples_in_the_same_order(v1, v1_data
     (archives / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
     build("bigearthnet/v1/rgbn", tmp_path, manual_dir=archives)
     one, other = (
-        subset_of(open_dataset("bigearthnet/v1/rgbn", folder), "all[60%]", 1).examples
+        select_subset(open_dataset("bigearthnet/v1/rgbn", folder), "all[60%]", 1).examples
         for folder in (v1_data, tmp_path)
     )
-    assert one.identities().tolist() == other.identities().tolist()
+    assert one.example_ids().tolist() == other.example_ids().tolist()
     for i in range(len(one)):
         for name, values in one[i].items():
             np.testing.assert_array_equal(values, other[i][name])
@@ -202,7 +202,7 @@ def test_version_2_from_every_form_it_comes_in(v2, tmp_path, kind):
     for split, name in (("train", V2[0]), ("validation", V2[1]), ("test", V2[2])):
         assert names(tmp_path / "data", split, "v2/rgbn") == {name}
     assert names(tmp_path / "data", "all[snow]", "v2/rgbn") == {V2[3]}
-    labels = subset_of(
+    labels = select_subset(
         open_dataset("bigearthnet/v2/rgbn", tmp_path / "data"), "validation"
     ).examples[0]
     assert [CLASSES_19[i] for i in np.flatnonzero(labels["labels"])] == [
@@ -225,9 +225,9 @@ def test_lists_that_are_not_there_can_be_done_without(v1, tmp_path):
     (manual / "BigEarthNet-v1.0").mkdir(parents=True)
     (manual / "BigEarthNet-v1.0" / V1[0]).symlink_to(v1 / "BigEarthNet-v1.0" / V1[0])
     shutil.copy(v1 / "train.csv.gz", manual)
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error_message:
         build("bigearthnet/v1/rgbn", tmp_path, manual_dir=manual)
-    said = str(mistake.value)
+    said = str(error_message.value)
     assert "lacks val.csv.gz, test.csv.gz, patches_with_seasonal_snow.csv.gz, patches_with" in said
     assert "zenodo.org/records/12687186" in said
     fields = [word.removeprefix("--config.") for word in said.split() if word.startswith("--")]
@@ -295,10 +295,10 @@ def test_a_bad_patch_stops_the_build_or_is_skipped_and_listed(tmp_path, bad, kin
         tar = packed(manual / "BigEarthNet-v1.0")
         (manual / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
         shutil.rmtree(manual / "BigEarthNet-v1.0")
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error_message:
         build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual)
-    assert message in str(mistake.value)
-    assert "\n" not in str(mistake.value)
+    assert message in str(error_message.value)
+    assert "\n" not in str(error_message.value)
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
     folder = build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual, skip=True)
@@ -365,10 +365,12 @@ def test_what_tfds_itself_prepares_can_be_read(v1, tmp_path):
     config = tfds.download.DownloadConfig(manual_dir=v1, try_download_gcs=False)
     builder.download_and_prepare(download_config=config)
     dataset = open_dataset("bigearthnet/v1/rgbn", tmp_path)
-    np.testing.assert_array_equal(subset_of(dataset, "train").examples[0]["image"], bands(V1[0]))
-    snowy = subset_of(dataset, "all[snow]").examples[0]
+    np.testing.assert_array_equal(
+        select_subset(dataset, "train").examples[0]["image"], bands(V1[0])
+    )
+    snowy = select_subset(dataset, "all[snow]").examples[0]
     np.testing.assert_array_equal(snowy["image"], bands(V1[3]))
-    assert len(subset_of(dataset, "all[60%]")) == 3
+    assert len(select_subset(dataset, "all[60%]")) == 3
 
 
 def test_version_2_without_its_second_table(v2, tmp_path):
@@ -377,15 +379,15 @@ def test_version_2_without_its_second_table(v2, tmp_path):
     manual.mkdir()
     (manual / "BigEarthNet-S2").symlink_to(v2 / "BigEarthNet-S2")
     shutil.copy(v2 / "metadata.parquet", manual)
-    with pytest.raises(UserError, match="lacks metadata_for_patches_with_snow") as mistake:
+    with pytest.raises(UserError, match="lacks metadata_for_patches_with_snow") as error_message:
         build("bigearthnet/v2/rgbn", tmp_path, manual_dir=manual)
-    words = str(mistake.value).split()
+    words = str(error_message.value).split()
     fields = [word.removeprefix("--config.") for word in words if word.startswith("--")]
     build("bigearthnet/v2/rgbn", tmp_path, manual_dir=manual, fields=fields)
     assert names(tmp_path, "train", "v2/NAME") == {V2[0]}
     assert names(tmp_path, "unsplit", "v2/NAME") == {V2[3]}
     dataset = open_dataset("bigearthnet/v2/NAME", tmp_path)
-    assert not subset_of(dataset, "unsplit").examples[0]["labels"].any()
+    assert not select_subset(dataset, "unsplit").examples[0]["labels"].any()
 
 
 def test_a_half_unpacked_archive_is_not_taken_for_the_whole(v1, tmp_path):

@@ -224,9 +224,9 @@ def transparent(folder):
 def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path, damage, message):
     write(tmp_path / "files")
     damage(tmp_path / "files")
-    with pytest.raises(UserError, match=message) as mistake:
+    with pytest.raises(UserError, match=message) as error_message:
         build("class_folders/mine", tmp_path / "data", manual_dir=tmp_path / "files")
-    assert "\n" not in str(mistake.value)
+    assert "\n" not in str(error_message.value)
     assert not list((tmp_path / "data").rglob("*array_record*"))
 
 

@@ -7,32 +7,32 @@ from data_pipelines.demo.landcover import SCENES
 from data_pipelines.demo.spectra import Cover, Land, reflectance
 from data_pipelines.demo.town import CLASSES, IGNORE_LABEL
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 
 def test_a_tile_is_a_function_of_its_seed_alone():
-    first = tiles.tile((0, 0, 5), 32)
-    tiles.tile((0, 0, 6), 32)
-    np.testing.assert_array_equal(first, tiles.tile((0, 0, 5), 32))
-    assert (first != tiles.tile((1, 0, 5), 32)).any()
+    first = tiles.draw_tile((0, 0, 5), 32)
+    tiles.draw_tile((0, 0, 6), 32)
+    np.testing.assert_array_equal(first, tiles.draw_tile((0, 0, 5), 32))
+    assert (first != tiles.draw_tile((1, 0, 5), 32)).any()
 
 
 def test_more_examples_leave_the_first_as_they_were(data_dir, tmp_path):
     config = tiles.DemoTilesConfig(name="few", train=3, validation=1, image_size=32)
     few = tiles.DemoTiles(config=config, data_dir=tmp_path)
     wanted = {example["image"].tobytes() for _, example in few._generate_examples(0, 3)}
-    source = subset_of(open_dataset("demo_tiles/tiny", data_dir), "train").examples
+    source = select_subset(open_dataset("demo_tiles/tiny", data_dir), "train").examples
     assert wanted <= {source[i]["image"].tobytes() for i in range(len(source))}
 
 
 def test_splits_and_datasets_share_no_example(data_dir):
-    source = subset_of(open_dataset("demo_tiles/tiny", data_dir), "all").examples
+    source = select_subset(open_dataset("demo_tiles/tiny", data_dir), "all").examples
     assert len({source[i]["image"].tobytes() for i in range(len(source))}) == len(source)
 
 
 @pytest.mark.parametrize("name", ["demo_scenes/tiny", "demo_objects/tiny"])
 def test_labels_are_balanced(data_dir, name):
-    source = subset_of(open_dataset(name, data_dir), "all").examples
+    source = select_subset(open_dataset(name, data_dir), "all").examples
     counts = np.bincount([source[i]["label"] for i in range(len(source))])
     assert len(counts) == 10
     assert counts.min() == counts.max()
@@ -41,7 +41,7 @@ def test_labels_are_balanced(data_dir, name):
 @pytest.mark.parametrize("name", SCENES)
 def test_every_scene_is_plausible_at_any_size(name):
     for size in (32, 64):
-        scene = scenes.scene((0, 2, 0), name, size)
+        scene = scenes.draw_scene((0, 2, 0), name, size)
         assert scene.shape == (size, size, 4)
         assert scene.dtype == np.uint16
         assert 0 < scene.mean() < 15_000
@@ -49,7 +49,7 @@ def test_every_scene_is_plausible_at_any_size(name):
 
 
 def test_masks_hold_the_classes_of_potsdam(data_dir):
-    source = subset_of(open_dataset("demo_aerial/tiny", data_dir), "all").examples
+    source = select_subset(open_dataset("demo_aerial/tiny", data_dir), "all").examples
     masks = np.concatenate([source[i]["mask"].reshape(-1) for i in range(len(source))])
     counts = np.bincount(masks, minlength=256)
     assert (counts[: len(CLASSES) - 1] > 0).all()
@@ -88,10 +88,12 @@ def test_some_covers_differ_in_the_near_infrared_only(one, other):
 def test_statistics_of_the_demo_sensors_are_those_of_their_pictures():
     names, kinds = list(SCENES), list(objects.OBJECTS)
     drawn = {
-        "demo_tiles/tiny": [tiles.tile((0, 0, i), 60) for i in range(300)],
-        "demo_scenes/tiny": [scenes.scene((0, 2, i), names[i % 10], 64) for i in range(200)],
-        "demo_aerial/tiny": [aerial.tile((0, 3, 0, i), 96)[0] for i in range(30)],
-        "demo_objects/tiny": [objects.picture((0, 4, 0, i), kinds[i % 10], 64) for i in range(150)],
+        "demo_tiles/tiny": [tiles.draw_tile((0, 0, i), 60) for i in range(300)],
+        "demo_scenes/tiny": [scenes.draw_scene((0, 2, i), names[i % 10], 64) for i in range(200)],
+        "demo_aerial/tiny": [aerial.draw_tile((0, 3, 0, i), 96)[0] for i in range(30)],
+        "demo_objects/tiny": [
+            objects.draw_object_image((0, 4, 0, i), kinds[i % 10], 64) for i in range(150)
+        ],
     }
     from data_pipelines import bands
 

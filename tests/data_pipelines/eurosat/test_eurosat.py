@@ -164,9 +164,9 @@ def truncated(folder):
 def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path, damage, message):
     write_images(tmp_path / "files" / "EuroSAT_MS", ".tif", bands_by_value)
     damage(tmp_path / "files" / "EuroSAT_MS")
-    with pytest.raises(UserError, match=message) as mistake:
+    with pytest.raises(UserError, match=message) as error_message:
         build("eurosat/all", tmp_path / "data", manual_dir=tmp_path / "files")
-    assert "\n" not in str(mistake.value)
+    assert "\n" not in str(error_message.value)
     assert not list((tmp_path / "data").rglob("*array_record*"))
 
 

@@ -6,7 +6,7 @@ import zstandard
 from archives_of_patches import compressed
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.archives import archives, tar_members
+from data_pipelines.files.archives import find_archives, read_tar_members
 
 
 def tar_of(files):
@@ -22,7 +22,7 @@ def tar_of(files):
 
 
 def read_all(file):
-    return dict(tar_members([file], lambda _: True))
+    return dict(read_tar_members([file], lambda _: True))
 
 
 FILES = {f"folder/{n}": bytes([n]) * 3000 for n in range(40)}
@@ -70,7 +70,7 @@ def test_a_missing_part_is_named(tmp_path):
     for part in ("aa", "ac"):
         (tmp_path / f"a.tar.gz{part}").touch()
     with pytest.raises(UserError, match="found the parts aa, ac; expected them from aa on"):
-        archives(tmp_path)
+        find_archives(tmp_path)
 
 
 def test_nothing_is_written_whatever_the_names(tmp_path):
@@ -100,14 +100,14 @@ def test_an_archive_that_is_there_twice_is_a_mistake(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.tar.gz").touch()
     with pytest.raises(UserError, match="expected one: move the others away"):
-        archives(tmp_path)
+        find_archives(tmp_path)
 
 
 def test_an_archive_beside_its_parts_is_a_mistake(tmp_path):
     for name in ("a.tar.gz", "a.tar.gzaa", "a.tar.gzab"):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match="whole and in parts"):
-        archives(tmp_path)
+        find_archives(tmp_path)
 
 
 def test_archives_are_found_in_linked_folders(tmp_path):
@@ -116,4 +116,4 @@ def test_archives_are_found_in_linked_folders(tmp_path):
     here.mkdir()
     (elsewhere / "a.tar.zst").touch()
     (here / "link").symlink_to(elsewhere)
-    assert archives(here) == {"a.tar.zst": (here / "link" / "a.tar.zst",)}
+    assert find_archives(here) == {"a.tar.zst": (here / "link" / "a.tar.zst",)}

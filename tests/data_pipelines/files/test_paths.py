@@ -3,7 +3,7 @@ import zipfile
 import pytest
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import files_below
+from data_pipelines.files.paths import find_files
 
 
 def is_text(name):
@@ -11,7 +11,7 @@ def is_text(name):
 
 
 def found(folder):
-    return [file.relative for file in files_below(folder, is_text)]
+    return [file.relative for file in find_files(folder, is_text)]
 
 
 def test_files_are_found_in_folders_archives_and_linked_folders(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from masked_pictures import (
+from image_mask_files import (
     assert_same_windows,
     expected_windows,
     painted,
@@ -17,11 +17,11 @@ from masked_pictures import (
 )
 from rasterio.transform import from_origin
 
-from data_pipelines.masked_images import cells
+from data_pipelines.masked_images import blocks
 from data_pipelines.preparing.build import build
 from data_pipelines.preparing.verify import verify
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
 CLASSES = ("water", "land", "ice")
@@ -191,7 +191,7 @@ def test_a_share_of_the_pictures_is_for_validation_and_always_the_same(tmp_path)
     build("geotiff_masks/mine", tmp_path, manual_dir=files, fields=fields)
     dataset = open_dataset("geotiff_masks/mine", tmp_path)
     train, validation = (
-        {key.decode().split("/")[0] for key in subset_of(dataset, split).examples.identities()}
+        {key.decode().split("/")[0] for key in select_subset(dataset, split).examples.example_ids()}
         for split in ("train", "validation")
     )
     assert not train & validation
@@ -201,9 +201,9 @@ def test_a_share_of_the_pictures_is_for_validation_and_always_the_same(tmp_path)
     for number in range(20, 40):
         (files / "images" / f"{number}.tif").unlink()
     build("geotiff_masks/fewer", tmp_path, manual_dir=files, fields=fields)
-    fewer = subset_of(
+    fewer = select_subset(
         open_dataset("geotiff_masks/fewer", tmp_path), "validation"
-    ).examples.identities()
+    ).examples.example_ids()
     assert {key.decode().split("/")[0] for key in fewer} == {n for n in validation if int(n) < 20}
 
 
@@ -262,12 +262,12 @@ BROKEN = (
 
 
 # In many strips the last one's mistake must keep the first one's cells out.
-@pytest.mark.parametrize("strip", [cells._STRIP_BYTES, 1])
+@pytest.mark.parametrize("strip", [blocks._STRIP_BYTES, 1])
 @pytest.mark.parametrize("break_it", BROKEN)
 def test_a_bad_file_is_named_and_nothing_is_left_or_it_is_skipped(
     one, tmp_path, break_it, strip, monkeypatch
 ):
-    monkeypatch.setattr(cells, "_STRIP_BYTES", strip)
+    monkeypatch.setattr(blocks, "_STRIP_BYTES", strip)
     write(one / "images" / "b.tif", image_of("b"))
     write(one / "masks" / "b.tif", classes_of("b")[None])
     expected = break_it(one)

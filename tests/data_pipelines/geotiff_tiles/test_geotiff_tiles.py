@@ -12,7 +12,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.geotiff_tiles import geotiff_tiles
 from data_pipelines.preparing.build import build
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 REALDATA = os.environ.get("SSL_JAX_REALDATA", "")
 BANDS = ("B04", "B03", "B02", "B08")
@@ -40,7 +40,7 @@ def random_pixels(seed, shape, dtype):
 
 
 def stored(data_dir, config, split="all"):
-    source = subset_of(open_dataset(f"geotiff_tiles/{config}", data_dir), split).examples
+    source = select_subset(open_dataset(f"geotiff_tiles/{config}", data_dir), split).examples
     return [source[i]["image"] for i in range(len(source))]
 
 
@@ -125,9 +125,9 @@ def test_bad_files_are_named_and_nothing_is_left(tmp_path, config, files, messag
             (tmp_path / "files" / name).write_text("no image")
         else:
             write(tmp_path / "files" / name, np.ones(shape[:3], shape[3]))
-    with pytest.raises(UserError, match=message) as mistake:
+    with pytest.raises(UserError, match=message) as error_message:
         build(f"geotiff_tiles/{config}", tmp_path / "data", manual_dir=tmp_path / "files")
-    assert "\n" not in str(mistake.value)
+    assert "\n" not in str(error_message.value)
     assert not list((tmp_path / "data").rglob("*array_record*"))
 
 
@@ -180,7 +180,7 @@ def test_neither_workers_nor_memory_change_what_is_stored(images, tmp_path, monk
 def test_tiles_are_named_after_their_files_and_places(images, tmp_path):
     build("geotiff_tiles/naip", tmp_path, manual_dir=images)
     dataset = open_dataset("geotiff_tiles/naip", tmp_path)
-    names = [name.decode() for name in subset_of(dataset, "all").examples.identities()]
+    names = [name.decode() for name in select_subset(dataset, "all").examples.example_ids()]
     assert sorted(names) == sorted(
         f"{seed}.tif/{row}/{column}"
         for seed in (0, 1)

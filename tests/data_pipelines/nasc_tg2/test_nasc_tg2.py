@@ -217,9 +217,9 @@ def sixteen_bits(folder):
 def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path, damage, message):
     write_scenes(tmp_path / "files", ".jpg", 3, np.uint8)
     damage(tmp_path / "files")
-    with pytest.raises(UserError, match=message) as mistake:
+    with pytest.raises(UserError, match=message) as error_message:
         build("nasc_tg2/rgb", tmp_path / "data", manual_dir=tmp_path / "files")
-    assert "\n" not in str(mistake.value)
+    assert "\n" not in str(error_message.value)
     assert not list((tmp_path / "data").rglob("*array_record*"))
 
 

@@ -3,7 +3,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from masked_pictures import (
+from image_mask_files import (
     assert_same_windows,
     expected_windows,
     painted,
@@ -16,13 +16,13 @@ from masked_pictures import (
 )
 
 from data_pipelines.build import main
-from data_pipelines.masked_images import cells
+from data_pipelines.masked_images import blocks
 from data_pipelines.potsdam.nomenclature import CLASSES, COLOURS
 from data_pipelines.potsdam.potsdam import TEST, TRAIN, Potsdam
 from data_pipelines.preparing.build import build
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
-from data_pipelines.sources.windows import Grid
+from data_pipelines.sources.subset import select_subset
+from data_pipelines.sources.windows import WindowGrid
 
 # Smaller than the benchmark's 6000 × 6000 pixels, and one is no multiple of a cell.
 SIZES = {"2_10": (900, 1200), "4_12": (600, 900), "6_7": (900, 600), "2_13": (1000, 700)}
@@ -123,7 +123,7 @@ def test_the_standard_split_is_24_and_14_tiles_and_361_windows_each():
     assert {"2_10", "5_12", "6_7", "7_12"} <= set(TRAIN)
     assert {"2_13", "2_14", "6_15", "7_13"} <= set(TEST)
     config = Potsdam.builder_configs["rgbn"]
-    windows = Grid.of(config.window, config.stride).count(6000) ** 2
+    windows = WindowGrid.from_pixels(config.window, config.stride).count(6000) ** 2
     assert (24 * windows, 14 * windows) == (8664, 5054)
 
 
@@ -135,7 +135,7 @@ def test_a_tile_of_real_size_becomes_361_windows_in_a_quarter_of_their_bytes(tmp
     classes = (place % 6).repeat(300, 0).repeat(300, 1)
     write_tile(tmp_path / "files", "7_10", image, painted(classes, COLOURS))
     folder = build("potsdam/rgbn", tmp_path, manual_dir=tmp_path / "files", fields=only("7_10"))
-    source = subset_of(open_dataset("potsdam/one", tmp_path), "train").examples
+    source = select_subset(open_dataset("potsdam/one", tmp_path), "train").examples
     assert len(source) == 361
     for position, (row, column) in enumerate(np.ndindex(19, 19)):
         corner = np.moveaxis(cells_[:, row : row + 2, column : column + 2], 0, -1)
@@ -201,7 +201,7 @@ def test_an_excluded_tile_is_in_no_split(folder, tmp_path):
     build("potsdam/rgbn", tmp_path, manual_dir=folder, fields=fields)
     dataset = open_dataset("potsdam/less", tmp_path)
     assert dataset.info.metadata["tiles"] == {"train": ["2_10"], "test": ["2_13"]}
-    assert len(subset_of(dataset, "train")) == 6
+    assert len(select_subset(dataset, "train")) == 6
 
 
 @pytest.mark.parametrize("top", ["", "4_Ortho_RGBIR/"])
@@ -237,7 +237,7 @@ def test_two_workers_prepare_what_one_does(folder, prepared, tmp_path):
 
 
 def test_strips_of_a_picture_come_to_the_same(folder, prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "_STRIP_BYTES", 1)
+    monkeypatch.setattr(blocks, "_STRIP_BYTES", 1)
     build("potsdam/rgbn", tmp_path, manual_dir=folder, fields=CHOICE)
     assert_same_windows(windows_of("potsdam/some", tmp_path), windows_of("potsdam/some", prepared))
 
@@ -321,12 +321,12 @@ def test_a_bad_file_is_named_and_nothing_is_left(one_tile, tmp_path, spoil):
     assert expected in message
 
 
-@pytest.mark.parametrize("strip", [cells._STRIP_BYTES, 1])
+@pytest.mark.parametrize("strip", [blocks._STRIP_BYTES, 1])
 @pytest.mark.parametrize("spoil", [spoilt_file, spoilt_end, spoilt_end_of_mask])
 def test_a_bad_tile_is_skipped_as_a_whole_and_listed_once(
     one_tile, tmp_path, spoil, strip, monkeypatch
 ):
-    monkeypatch.setattr(cells, "_STRIP_BYTES", strip)
+    monkeypatch.setattr(blocks, "_STRIP_BYTES", strip)
     write_tile(one_tile, "6_7")
     write_tile(one_tile, "2_13")
     expected = spoil(one_tile)
@@ -340,7 +340,7 @@ def test_a_bad_tile_is_skipped_as_a_whole_and_listed_once(
 
 
 def test_a_mended_file_is_read_again(one_tile, tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "_STRIP_BYTES", 1)
+    monkeypatch.setattr(blocks, "_STRIP_BYTES", 1)
     spoilt_end(one_tile)
     refused("potsdam/rgbn", tmp_path / "data", one_tile, *only("2_10"))
     write_tile(one_tile, "2_10")

@@ -7,19 +7,19 @@ from archives_of_patches import LABELS_V1, V1, compressed, packed, write_lists, 
 from data_pipelines.build import main
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build_with
-from data_pipelines.preparing.builders import Options, builder_of
+from data_pipelines.preparing.builders import BuildOptions, make_builder
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 pytest.importorskip("apache_beam", reason="Apache Beam isn't installed: the extra [beam]")
 
 
 def prepared(name, options):
-    return build_with(name, builder_of(name, options), options).folder
+    return build_with(name, make_builder(name, options), options).folder
 
 
 def built(data_dir, manual, **options):
-    prepared("bigearthnet/v1/rgbn", Options(data_dir, manual, **options))
+    prepared("bigearthnet/v1/rgbn", BuildOptions(data_dir, manual, **options))
     return open_dataset("bigearthnet/v1/rgbn", data_dir)
 
 
@@ -41,8 +41,8 @@ def test_beam_prepares_what_processes_prepare(manual, tmp_path):
     beams = built(tmp_path / "beam", manual, beam_runner="DirectRunner")
     assert beams.splits == ours.splits
     for split in ("train", "test", "unsplit", "all[snow]", "all[50%]"):
-        one, other = subset_of(ours, split).examples, subset_of(beams, split).examples
-        assert one.identities().tolist() == other.identities().tolist()
+        one, other = select_subset(ours, split).examples, select_subset(beams, split).examples
+        assert one.example_ids().tolist() == other.example_ids().tolist()
         for position in range(len(one)):
             for name, values in one[position].items():
                 np.testing.assert_array_equal(other[position][name], values)
@@ -71,10 +71,10 @@ def test_a_bad_item_stops_beam_or_is_skipped_and_listed(tmp_path, capsys):
 USERS = """
 import apache_beam as beam
 import numpy as np
-from data_pipelines.demo.tiles import DemoTiles, DemoTilesConfig, tile
+from data_pipelines.demo.tiles import DemoTiles, DemoTilesConfig, draw_tile
 
 def example(number):
-    return number, {"image": tile((7, number), 32)}
+    return number, {"image": draw_tile((7, number), 32)}
 
 class WithBeam(DemoTiles):
     BUILDER_CONFIGS = (DemoTilesConfig(name="tiny", train=6, validation=0, image_size=32),)
@@ -87,19 +87,19 @@ class WithBeam(DemoTiles):
 def test_a_users_builder_that_is_written_for_beam(tmp_path):
     file = tmp_path / "with_beam.py"
     file.write_text(USERS)
-    prepared(str(file), Options(tmp_path / "data", beam_runner="DirectRunner"))
-    source = subset_of(open_dataset(str(file), tmp_path / "data"), "train").examples
-    from data_pipelines.demo.tiles import tile
+    prepared(str(file), BuildOptions(tmp_path / "data", beam_runner="DirectRunner"))
+    source = select_subset(open_dataset(str(file), tmp_path / "data"), "train").examples
+    from data_pipelines.demo.tiles import draw_tile
 
     for number in range(6):
-        np.testing.assert_array_equal(source[number]["image"], tile((7, number), 32))
+        np.testing.assert_array_equal(source[number]["image"], draw_tile((7, number), 32))
 
 
 def test_a_generator_is_nothing_for_beam(tmp_path):
     with pytest.raises(UserError, match="split train: comes from a generator"):
-        prepared("demo_tiles/tiny", Options(tmp_path, beam_runner="DirectRunner"))
+        prepared("demo_tiles/tiny", BuildOptions(tmp_path, beam_runner="DirectRunner"))
 
 
 def test_a_runner_that_beam_does_not_know_is_a_mistake(tmp_path):
     with pytest.raises(UserError, match=r"--beam_runner: found 'Nonsense' \(.*DirectRunner"):
-        prepared("demo_tiles/tiny", Options(tmp_path, beam_runner="Nonsense"))
+        prepared("demo_tiles/tiny", BuildOptions(tmp_path, beam_runner="Nonsense"))

@@ -18,7 +18,7 @@ from waiting import HANG, wait_for
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 # Patches that take their time where $PAUSE says so: a signal then finds the build at work.
 PATCHES = """
@@ -278,7 +278,7 @@ def test_examples_that_are_not_what_their_features_say_are_named(tmp_path):
         build(str(file), tmp_path / "data")
     folder = build(str(file), tmp_path / "data", skip=True)
     assert len((folder / "skipped.txt").read_text().splitlines()) == 5
-    source = subset_of(open_dataset(str(file), tmp_path / "data"), "all").examples
+    source = select_subset(open_dataset(str(file), tmp_path / "data"), "all").examples
     np.testing.assert_array_equal(sorted(s["label"] for s in map(source.__getitem__, range(3))),
                                   [0, 1, 2])  # fmt: skip
     assert Path(folder).is_dir()

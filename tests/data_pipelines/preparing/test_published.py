@@ -3,9 +3,9 @@
 import pytest
 
 from data_pipelines.errors import UserError
-from data_pipelines.preparing.published import number_of_examples, published_dataset
+from data_pipelines.preparing.published import count_published_examples, published_dataset
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from data_pipelines.sources.subset import subset_of
     ],
 )
 def test_published_examples(name, split, examples):
-    assert number_of_examples(published_dataset(name), split) == examples
+    assert count_published_examples(published_dataset(name), split) == examples
 
 
 @pytest.mark.parametrize("name", ["demo_tiles", "demo_scenes", "demo_aerial", "demo_objects"])
@@ -32,18 +32,20 @@ def test_what_is_published_is_what_is_prepared(name, data_dir):
     for field in ("sensor", "image_shape", "image_dtype", "target", "classes", "splits", "colours"):
         assert getattr(published, field) == getattr(prepared, field)
     for split in ("all", "all[3:7]", "all[3:7].rest", "train[33%][50%].rest", "train[1 per class]"):
-        assert number_of_examples(published, split) == len(subset_of(prepared, split))
+        assert count_published_examples(published, split) == len(select_subset(prepared, split))
 
 
 def test_what_takes_the_examples_to_tell_is_unknown():
     patches = published_dataset("bigearthnet/v1/rgbn")
-    assert number_of_examples(patches, "all[not snow]") is None
-    assert number_of_examples(patches, "train[4 per class]") is None  # of combinations of labels
+    assert count_published_examples(patches, "all[not snow]") is None
+    assert (
+        count_published_examples(patches, "train[4 per class]") is None
+    )  # of combinations of labels
     # Windows overlap: how many share no pixel with the others depends on which these are.
-    assert number_of_examples(published_dataset("potsdam/rgbn"), "train[50%].rest") is None
-    assert number_of_examples(published_dataset("geotiff_tiles"), "train") is None
+    assert count_published_examples(published_dataset("potsdam/rgbn"), "train[50%].rest") is None
+    assert count_published_examples(published_dataset("geotiff_tiles"), "train") is None
 
 
 def test_an_unknown_split_is_named():
     with pytest.raises(UserError, match="no split 'validation'"):
-        number_of_examples(published_dataset("nasc_tg2/rgbn"), "validation")
+        count_published_examples(published_dataset("nasc_tg2/rgbn"), "validation")

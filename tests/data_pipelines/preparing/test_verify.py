@@ -7,7 +7,7 @@ from data_pipelines.build import main
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.verify import verify
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def folder_of(copy):
 
 def test_what_was_written_is_read_back(data_dir, capsys):
     found = verify(open_dataset("demo_scenes/tiny", data_dir))
-    source = subset_of(open_dataset("demo_scenes/tiny", data_dir), "train").examples
+    source = select_subset(open_dataset("demo_scenes/tiny", data_dir), "train").examples
     pixels = np.stack([source[i]["image"] for i in range(len(source))]).reshape(-1, 4)
     moments = found["train"].moments
     assert moments.pixels == len(pixels)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
-from data_pipelines.sources.cuts import cut
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.split_expressions import split_stratified
+from data_pipelines.sources.subset import select_subset
 
 BUILDER = """
 import io
@@ -78,11 +78,11 @@ def test_a_dataset_says_what_it_holds(data_dir):
 
 
 def test_examples_carry_image_target_and_index(data_dir):
-    scene = subset_of(open_dataset("demo_scenes/tiny", data_dir), "train").examples[3]
+    scene = select_subset(open_dataset("demo_scenes/tiny", data_dir), "train").examples[3]
     assert scene["image"].shape == (32, 32, 4)
     assert scene["label"].dtype == scene["index"].dtype == np.int32
     assert scene["index"] == 3
-    tile = subset_of(open_dataset("demo_aerial/tiny", data_dir), "test").examples[0]
+    tile = select_subset(open_dataset("demo_aerial/tiny", data_dir), "test").examples[0]
     assert tile["mask"].shape == (64, 64)
     assert tile["mask"].dtype == tile["image"].dtype == np.uint8
 
@@ -95,21 +95,21 @@ def test_bands_are_those_asked_for(data_dir, bands):
     assert part.image_shape == (32, 32, len(bands))
     assert part.sensor == whole.sensor.select(bands)
     seen, stored = (
-        subset_of(part, "train").examples[5]["image"],
-        subset_of(whole, "train").examples[5]["image"],
+        select_subset(part, "train").examples[5]["image"],
+        select_subset(whole, "train").examples[5]["image"],
     )
     np.testing.assert_array_equal(seen, stored[:, :, channels])
 
 
 def test_all_is_every_split(data_dir):
     tiles = open_dataset("demo_tiles/tiny", data_dir)
-    assert len(subset_of(tiles, "all")) == len(subset_of(tiles, "train")) + len(
-        subset_of(tiles, "validation")
+    assert len(select_subset(tiles, "all")) == len(select_subset(tiles, "train")) + len(
+        select_subset(tiles, "validation")
     )
 
 
 def test_a_source_survives_pickling(data_dir):
-    source = subset_of(open_dataset("demo_scenes/tiny", data_dir, ["nir"]), "all[5:5]").examples
+    source = select_subset(open_dataset("demo_scenes/tiny", data_dir, ["nir"]), "all[5:5]").examples
     again = pickle.loads(pickle.dumps(source))
     assert len(again) == len(source) == 40
     np.testing.assert_array_equal(again[7]["image"], source[7]["image"])
@@ -118,7 +118,9 @@ def test_a_source_survives_pickling(data_dir):
 @pytest.mark.parametrize("share", ["2:8", "5:5", "8:2", "10%", "2 per class"])
 def test_both_sides_of_a_cut_are_the_whole_and_hold_every_class(data_dir, share):
     scenes = open_dataset("demo_scenes/tiny", data_dir)
-    one, other = (subset_of(scenes, f"all[{share}]{side}", 1).examples for side in ("", ".rest"))
+    one, other = (
+        select_subset(scenes, f"all[{share}]{side}", 1).examples for side in ("", ".rest")
+    )
     assert sorted(rows(one) + rows(other)) == list(range(80))
     counts = np.bincount(labels(one), minlength=10)
     assert counts.max() - counts.min() <= 1
@@ -126,7 +128,9 @@ def test_both_sides_of_a_cut_are_the_whole_and_hold_every_class(data_dir, share)
 
 def test_a_cut_depends_on_its_seed_alone(data_dir):
     scenes = open_dataset("demo_scenes/tiny", data_dir)
-    one, again, other = (rows(subset_of(scenes, "all[2:8]", seed).examples) for seed in (0, 0, 1))
+    one, again, other = (
+        rows(select_subset(scenes, "all[2:8]", seed).examples) for seed in (0, 0, 1)
+    )
     assert one == again
     assert one != other
 
@@ -139,7 +143,7 @@ def test_a_cut_depends_on_its_seed_alone(data_dir):
     seed=st.integers(0, 99),
 )
 def test_a_cut_takes_its_share_of_the_whole_and_of_every_class(strata, one, other, seed):
-    inside = cut(strata, f"{one}:{other}", seed)
+    inside = split_stratified(strata, f"{one}:{other}", seed)
     share = one / (one + other)
     assert inside.sum() == len(strata) * one // (one + other)
     for stratum in np.unique(strata):
@@ -155,7 +159,7 @@ def test_a_cut_takes_its_share_of_the_whole_and_of_every_class(strata, one, othe
 )
 def test_a_number_per_class_is_met_exactly(counts, size, seed):
     strata = np.repeat(np.arange(len(counts)), counts)
-    inside = cut(strata, f"{size} per class", seed)
+    inside = split_stratified(strata, f"{size} per class", seed)
     assert np.bincount(strata[inside]).tolist() == [size] * len(counts)
 
 
@@ -167,19 +171,19 @@ def test_a_number_per_class_is_met_exactly(counts, size, seed):
     seed=st.integers(0, 99),
 )
 def test_a_share_holds_those_that_go_into_it(strata, percent, times, seed):
-    small = cut(strata, f"{percent}%", seed)
-    assert (cut(strata, f"{percent * times}%", seed) >= small).all()
+    small = split_stratified(strata, f"{percent}%", seed)
+    assert (split_stratified(strata, f"{percent * times}%", seed) >= small).all()
 
 
 def test_a_number_per_class_holds_every_smaller_one():
     strata = np.repeat([0, 1, 2], 9)
-    sides = [cut(strata, f"{size} per class", 3) for size in range(1, 10)]
+    sides = [split_stratified(strata, f"{size} per class", 3) for size in range(1, 10)]
     for smaller, larger in itertools.pairwise(sides):
         assert (larger >= smaller).all()
 
 
 def ids(scenes, split, seed=0):
-    return set(rows(subset_of(scenes, split, seed).examples))
+    return set(rows(select_subset(scenes, split, seed).examples))
 
 
 @settings(max_examples=60, deadline=None)
@@ -203,13 +207,13 @@ def test_each_cut_parts_what_those_before_it_left(data_dir, first, second, third
 
 def test_a_cut_within_a_side_is_stratified_too(data_dir):
     scenes = open_dataset("demo_scenes/tiny", data_dir)
-    counts = np.bincount(labels(subset_of(scenes, "all[5:5][50%]").examples), minlength=10)
+    counts = np.bincount(labels(select_subset(scenes, "all[5:5][50%]").examples), minlength=10)
     assert counts.tolist() == [2] * 10
 
 
 def test_every_example_may_be_chosen():
     strata = np.repeat([0, 1], 6)
-    chosen = sum(cut(strata, "2 per class", seed) for seed in range(60))
+    chosen = sum(split_stratified(strata, "2 per class", seed) for seed in range(60))
     assert (chosen > 0).all()
 
 
@@ -231,7 +235,7 @@ def test_every_example_may_be_chosen():
 )
 def test_splits_that_cannot_be_are_explained(data_dir, split, message):
     with pytest.raises(UserError, match=message):
-        subset_of(open_dataset("demo_scenes/tiny", data_dir), split)
+        select_subset(open_dataset("demo_scenes/tiny", data_dir), split)
 
 
 def test_an_unprepared_dataset_names_the_command_that_prepares_it(tmp_path):
@@ -268,18 +272,18 @@ def test_a_users_multi_label_pictures_are_read(tmp_path):
         '"labels": tfds.features.Sequence(tfds.features.ClassLabel(names=["a", "b", "c"]))}',
         '{"image": png(40 * i), "labels": [i % 3] if i else [0, 2]}',
     )
-    pictures = open_dataset(name, tmp_path, ["green"])
-    assert pictures.classes == ("a", "b", "c")
-    assert pictures.sensor.names == ("green",)
-    source = subset_of(pictures, "train").examples
+    images = open_dataset(name, tmp_path, ["green"])
+    assert images.classes == ("a", "b", "c")
+    assert images.sensor.names == ("green",)
+    source = select_subset(images, "train").examples
     read = {
         int(e["image"][0, 0, 0]): e["labels"].tolist() for e in map(source.__getitem__, range(6))
     }
     assert read[0] == [1, 0, 1]
     assert read[80] == [0, 0, 1]
     one, other = (
-        subset_of(pictures, "train[5:5]").examples,
-        subset_of(pictures, "train[5:5].rest").examples,
+        select_subset(images, "train[5:5]").examples,
+        select_subset(images, "train[5:5].rest").examples,
     )
     assert sorted(rows(one) + rows(other)) == list(range(6))
 
@@ -303,7 +307,7 @@ def test_a_users_tensors_need_no_particular_encoding(tmp_path):
         '{"image": np.full((4, 4, 4), i, np.uint16), "label": i % 2}',
         '{"sensor": NAIP.to_dict(), "classes": ["even", "odd"]}',
     )
-    source = subset_of(open_dataset(name, tmp_path), "train").examples
+    source = select_subset(open_dataset(name, tmp_path), "train").examples
     for example in map(source.__getitem__, range(6)):
         assert (example["image"] % 2 == example["label"]).all()
 

@@ -9,16 +9,16 @@ import threading
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from damaged import copy_of, damage
+from corruption import copy_of, damage
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.errors import UserError
+from data_pipelines.sources.bad_records import BadRecords, SkippingSource
 from data_pipelines.sources.loader import Loader, evaluation_batches
 from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.records import BadRecord, Decoder
-from data_pipelines.sources.skipping import BadRecords, Skipping
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 SCENES, TILES = "demo_scenes/tiny", "demo_tiles/tiny"
 
@@ -35,7 +35,7 @@ BAD = (7, 8, 79)
 
 def opened(folder, on_error="skip", split="all", name=SCENES):
     bad = BadRecords(on_error)
-    return subset_of(open_dataset(name, folder, bad_records=bad), split).examples, bad
+    return select_subset(open_dataset(name, folder, bad_records=bad), split).examples, bad
 
 
 def same(one, other):
@@ -70,11 +70,11 @@ def test_damaged_bytes_are_never_taken_for_good_ones(share, length, data_dir, tm
     for position in range(80):
         try:
             record = read[position]
-        except UserError as mistake:
-            told.append(str(mistake))
+        except UserError as error_message:
+            told.append(str(error_message))
         else:
             assert same(record, good[position])
-    assert all(str(shard) in mistake for mistake in told)
+    assert all(str(shard) in error_message for error_message in told)
 
 
 @pytest.mark.parametrize(
@@ -200,15 +200,15 @@ def test_they_are_remembered_by_whoever_goes_on(scenes, tmp_path):
     folder = tmp_path / "run" / "bad_records"
     source, first = opened(tmp_path)
     source[7]  # met before the folder is known
-    first.keep_in(folder, 0)
+    first.persist_in(folder, 0)
     other = BadRecords("skip")
-    other.keep_in(folder, 1)
-    Skipping(source.source, other)[79]
+    other.persist_in(folder, 1)
+    SkippingSource(source.source, other)[79]
     later = BadRecords("skip")
-    later.keep_in(folder, 0)
+    later.persist_in(folder, 0)
     assert len(later.found) == 3
     untouched = BadRecords("skip")
-    untouched.keep_in(tmp_path / "good", 0)
+    untouched.persist_in(tmp_path / "good", 0)
     assert not (tmp_path / "good").exists()
 
 
@@ -217,7 +217,7 @@ def test_a_dataset_that_moved_is_not_counted_twice(scenes, tmp_path):
     source[79]
     (tmp_path / "moved").mkdir()
     (tmp_path / "demo_scenes").rename(tmp_path / "moved" / "demo_scenes")
-    moved = subset_of(open_dataset(SCENES, tmp_path / "moved", bad_records=bad), "all").examples
+    moved = select_subset(open_dataset(SCENES, tmp_path / "moved", bad_records=bad), "all").examples
     moved[79]
     assert len(bad.found) == 1
 
@@ -237,12 +237,14 @@ def test_a_cell_that_is_bad_spoils_its_windows_and_only_its_own_pixels(data_dir,
     good = open_dataset(name, data_dir)
     bad = BadRecords("skip")
     damaged = open_dataset(name, tmp_path, bad_records=bad)
-    batches = list(evaluation_batches(subset_of(damaged, "test").examples, 4, threads=0))
-    windows = np.concatenate([batch["valid"] for batch in batches])[: len(subset_of(good, "test"))]
+    batches = list(evaluation_batches(select_subset(damaged, "test").examples, 4, threads=0))
+    windows = np.concatenate([batch["valid"] for batch in batches])[
+        : len(select_subset(good, "test"))
+    ]
     assert 0 < (~windows).sum() < len(windows)
     assert len(bad.found) == 1
-    pictures = (subset_of(dataset, "test").pictures() for dataset in (good, damaged))
-    for one, other in zip(*pictures, strict=True):
+    images = (select_subset(dataset, "test").images() for dataset in (good, damaged))
+    for one, other in zip(*images, strict=True):
         assert (one.height, one.width) == (other.height, other.width)
         whole = (0, 0, one.height, one.width)
         there, here = one.read(*whole), other.read(*whole)
@@ -271,6 +273,10 @@ def test_an_encoded_image_of_another_shape_is_undecodable():
     file = io.BytesIO()
     Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(file, "PNG")
     stored.bytes_list.value.append(file.getvalue())
-    assert Decoder.of("image", tfds.features.Image(shape=(5, 5, 3)))(stored).shape == (5, 5, 3)
+    assert Decoder.for_feature("image", tfds.features.Image(shape=(5, 5, 3)))(stored).shape == (
+        5,
+        5,
+        3,
+    )
     with pytest.raises(ValueError, match=r"found shape \(5, 5, 3\), expected \(4, 4, 3\)"):
-        Decoder.of("image", tfds.features.Image(shape=(4, 4, 3)))(stored)
+        Decoder.for_feature("image", tfds.features.Image(shape=(4, 4, 3)))(stored)

@@ -11,7 +11,7 @@ from ssl_jax.runs.parts.objectives import (
     simclr,
 )
 
-__all__ = ["objective"]
+__all__ = ["make_objective"]
 
 _OBJECTIVES = {
     "simclr": simclr.from_card,
@@ -22,7 +22,7 @@ _OBJECTIVES = {
 }
 
 
-def objective(card: ModelCard) -> Objective:
+def make_objective(card: ModelCard) -> Objective:
     """The objective, with its networks and views, that a card's config describes.
 
     Raises:

@@ -4,9 +4,9 @@ from ssl_jax import models, objectives
 from ssl_jax.augment import Normalisation
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.runs.parts.construct import construct
-from ssl_jax.runs.parts.networks import backbone_of, compute_dtype
-from ssl_jax.runs.parts.sections import expect_sections, expect_target
-from ssl_jax.runs.parts.views import mix_of, views_of
+from ssl_jax.runs.parts.networks import choose_compute_dtype, make_backbone
+from ssl_jax.runs.parts.sections import check_sections, check_target
+from ssl_jax.runs.parts.views import make_mix, make_views
 
 __all__ = ["from_card"]
 
@@ -14,14 +14,14 @@ __all__ = ["from_card"]
 def from_card(card: ModelCard) -> objectives.Classification:
     """The objective, with its network and views, of a card whose config names it."""
     config = card.config
-    expect_sections(config, ("backbone", "head"), ("train", "evaluation"))
-    expect_target(card, "labels" if config.objective.multi_label else "label")
+    check_sections(config, ("backbone", "head"), ("train", "evaluation"))
+    check_target(card, "labels" if config.objective.multi_label else "label")
     head = construct(
         models.MLP,
         config.model.head,
         "model.head",
         num_classes=len(card.classes),
-        dtype=compute_dtype(config),
+        dtype=choose_compute_dtype(config),
     )
     section = config.objective.to_dict()
     section.pop("mix", None)
@@ -29,11 +29,11 @@ def from_card(card: ModelCard) -> objectives.Classification:
         objectives.Classification,
         section,
         "objective",
-        mix=mix_of(config),
-        backbone=backbone_of(config),
+        mix=make_mix(config),
+        backbone=make_backbone(config),
         head=head,
-        normalise=Normalisation.of(card.sensor),
+        normalise=Normalisation.from_sensor(card.sensor),
         classes=card.classes,
-        views=views_of(card, "train"),
-        evaluation_views=views_of(card, "evaluation"),
+        views=make_views(card, "train"),
+        evaluation_views=make_views(card, "evaluation"),
     )

@@ -5,9 +5,9 @@ from ssl_jax import models, objectives
 from ssl_jax.augment import Normalisation
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.runs.parts.construct import construct
-from ssl_jax.runs.parts.networks import backbone_of, compute_dtype
-from ssl_jax.runs.parts.sections import expect_sections, expect_target
-from ssl_jax.runs.parts.views import views_of
+from ssl_jax.runs.parts.networks import choose_compute_dtype, make_backbone
+from ssl_jax.runs.parts.sections import check_sections, check_target
+from ssl_jax.runs.parts.views import make_views
 
 __all__ = ["from_card"]
 
@@ -15,8 +15,8 @@ __all__ = ["from_card"]
 def from_card(card: ModelCard) -> objectives.Segmentation:
     """The objective, with its network and views, of a card whose config names it."""
     config = card.config
-    expect_sections(config, ("backbone", "upernet"), ("train",))
-    expect_target(card, "mask")
+    check_sections(config, ("backbone", "upernet"), ("train",))
+    check_target(card, "mask")
     for name in config.objective.excluded:
         if name not in card.classes:
             raise UserError(
@@ -28,9 +28,9 @@ def from_card(card: ModelCard) -> objectives.Segmentation:
         models.UperNet,
         config.model.upernet,
         "model.upernet",
-        backbone=backbone_of(config),
+        backbone=make_backbone(config),
         num_classes=len(objectives.kept_classes(card.classes, excluded)),
-        dtype=compute_dtype(config),
+        dtype=choose_compute_dtype(config),
     )
     section = config.objective.to_dict()
     del section["excluded"]
@@ -39,9 +39,9 @@ def from_card(card: ModelCard) -> objectives.Segmentation:
         section,
         "objective",
         model=model,
-        normalise=Normalisation.of(card.sensor),
+        normalise=Normalisation.from_sensor(card.sensor),
         classes=card.classes,
-        views=views_of(card, "train"),
+        views=make_views(card, "train"),
         excluded=excluded,
         ignore_label=card.ignore_label,
     )

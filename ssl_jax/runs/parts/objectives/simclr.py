@@ -4,9 +4,9 @@ from ssl_jax import models, objectives
 from ssl_jax.augment import Normalisation
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.runs.parts.construct import construct
-from ssl_jax.runs.parts.networks import backbone_of, compute_dtype
-from ssl_jax.runs.parts.sections import expect_sections
-from ssl_jax.runs.parts.views import views_of
+from ssl_jax.runs.parts.networks import choose_compute_dtype, make_backbone
+from ssl_jax.runs.parts.sections import check_sections
+from ssl_jax.runs.parts.views import make_views
 
 __all__ = ["from_card"]
 
@@ -14,18 +14,18 @@ __all__ = ["from_card"]
 def from_card(card: ModelCard) -> objectives.SimCLR:
     """The objective, with its network and views, of a card whose config names it."""
     config = card.config
-    expect_sections(config, ("backbone", "projection"), ("train",))
+    check_sections(config, ("backbone", "projection"), ("train",))
     projection = construct(
         models.Projection,
         config.model.projection,
         "model.projection",
-        dtype=compute_dtype(config),
+        dtype=choose_compute_dtype(config),
     )
     return construct(
         objectives.SimCLR,
         config.objective,
         "objective",
-        model=models.SimCLRModel(backbone=backbone_of(config), projection=projection),
-        views=views_of(card, "train"),
-        normalise=Normalisation.of(card.sensor),
+        model=models.SimCLRModel(backbone=make_backbone(config), projection=projection),
+        views=make_views(card, "train"),
+        normalise=Normalisation.from_sensor(card.sensor),
     )

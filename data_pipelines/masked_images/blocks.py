@@ -15,18 +15,18 @@ from rasterio.windows import Window
 
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File
-from data_pipelines.files.rasters import check, gdal_environment, open_raster
+from data_pipelines.files.rasters import check_raster, gdal_environment, open_raster
 from data_pipelines.masked_images.legends import IGNORE_LABEL, Legend
 from data_pipelines.reading import Example, Unreadable
-from data_pipelines.sources.windows import Grid
+from data_pipelines.sources.windows import WindowGrid
 
-__all__ = ["CellReader", "Picture", "Strip"]
+__all__ = ["BlockReader", "MaskedImage", "Strip"]
 
 # Of a picture that are in memory at once.
 _STRIP_BYTES = 32 * 2**20
 
 
-class Picture(NamedTuple):
+class MaskedImage(NamedTuple):
     """An image and the mask that lies on it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Strip(NamedTuple):
         of: rows of cells in the whole picture.
     """
 
-    picture: Picture
+    picture: MaskedImage
     first: int
     rows: int
     of: int
@@ -66,7 +66,7 @@ class Strip(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CellReader:
+class BlockReader:
     """A strip of a picture -> its cells.
 
     Attributes:
@@ -76,28 +76,28 @@ class CellReader:
         legend: what the pixels of the masks mean.
     """
 
-    grid: Grid
+    grid: WindowGrid
     bands: int
     dtype: str
     legend: Legend
 
-    def size(self, picture: Picture) -> tuple[int, int]:
+    def size(self, picture: MaskedImage) -> tuple[int, int]:
         """Height and width of a picture, in pixels.
 
         Raises:
             UserError: its image can't be read, or isn't of these bands and dtype.
         """
         with gdal_environment(), open_raster(picture.image) as raster:
-            check(picture.image, raster, picture.image_bands, self.dtype)
+            check_raster(picture.image, raster, picture.image_bands, self.dtype)
             height, width = raster.shape
         return height, width
 
-    def strips(self, picture: Picture, size: tuple[int, int]) -> list[Strip]:
+    def strips(self, picture: MaskedImage, size: tuple[int, int]) -> list[Strip]:
         """All of a picture of that size, in strips of as many rows of cells as fit into memory."""
         height, width = size
-        of = self.grid.cells(height)
-        cells = self.grid.cells(width) * self.grid.cell**2
-        rows = max(1, _STRIP_BYTES // (cells * self.bands * np.dtype(self.dtype).itemsize))
+        of = self.grid.blocks(height)
+        blocks = self.grid.blocks(width) * self.grid.block**2
+        rows = max(1, _STRIP_BYTES // (blocks * self.bands * np.dtype(self.dtype).itemsize))
         return [Strip(picture, first, min(rows, of - first), of) for first in range(0, of, rows)]
 
     def __call__(self, item: Strip | Unreadable) -> Iterator[tuple[str, Example]]:
@@ -114,24 +114,24 @@ class CellReader:
                 others are then empty. So a picture is stored whole or not at all.
         """
         if isinstance(item, Unreadable):
-            raise UserError(item.mistake)
+            raise UserError(item.error_message)
         with gdal_environment():
-            if item.rows < item.of and (mistake := _mistake(self, item.picture)):
+            if item.rows < item.of and (error_message := _mistake(self, item.picture)):
                 if item.first == 0:
-                    raise UserError(mistake)
+                    raise UserError(error_message)
                 return
             image, mask = self.read(item)
             size = self.size(item.picture)
-        cell = self.grid.cell
+        block = self.grid.block
         for row in range(item.rows):
-            for column in range(mask.shape[1] // cell):
+            for column in range(mask.shape[1] // block):
                 key = f"{item.picture.name}/{item.first + row:04}/{column:04}"
                 here = (
-                    slice(row * cell, (row + 1) * cell),
-                    slice(column * cell, (column + 1) * cell),
+                    slice(row * block, (row + 1) * block),
+                    slice(column * block, (column + 1) * block),
                 )
                 seen = [
-                    min(cell, max(0, whole - start * cell))
+                    min(block, max(0, whole - start * block))
                     for whole, start in zip(size, (item.first + row, column), strict=True)
                 ]
                 yield (
@@ -145,19 +145,19 @@ class CellReader:
         Raises:
             UserError: as of a call, of this strip alone.
         """
-        picture, cell = strip.picture, self.grid.cell
+        picture, block = strip.picture, self.grid.block
         # One file after the other: of two opened, the wrong one would be blamed for bad pixels.
         with open_raster(picture.image) as raster:
-            check(picture.image, raster, picture.image_bands, self.dtype)
+            check_raster(picture.image, raster, picture.image_bands, self.dtype)
             size = raster.shape
-            pixels = _rows(raster, strip, cell, range(1, self.bands + 1))
+            pixels = _rows(raster, strip, block, range(1, self.bands + 1))
         with open_raster(picture.mask) as raster:
             self.legend.check(picture.mask, raster)
-            check(picture.mask, raster, size=size)
+            check_raster(picture.mask, raster, size=size)
             classes = self.legend.classes(
-                picture.mask, _rows(raster, strip, cell, range(1, raster.count + 1))
+                picture.mask, _rows(raster, strip, block, range(1, raster.count + 1))
             )
-        shape = (strip.rows * cell, self.grid.cells(size[1]) * cell)
+        shape = (strip.rows * block, self.grid.blocks(size[1]) * block)
         image = np.zeros((*shape, self.bands), self.dtype)
         mask = np.full(shape, IGNORE_LABEL, np.uint8)
         height, width = classes.shape
@@ -166,16 +166,16 @@ class CellReader:
         return image, mask
 
 
-def _rows(raster: Any, strip: Strip, cell: int, bands: Iterable[int]) -> np.ndarray:
+def _rows(raster: Any, strip: Strip, block: int, bands: Iterable[int]) -> np.ndarray:
     """(bands, h, w) pixels of a strip, as far as the picture goes."""
-    top = strip.first * cell
-    height = max(0, min(raster.height - top, strip.rows * cell))
+    top = strip.first * block
+    height = max(0, min(raster.height - top, strip.rows * block))
     if not height:  # all of its cells lie beyond the edge
         return np.zeros((len(list(bands)), 0, raster.width), raster.dtypes[0])
     return raster.read(list(bands), window=Window(0, top, raster.width, height))
 
 
-def _mistake(reader: CellReader, picture: Picture) -> str:
+def _mistake(reader: BlockReader, picture: MaskedImage) -> str:
     """What is wrong with a picture, wherever in it; empty if nothing is."""
     stamps = tuple(
         (status.st_size, status.st_mtime_ns)
@@ -185,7 +185,7 @@ def _mistake(reader: CellReader, picture: Picture) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _found_mistake(reader: CellReader, picture: Picture, stamps: tuple[Any, ...]) -> str:
+def _found_mistake(reader: BlockReader, picture: MaskedImage, stamps: tuple[Any, ...]) -> str:
     """As `_mistake`: all strips of a picture ask, and in each process it is read once for that.
 
     The `stamps` are sizes and times of its files: one that was mended is read again.
@@ -193,6 +193,6 @@ def _found_mistake(reader: CellReader, picture: Picture, stamps: tuple[Any, ...]
     try:
         for strip in reader.strips(picture, reader.size(picture)):
             reader.read(strip)
-    except UserError as mistake:
-        return str(mistake)
+    except UserError as error_message:
+        return str(error_message)
     return ""

@@ -4,7 +4,7 @@
     train[2:8]             the training side of a stratified 2:8 cut: two tenths of every class
     train[10%]             ten percent of every class
     train[16 per class]    sixteen of every class
-    train[8:2 of pictures] eight tenths of the pictures, where examples are windows of pictures
+    train[8:2 of images]   eight tenths of the images, where examples are windows of images
     train[not snow]        where the yes/no feature `snow` says no; `train[snow]` has the others
 
 With `.rest` behind it a cut gives its other side. Brackets apply from left to right, each to what
@@ -24,28 +24,28 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 
-__all__ = ["Cut", "Flag", "Part", "cut"]
+__all__ = ["FlagFilter", "SplitExpression", "StratifiedSplit", "split_stratified"]
 
 
-class Flag(NamedTuple):
+class FlagFilter(NamedTuple):
     """A bracket that leaves the examples whose yes/no feature `name` gives the answer `wanted`."""
 
     name: str
     wanted: bool
 
 
-class Cut(NamedTuple):
+class StratifiedSplit(NamedTuple):
     """A bracket that leaves one side of a cut by a `share` such as `2:8`: the other, if `rest`.
 
-    With `pictures` whole pictures are on either side; elsewhere their windows may be on both.
+    With `images` whole pictures are on either side; elsewhere their windows may be on both.
     """
 
     share: str
     rest: bool
-    pictures: bool = False
+    images: bool = False
 
 
-class Part(NamedTuple):
+class SplitExpression(NamedTuple):
     """A part of a split, as it is written.
 
     Attributes:
@@ -54,10 +54,10 @@ class Part(NamedTuple):
     """
 
     split: str
-    steps: tuple[Flag | Cut, ...]
+    steps: tuple[FlagFilter | StratifiedSplit, ...]
 
     @classmethod
-    def parse(cls, text: str) -> "Part":
+    def parse(cls, text: str) -> "SplitExpression":
         """Take `text` apart.
 
         Raises:
@@ -74,7 +74,7 @@ class Part(NamedTuple):
         return cls(match[1], tuple(step for step in steps if step))
 
 
-def cut(strata: np.ndarray, share: str, seed: int, where: str = "cut") -> np.ndarray:
+def split_stratified(strata: np.ndarray, share: str, seed: int, where: str = "cut") -> np.ndarray:
     """Which examples fall on the training side of a stratified seeded cut.
 
     Args:
@@ -108,13 +108,13 @@ def cut(strata: np.ndarray, share: str, seed: int, where: str = "cut") -> np.nda
     return inside
 
 
-def _step(bracket: str, rest: bool) -> Flag | Cut | None:
+def _step(bracket: str, rest: bool) -> FlagFilter | StratifiedSplit | None:
     """What a bracket does, with `.rest` behind it or without; None where that means nothing."""
-    share = bracket.removesuffix(" of pictures")
+    share = re.sub(r" of (images|pictures)$", "", bracket)  # older configs say "pictures"
     if _share(share) is not None:
-        return Cut(share, rest, pictures=share != bracket)
+        return StratifiedSplit(share, rest, images=share != bracket)
     flag = re.fullmatch(r"\s*(not\s+)?([A-Za-z_]\w*)\s*", bracket)
-    return Flag(flag[2], not flag[1]) if flag and not rest else None
+    return FlagFilter(flag[2], not flag[1]) if flag and not rest else None
 
 
 def _share(text: str) -> Fraction | int | None:

@@ -19,7 +19,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.files.writing import write_json
 from data_pipelines.sources.records import BadRecord, Record
 
-__all__ = ["BadRecords", "Blanking", "Skipping"]
+__all__ = ["BadRecords", "BlankingSource", "SkippingSource"]
 
 Entry = dict[str, Any]  # JSON: file, index, key
 
@@ -63,13 +63,13 @@ class BadRecords:
         with self._lock:
             return [self._entries[identity] for identity in sorted(self._entries)]
 
-    def take_up(self, entries: Iterable[Entry]) -> None:
+    def merge(self, entries: Iterable[Entry]) -> None:
         """Count what other processes have met."""
         with self._lock:
             for entry in entries:
                 self._entries.setdefault(_identity(entry), entry)
 
-    def keep_in(self, folder: Path, process: int) -> None:
+    def persist_in(self, folder: Path, process: int) -> None:
         """Remember them in a folder, and take up what earlier processes wrote there.
 
         Args:
@@ -77,7 +77,7 @@ class BadRecords:
             process: which process of the job this is.
         """
         for file in sorted(folder.glob("*.json")):
-            self.take_up(json.loads(file.read_text()))
+            self.merge(json.loads(file.read_text()))
         with self._lock:
             self._file = folder / f"{process}.json"
             self._save()
@@ -105,11 +105,11 @@ class _Placed(Protocol):
 
     def __getitem__(self, position: int, /) -> Record: ...
 
-    def identities(self) -> np.ndarray: ...
+    def example_ids(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
-class Skipping:
+class SkippingSource:
     """A source of which bad examples are passed over.
 
     `source[i]` is example i, or in place of a bad one the next good one, the first coming after the
@@ -128,7 +128,7 @@ class Skipping:
 
     def __getitem__(self, position: int) -> Record:
         for further in range(len(self)):
-            record = self.exactly((position + further) % len(self))
+            record = self.read_or_none((position + further) % len(self))
             if record is not None:
                 return {**record, "index": np.array(self.source.rows[position], np.int32)}
         raise UserError(
@@ -137,7 +137,7 @@ class Skipping:
             "again with --overwrite"
         )
 
-    def exactly(self, position: int) -> Record | None:
+    def read_or_none(self, position: int) -> Record | None:
         """The example itself; None if it is bad."""
         try:
             return self.source[position]
@@ -145,13 +145,13 @@ class Skipping:
             self.bad.add(bad)
             return None
 
-    def identities(self) -> np.ndarray:
+    def example_ids(self) -> np.ndarray:
         """(examples,) names or stored positions, of the bad ones too."""
-        return self.source.identities()
+        return self.source.example_ids()
 
 
 @dataclass(frozen=True, eq=False)
-class Blanking:
+class BlankingSource:
     """Parts of pictures, of which a bad one is like what lies beyond the edge of a picture.
 
     Its image is 0 and its labels are of no class, so that its pixels don't count.
@@ -161,7 +161,7 @@ class Blanking:
         ignore_label: the label of no class.
     """
 
-    parts: Skipping
+    parts: SkippingSource
     ignore_label: int
 
     @property
@@ -173,7 +173,7 @@ class Blanking:
         return len(self.parts)
 
     def __getitem__(self, position: int) -> Record:
-        record = self.parts.exactly(position)
+        record = self.parts.read_or_none(position)
         if record is not None:
             return record
         like = self.parts[position]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 
 def copy_of(data_dir, name, folder):
@@ -24,7 +24,7 @@ def damage(shard, name, folder, split, positions):
         The record's number in the shard of each.
     """
     content = bytearray(shard.read_bytes())
-    source = subset_of(open_dataset(name, folder), split).examples
+    source = select_subset(open_dataset(name, folder), split).examples
     source = getattr(source, "cells", source)
     numbers = []
     for position in positions:

@@ -2,25 +2,25 @@
 
 from collections.abc import Sequence
 
-from ssl_jax.reporting.estimates import Figure, differences, signed
-from ssl_jax.reporting.records import Records
+from ssl_jax.reporting.estimates import Estimate, estimate_contrast, format_signed
+from ssl_jax.reporting.study_results import StudyResults
 from ssl_jax.studies.plan import Table
 
-__all__ = ["answer"]
+__all__ = ["state_conclusion"]
 
 
-def answer(records: Records, table: Table) -> str:
+def state_conclusion(records: StudyResults, table: Table) -> str:
     """What the table says, as one sentence made of its headline contrasts."""
     clauses = []
     for contrast in table.contrasts:
-        values = differences(records, table, contrast)
+        values = estimate_contrast(records, table, contrast)
         known = [(i, value) for i, value in enumerate(values) if value is not None]
         if contrast.headline and known:
             said = ", ".join(
-                f"{signed(value)} {'point' if abs(value.mean) == 1 else 'points'} of "
+                f"{format_signed(value)} {'point' if abs(value.mean) == 1 else 'points'} of "
                 f"{table.metrics[i]}" + _at(table, i)
                 if n == 0 or table.metrics[i] != table.metrics[known[n - 1][0]]
-                else f"{signed(value)}{_at(table, i)}"
+                else f"{format_signed(value)}{_at(table, i)}"
                 for n, (i, value) in enumerate(known)
             )
             clauses.append(f"{contrast.what} {_verdict(known)} ({said})")
@@ -31,7 +31,7 @@ def _at(table: Table, column: int) -> str:
     return f" at {table.columns[column]}" if len(set(table.metrics)) < len(table.metrics) else ""
 
 
-def _verdict(known: Sequence[tuple[int, Figure]]) -> str:
+def _verdict(known: Sequence[tuple[int, Estimate]]) -> str:
     """`helps` or `hurts` if it does so in all columns, on average by more than may be chance."""
     values = [value for _, value in known]
     chance = sum(value.chance for value in values) / len(values)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.errors import UserError
-from ssl_jax.metrics.intervals import Outcomes, outcomes
+from ssl_jax.metrics.intervals import ExampleCounts, count_by_example
 from ssl_jax.runs import workdir
 from ssl_jax.studies.plan import Study
-from ssl_jax.training.logs import read_records
+from ssl_jax.training.metric_writer import read_records
 
-__all__ = ["Records", "read_study"]
+__all__ = ["StudyResults", "read_study_results"]
 
 
 @dataclass(frozen=True)
-class Records:
+class StudyResults:
     """A study and what there is of its runs' results; nothing else is known to the report.
 
     Attributes:
@@ -33,10 +33,10 @@ class Records:
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
         """`results.json` of each run that is done, in the study's order."""
-        found = {run.name: workdir.results(self.folder / run.name) for run in self.study.runs}
+        found = {run.name: workdir.read_results(self.folder / run.name) for run in self.study.runs}
         return {name: results for name, results in found.items() if results is not None}
 
-    def of(self, objective: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def with_objective(self, objective: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Names and results of the runs that are done and had this objective."""
         return ((n, r) for n, r in self.results.items() if r["objective"] == objective)
 
@@ -44,9 +44,9 @@ class Records:
         """The arrays of a run's `samples.npz`; empty if it has none."""
         return self._arrays(name, "samples.npz")
 
-    def outcomes(self, name: str, metric: str) -> Outcomes | None:
+    def outcomes(self, name: str, metric: str) -> ExampleCounts | None:
         """What is behind a run's figure, example by example; None if that isn't known."""
-        return outcomes(self._arrays(name, "predictions.npz"), metric)
+        return count_by_example(self._arrays(name, "predictions.npz"), metric)
 
     def tested_on(self, name: str) -> str:
         """The digest of the examples a run was evaluated on; empty if it has none."""
@@ -68,7 +68,7 @@ class Records:
             return dict(arrays)
 
 
-def read_study(folder: Path) -> Records:
+def read_study_results(folder: Path) -> StudyResults:
     """The records of the study in `folder`.
 
     Raises:
@@ -87,4 +87,4 @@ def read_study(folder: Path) -> Records:
             f"file {path}: is no JSON ({error}); expected it as `python -m ssl_jax.study` writes "
             "it: run that again"
         ) from error
-    return Records(folder, Study.from_dict(description))
+    return StudyResults(folder, Study.from_dict(description))

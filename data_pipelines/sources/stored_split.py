@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from data_pipelines.errors import UserError
 from data_pipelines.sources.catalogue import Catalogue, small_features
 from data_pipelines.sources.dataset import ALL, Dataset, build_command
-from data_pipelines.sources.records import Decoder, Shards, Source
+from data_pipelines.sources.records import Decoder, RecordSource, Shards
 from data_pipelines.sources.windows import Windows
 
 __all__ = ["StoredSplit"]
@@ -32,10 +32,10 @@ class StoredSplit:
     name: str
 
     @cached_property
-    def examples(self) -> Source | Windows:
+    def examples(self) -> RecordSource | Windows:
         """All examples of the split: its records or, where these are cells, windows over them."""
         grid = self.dataset.grid
-        return Windows.over(self._records, grid) if grid else self._records
+        return Windows.over_blocks(self._records, grid) if grid else self._records
 
     @cached_property
     def files(self) -> Shards:
@@ -96,7 +96,7 @@ class StoredSplit:
         return self._column(name)
 
     @cached_property
-    def _records(self) -> Source:
+    def _records(self) -> RecordSource:
         """All stored records, in the order of their keys where those are known."""
         info, splits = self.dataset.info, self.dataset.splits
         count = splits[self.name]
@@ -104,7 +104,7 @@ class StoredSplit:
         if self.catalogue is not None:
             keys = self.catalogue.keys
         elif self.dataset.grid and "id" in info.features:
-            decoder = Decoder.of("id", info.features["id"])
+            decoder = Decoder.for_feature("id", info.features["id"])
             keys = np.array([self.files.read(row, (decoder,))["id"].item() for row in range(count)])
         if self.name != ALL:
             order = np.argsort(keys, kind="stable")
@@ -113,11 +113,11 @@ class StoredSplit:
             order = np.concatenate(
                 [a + np.argsort(keys[a:b], kind="stable") for a, b in itertools.pairwise(starts)]
             )
-        return Source(self.files, self._decoders(), order, np.arange(count), keys[order])
+        return RecordSource(self.files, self._decoders(), order, np.arange(count), keys[order])
 
     def _decoders(self) -> tuple[Decoder, ...]:
         dataset = self.dataset
-        image = Decoder.of("image", dataset.info.features["image"], dataset.channels)
+        image = Decoder.for_feature("image", dataset.info.features["image"], dataset.channels)
         if dataset.target == "none":
             return (image,)
         return (image, self._decoder(dataset.target, dataset.target_feature))
@@ -125,7 +125,7 @@ class StoredSplit:
     def _decoder(self, name: str, feature: str) -> Decoder:
         features = self.dataset.info.features
         classes = small_features(features).get(feature, 0)
-        return Decoder.of(name, features[feature], (), classes, feature)
+        return Decoder.for_feature(name, features[feature], (), classes, feature)
 
     def _column(self, feature: str) -> np.ndarray:
         """A small feature of all records, in their order: of the catalogue, else read.

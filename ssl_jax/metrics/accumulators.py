@@ -2,8 +2,9 @@
 
 On the device an objective returns *sums*: `Mean` (a sum and its normaliser), confusion matrices
 (int32, true rows, predicted columns) and `PerExample` (rows of what only makes sense over the whole
-set, as scores do for average precision). `reduce_sums` adds them over the devices inside the step,
-`to_host` fetches them in NumPy's widest types, `merge` adds batches.
+set, as scores do for average precision). `reduce_over_devices` adds them over the devices inside
+the step,
+`to_host` fetches them in NumPy's widest types, `merge_accumulators` adds batches.
 """
 
 from __future__ import annotations
@@ -17,9 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-__all__ = ["Mean", "PerExample", "Sums", "merge", "reduce_sums", "to_host"]
+__all__ = [
+    "Accumulators",
+    "Mean",
+    "PerExample",
+    "merge_accumulators",
+    "reduce_over_devices",
+    "to_host",
+]
 
-Sums = Mapping[str, Any]  # name -> Mean, PerExample or a confusion matrix
+Accumulators = Mapping[str, Any]  # name -> Mean, PerExample or a confusion matrix
 
 
 @flax.struct.dataclass
@@ -30,7 +38,7 @@ class Mean:
     count: Array
 
     @classmethod
-    def of(cls, values: Array, weights: Array | None = None) -> Mean:
+    def from_values(cls, values: Array, weights: Array | None = None) -> Mean:
         """Sum of `values`, and how many they are (or the sum of `weights`, of the same shape).
 
         A value of weight zero leaves no trace, not even if it is NaN. Counts are int32, hence
@@ -66,7 +74,7 @@ class PerExample:
         return PerExample(rows)
 
 
-def reduce_sums(sums: Sums, axis: str = "data") -> Sums:
+def reduce_over_devices(accumulators: Accumulators, axis: str = "data") -> Accumulators:
     """Sums over the whole batch from the sums of one device; call it within `shard_map`.
 
     Everything comes out replicated, `PerExample` rows too: each process can then fetch them,
@@ -74,7 +82,7 @@ def reduce_sums(sums: Sums, axis: str = "data") -> Sums:
     """
     return {
         name: _gather(value, axis) if isinstance(value, PerExample) else jax.lax.psum(value, axis)
-        for name, value in sums.items()
+        for name, value in accumulators.items()
     }
 
 
@@ -91,7 +99,7 @@ def _gather(rows: PerExample, axis: str) -> PerExample:
     return PerExample(jax.tree.map(gather, rows.values))
 
 
-def to_host(sums: Sums) -> Sums:
+def to_host(accumulators: Accumulators) -> Accumulators:
     """The same sums as NumPy float64, int64 and bool, ready to be merged without loss."""
 
     def widen(x: Any) -> np.ndarray:
@@ -100,9 +108,9 @@ def to_host(sums: Sums) -> Sums:
             return x
         return x.astype(np.int64 if np.issubdtype(x.dtype, np.integer) else np.float64)
 
-    return jax.tree.map(widen, jax.device_get(dict(sums)))
+    return jax.tree.map(widen, jax.device_get(dict(accumulators)))
 
 
-def merge(first: Sums, second: Sums) -> Sums:
+def merge_accumulators(first: Accumulators, second: Accumulators) -> Accumulators:
     """Sums of two batches taken together."""
     return {name: first[name] + second[name] for name in second} if first else second

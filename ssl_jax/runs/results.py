@@ -11,15 +11,15 @@ import jax
 import numpy as np
 
 from data_pipelines.files.writing import write_arrays
-from ssl_jax.checkpoints.card import versions
-from ssl_jax.devices.mesh import compiled_for_one_run
-from ssl_jax.metrics import Sums
+from ssl_jax.checkpoints.card import package_versions
+from ssl_jax.devices.mesh import jit_for_single_use
+from ssl_jax.metrics import Accumulators
 from ssl_jax.runs import probe
 from ssl_jax.runs.parts import Run
-from ssl_jax.training.logs import read_records
+from ssl_jax.training.metric_writer import read_records
 from ssl_jax.training.state import TrainState
 
-__all__ = ["summarise", "write_predictions", "write_samples"]
+__all__ = ["summarise_run", "write_predictions", "write_samples"]
 
 
 def write_samples(run: Run, state: TrainState, folder: Path, examples: int = 8) -> None:
@@ -31,25 +31,25 @@ def write_samples(run: Run, state: TrainState, folder: Path, examples: int = 8) 
     records = [source[int(index)] for index in chosen]
     batch = {name: np.stack([record[name] for record in records]) for name in records[0]}
     variables = jax.device_get(state.variables)
-    draw = compiled_for_one_run(run.objective.samples)
+    draw = jit_for_single_use(run.objective.make_samples)
     samples = draw(variables, batch, jax.random.key(run.config.seed))
     write_arrays(folder / "samples.npz", jax.device_get(samples))
 
 
-def write_predictions(sums: Sums, folder: Path) -> None:
+def write_predictions(accumulators: Accumulators, folder: Path) -> None:
     """What the final evaluation predicted for each example: `predictions.npz`."""
-    if jax.process_index() != 0 or "predictions" not in sums:
+    if jax.process_index() != 0 or "predictions" not in accumulators:
         return
-    rows = dict(sums["predictions"].values)
+    rows = dict(accumulators["predictions"].values)
     valid = rows.pop("valid")
     write_arrays(folder / "predictions.npz", {name: x[valid] for name, x in rows.items()})
 
 
-def summarise(
+def summarise_run(
     run: Run,
     folder: Path,
     figures: Mapping[str, float],
-    sums: Sums,
+    accumulators: Accumulators,
     cost: Mapping[str, Any],
     found: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -76,7 +76,9 @@ def summarise(
         "classes": list(run.card.classes),
         "colours": [list(colour) for colour in run.card.colours],
         "metrics": dict(figures),
-        "probe": probe.frozen(run),  # what the same features give without a step of training
+        "probe": probe.probe_frozen_backbone(
+            run
+        ),  # what the same features give without a step of training
         "train": {"first_loss": losses[0], "last_loss": losses[-1]},
         "cost": cost,
         "data": {
@@ -88,10 +90,10 @@ def summarise(
             "skipped": run.skipped(),
             "embedded": run.config.data.name.startswith("demo_"),
         },
-        "versions": versions(),
+        "versions": package_versions(),
         "command": sys.argv,
         "search": dict(found),
     }
-    if "confusion" in sums:
-        summary["confusion"] = np.asarray(sums["confusion"]).tolist()
+    if "confusion" in accumulators:
+        summary["confusion"] = np.asarray(accumulators["confusion"]).tolist()
     return summary

@@ -8,30 +8,32 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from data_pipelines.files.pictures import (
+from data_pipelines.files.display import (
     FALSE_COLOUR,
     TRUE_COLOUR,
-    can_show,
-    class_map,
-    shown,
+    colour_labels,
+    has_display_bands,
+    to_display_rgb,
 )
 from ssl_jax.reporting import estimates
-from ssl_jax.reporting.drawing import Drawing
-from ssl_jax.reporting.records import Records
+from ssl_jax.reporting.report_figure import ReportFigure
+from ssl_jax.reporting.study_results import StudyResults
 
-__all__ = ["reconstructions", "scene_gallery", "segmentations", "simclr_views"]
+__all__ = ["draw_reconstructions", "draw_scene_gallery", "draw_segmentations", "draw_simclr_views"]
 
 _EXAMPLES = 5
 _NOT_COUNTED = (70, 70, 70)
 
 
-def scene_gallery(records: Records) -> list[Drawing]:
+def draw_scene_gallery(records: StudyResults) -> list[ReportFigure]:
     """Scenes with the answers of the best row, where most of them are labelled."""
     drawings = []
     for table in records.study.tables:
         last = [row.cells[-1] for row in table.rows]
         found = [
-            (f.mean, c.runs[0]) for c in last if (f := estimates.figure(records, c)) is not None
+            (f.mean, c.runs[0])
+            for c in last
+            if (f := estimates.estimate_cell(records, c)) is not None
         ]
         name = max(found)[1] if found else ""
         samples = records.samples(name) if name in records.results else {}
@@ -42,17 +44,17 @@ def scene_gallery(records: Records) -> list[Drawing]:
         for axes, image, label, scores in zip(
             grid[0], samples["image"], samples["label"], samples["scores"], strict=True
         ):
-            axes.imshow(shown(image, bands))
+            axes.imshow(to_display_rgb(image, bands))
             axes.set_title(classes[label], size=8)
             said = int(scores.argmax())
             ink = "#228833" if said == label else "#cc3311"
             axes.set_xlabel(f"{classes[said]} {100 * scores[said]:.0f} %", size=8, color=ink)
         caption = f"Scenes: true class above, prediction below ({name})"
-        drawings.append(Drawing(table.name, f"{table.name}_gallery", caption, figure))
+        drawings.append(ReportFigure(table.name, f"{table.name}_gallery", caption, figure))
     return drawings
 
 
-def segmentations(records: Records) -> list[Drawing]:
+def draw_segmentations(records: StudyResults) -> list[ReportFigure]:
     """Test images, their classes, and what each row of the table makes of them."""
     drawings = []
     for table in records.study.tables:
@@ -72,22 +74,22 @@ def segmentations(records: Records) -> list[Drawing]:
             for name, colour in zip(results["classes"], results["colours"], strict=True)
         }
         schemes = {"image": TRUE_COLOUR, "NIR, red, green": FALSE_COLOUR}
-        schemes = {title: s for title, s in schemes.items() if can_show(bands, s)}
+        schemes = {title: s for title, s in schemes.items() if has_display_bands(bands, s)}
         arrays = next(iter(samples.values()))
         maps = {"truth": arrays["mask"]}
         maps |= {title.replace(", ", ",\n", 1): s["prediction"] for title, s in samples.items()}
         figure, grid = _sheet(min(4, len(arrays["image"])), len(schemes) + len(maps), 1.75)
         for line, image, *labels in zip(grid, arrays["image"], *maps.values(), strict=False):
-            pictures = [shown(image, bands, scheme) for scheme in schemes.values()]
-            grey = shown(image, bands).mean(axis=-1, keepdims=True)
-            pictures += [_over(class_map(m, list(colours.values())), grey) for m in labels]
+            pictures = [to_display_rgb(image, bands, scheme) for scheme in schemes.values()]
+            grey = to_display_rgb(image, bands).mean(axis=-1, keepdims=True)
+            pictures += [_over(colour_labels(m, list(colours.values())), grey) for m in labels]
             for axes, picture in zip(line, pictures, strict=True):
                 axes.imshow(picture, interpolation="nearest")
         for axes, title in zip(grid[0], [*schemes, *maps], strict=True):
             axes.set_title(title, size=8)
         _legend(figure, colours, excluded)
         caption = f"{table.subject}: maps of the test images"
-        drawings.append(Drawing(table.name, f"{table.name}_maps", caption, figure))
+        drawings.append(ReportFigure(table.name, f"{table.name}_maps", caption, figure))
     return drawings
 
 
@@ -108,16 +110,16 @@ def _legend(figure: Figure, colours: dict[str, Sequence[int]], excluded: Sequenc
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
 
 
-def reconstructions(records: Records) -> list[Drawing]:
+def draw_reconstructions(records: StudyResults) -> list[ReportFigure]:
     """Tiles, what the masked autoencoder sees of them, and what it makes of that."""
     drawings = []
-    for name, results in records.of("mae"):
+    for name, results in records.with_objective("mae"):
         samples, bands = records.samples(name), results["data"]["bands"]
         if not samples:
             continue
         originals = samples["image"][:_EXAMPLES]
         schemes = {"true colour": TRUE_COLOUR, "false colour: NIR, red, green": FALSE_COLOUR}
-        schemes = {title: s for title, s in schemes.items() if can_show(bands, s)}
+        schemes = {title: s for title, s in schemes.items() if has_display_bands(bands, s)}
         figure, grid = _sheet(3 * len(schemes), len(originals))
         for rows, (title, scheme) in zip(
             np.split(grid, len(schemes)), schemes.items(), strict=True
@@ -131,20 +133,24 @@ def reconstructions(records: Records) -> list[Drawing]:
                 rows.T, originals, samples["masked"], samples["reconstruction"], strict=False
             ):
                 hidden = np.abs(masked - original).max(axis=-1, keepdims=True) > 1e-4
-                tile = shown(original, bands, scheme)
+                tile = to_display_rgb(original, bands, scheme)
                 column[0].imshow(tile)
                 column[1].imshow(np.where(hidden, 0.88, tile))
-                column[2].imshow(shown(filled, bands, scheme, like=original))
+                column[2].imshow(to_display_rgb(filled, bands, scheme, like=original))
         share = 100 * results["config"]["objective"]["mask_ratio"]
         caption = f"Masked autoencoder: {share:.0f} % of each tile is hidden and filled in"
         file = f"{name.rpartition('/')[2]}_reconstructions"
-        drawings.append(Drawing("pretraining", file, caption, figure))
+        drawings.append(ReportFigure("pretraining", file, caption, figure))
     return drawings
 
 
-def simclr_views(records: Records) -> list[Drawing]:
+def draw_simclr_views(records: StudyResults) -> list[ReportFigure]:
     """Tiles and the two views by which SimCLR is to know them again, with the most bands."""
-    found = [(name, results) for name, results in records.of("simclr") if records.samples(name)]
+    found = [
+        (name, results)
+        for name, results in records.with_objective("simclr")
+        if records.samples(name)
+    ]
     if not found:
         return []
     name, results = max(found, key=lambda item: len(item[1]["data"]["bands"]))
@@ -155,9 +161,9 @@ def simclr_views(records: Records) -> list[Drawing]:
     for row, (key, title) in zip(grid, titles.items(), strict=True):
         row[0].set_ylabel(title)
         for axes, original, picture in zip(row, originals, samples[key], strict=False):
-            axes.imshow(shown(picture, bands, like=original))
+            axes.imshow(to_display_rgb(picture, bands, like=original))
     caption = "SimCLR: two views of a tile that are to recognise each other"
-    return [Drawing("pretraining", "simclr_views", caption, figure)]
+    return [ReportFigure("pretraining", "simclr_views", caption, figure)]
 
 
 def _sheet(rows: int, columns: int, size: float = 1.5) -> tuple[Figure, np.ndarray]:

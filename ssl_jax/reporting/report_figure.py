@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-__all__ = ["Drawing"]
+__all__ = ["ReportFigure"]
 
 
 @dataclass(frozen=True)
-class Drawing:
+class ReportFigure:
     """A figure before it is a file.
 
     Attributes:

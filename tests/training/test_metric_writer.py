@@ -1,14 +1,14 @@
 import json
 
 from data_pipelines.files.writing import write_json
-from ssl_jax.training.logs import Log, read_records
+from ssl_jax.training.metric_writer import MetricWriter, read_records
 
 
 def test_records_after_the_bundle_a_run_resumes_from_are_dropped(tmp_path):
-    with Log(tmp_path, start=0, steps=10, batch_size=4) as log:
+    with MetricWriter(tmp_path, start=0, steps=10, batch_size=4) as log:
         for step in (2, 4, 6):
             log.write(step, "train", {"loss": float(step)})
-    with Log(tmp_path, start=4, steps=10, batch_size=4) as log:
+    with MetricWriter(tmp_path, start=4, steps=10, batch_size=4) as log:
         log.write(6, "train", {"loss": 60.0})
     records = read_records(tmp_path / "metrics.jsonl")
     assert [(r["step"], r["loss"]) for r in records] == [(2, 2.0), (4, 4.0), (6, 60.0)]

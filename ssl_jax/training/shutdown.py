@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
-from ssl_jax.devices.processes import store
+from ssl_jax.devices.processes import key_value_store
 
-__all__ = ["StopRequest", "Stopped"]
+__all__ = ["ShutdownSignal", "Stopped"]
 
 _KEY = "ssl_jax/stop"
 
@@ -19,7 +19,7 @@ class Stopped(Exception):
     """Asked to stop, and nothing is lost: the same command goes on from what has been saved."""
 
 
-class StopRequest:
+class ShutdownSignal:
     """Turns SIGTERM, SIGUSR1 (SLURM's warning) and Ctrl-C into a flag while it is entered.
 
     A second Ctrl-C stops at once. Outside the main thread signals can't be caught and the flag
@@ -38,7 +38,7 @@ class StopRequest:
         self._polls = 0
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> "StopRequest":
+    def __enter__(self) -> "ShutdownSignal":
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             try:
                 self._previous[number] = signal.signal(number, self._signal)
@@ -76,7 +76,7 @@ class StopRequest:
         Between two polls lies a collective whose outcome is waited for, so that no process is more
         than one poll ahead: what is announced for the poll after the next is known to all by then.
         """
-        job = store()
+        job = key_value_store()
         self._polls += 1
         if self._signalled and not self._announced:
             self._announced = True

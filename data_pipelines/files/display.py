@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["FALSE_COLOUR", "TRUE_COLOUR", "can_show", "class_map", "shown"]
+__all__ = ["FALSE_COLOUR", "TRUE_COLOUR", "colour_labels", "has_display_bands", "to_display_rgb"]
 
 TRUE_COLOUR = ("red", "green", "blue")
 FALSE_COLOUR = ("nir", "red", "green")  # vegetation shows in red, as on infrared film
@@ -12,12 +12,12 @@ FALSE_COLOUR = ("nir", "red", "green")  # vegetation shows in red, as on infrare
 _NO_CLASS = (70, 70, 70)
 
 
-def can_show(bands: Sequence[str], colours: Sequence[str]) -> bool:
+def has_display_bands(bands: Sequence[str], colours: Sequence[str]) -> bool:
     """Whether images of these bands can be shown in these colours."""
     return set(colours) <= set(bands)
 
 
-def shown(
+def to_display_rgb(
     image: np.ndarray,
     bands: Sequence[str],
     colours: Sequence[str] = TRUE_COLOUR,
@@ -35,7 +35,9 @@ def shown(
         colours: the bands to be shown as red, green and blue; for lack of them the first is shown.
         like: the image that the stretch is taken from, to compare two; by default itself.
     """
-    channels = [bands.index(name) for name in colours] if can_show(bands, colours) else [0, 0, 0]
+    channels = (
+        [bands.index(name) for name in colours] if has_display_bands(bands, colours) else [0, 0, 0]
+    )
     reference = (image if like is None else like)[..., channels].reshape(-1, 3)
     axis = 0 if colours != TRUE_COLOUR else None
     low, high = np.percentile(reference, (1, 99), axis=axis)
@@ -44,7 +46,7 @@ def shown(
     return np.clip(stretched, 0, 1) ** 0.8
 
 
-def class_map(labels: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray:
+def colour_labels(labels: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray:
     """Labels (H, W) -> their colours (H, W, 3) in 0..1; dark grey for those that have none."""
     table = np.tile(np.asarray(_NO_CLASS, np.float64), (256, 1))
     if len(colours):

@@ -20,11 +20,11 @@ from data_pipelines.errors import UserError
 Forward = Callable[[Any, Any], tuple[Any, Any]]
 
 
-def accumulated(forward: Forward, parts: int, together: int = 1) -> Forward:
+def apply_in_micro_batches(forward: Forward, parts: int, group_size: int = 1) -> Forward:
     """`forward(batch_stats, batch) -> (batch_stats, outputs)` in `parts` micro-batches.
 
     Leaves of `batch` and of the outputs have the examples first. Micro-batch i takes every
-    `parts`-th run of `together` neighbours from the i-th on, and so holds the same whatever the
+    `parts`-th run of `group_size` neighbours from the i-th on, and so holds the same whatever the
     number of devices.
 
     Raises:
@@ -33,21 +33,21 @@ def accumulated(forward: Forward, parts: int, together: int = 1) -> Forward:
 
     def run(batch_stats: Any, batch: Any) -> tuple[Any, Any]:
         examples = len(jax.tree.leaves(batch)[0])
-        if examples % (parts * together):
+        if examples % (parts * group_size):
             raise UserError(
                 f"accumulate: {examples} examples per device can't be cut into {parts} equal "
-                f"micro-batches of {together} neighbours each or a multiple; choose a batch size "
-                f"divisible by devices × accumulate × {together}"
+                f"micro-batches of {group_size} neighbours each or a multiple; choose a batch size "
+                f"divisible by devices × accumulate × {group_size}"
             )
         if parts == 1:
             return forward(batch_stats, batch)
 
         def split(x: jax.Array) -> jax.Array:
-            runs = x.reshape(-1, parts, together, *x.shape[1:]).swapaxes(0, 1)
+            runs = x.reshape(-1, parts, group_size, *x.shape[1:]).swapaxes(0, 1)
             return runs.reshape(parts, -1, *x.shape[1:])
 
         def join(x: jax.Array) -> jax.Array:
-            runs = x.reshape(parts, -1, together, *x.shape[2:]).swapaxes(0, 1)
+            runs = x.reshape(parts, -1, group_size, *x.shape[2:]).swapaxes(0, 1)
             return runs.reshape(-1, *x.shape[2:])
 
         micro_batches = jax.tree.map(split, batch)

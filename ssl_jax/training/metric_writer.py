@@ -12,12 +12,12 @@ from rich.progress import Progress
 
 from data_pipelines.files.writing import write_text
 from data_pipelines.preparing.progress import progress_bar
-from ssl_jax.training.tensorboard import Board
+from ssl_jax.training.tensorboard import TensorBoardWriter
 
-__all__ = ["Log", "read_records"]
+__all__ = ["MetricWriter", "read_records"]
 
 
-class Log:
+class MetricWriter:
     """The log of a run, continued where an earlier process left off.
 
     A context manager. Records of steps after `start` are dropped on opening: they stem from a
@@ -45,9 +45,9 @@ class Log:
         if self._writes:
             write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
             self._file = path.open("a", buffering=1)
-            self._board = Board(workdir / "tensorboard", start)
+            self._board = TensorBoardWriter(workdir / "tensorboard", start)
 
-    def __enter__(self) -> "Log":
+    def __enter__(self) -> "MetricWriter":
         self._began = time.monotonic()
         self._bar.start()
         return self

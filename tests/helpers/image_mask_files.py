@@ -10,7 +10,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.subset import subset_of
+from data_pipelines.sources.subset import select_subset
 
 
 def random_pixels(seed, bands, height, width, dtype=np.uint8):
@@ -52,16 +52,16 @@ def truncate(path, share=0.6):
 
 def windows_of(name, data_dir, split="all"):
     """{key of the upper left cell: (image, mask)} of all windows."""
-    source = subset_of(open_dataset(name, data_dir), split).examples
+    source = select_subset(open_dataset(name, data_dir), split).examples
     records = (source[position] for position in range(len(source)))
-    keys = [key.decode() for key in source.identities()]
+    keys = [key.decode() for key in source.example_ids()]
     return {key: (r["image"], r["mask"]) for key, r in zip(keys, records, strict=True)}
 
 
 def expected_windows(name, pixels, classes, window, stride):
     """What `windows_of` should find of a picture: its pixels, and 0 and 255 beyond its edge."""
     height, width = classes.shape
-    cell = int(np.gcd(window, stride))
+    block = int(np.gcd(window, stride))
     image = np.pad(pixels, ((0, 0), (0, window), (0, window)))
     mask = np.pad(classes, ((0, window), (0, window)), constant_values=255)
     found = {}
@@ -72,7 +72,7 @@ def expected_windows(name, pixels, classes, window, stride):
             ):
                 continue  # the window before sees the last pixels already
             here = slice(top, top + window), slice(left, left + window)
-            key = f"{name}/{top // cell:04}/{left // cell:04}"
+            key = f"{name}/{top // block:04}/{left // block:04}"
             found[key] = np.moveaxis(image[:, *here], 0, -1), mask[here]
     return found
 

@@ -4,25 +4,26 @@ from typing import Any
 
 import jax
 
-__all__ = ["mismatch", "path_of", "shapes"]
+__all__ = ["array_shapes", "find_mismatch", "parameter_path"]
 
 
-def path_of(path: tuple[Any, ...]) -> str:
+def parameter_path(path: tuple[Any, ...]) -> str:
     """The path of a parameter as it is written in patterns: `backbone/conv1/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+def array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     """The shape of each array by its path; nothing is read of the arrays."""
     return {
-        path_of(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        parameter_path(path): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
 
 
-def mismatch(
+def find_mismatch(
     found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]
 ) -> tuple[str, str, str] | None:
-    """The first array that isn't the same in two trees' `shapes`; None if all are.
+    """The first array that isn't the same in two trees' `array_shapes`; None if all are.
 
     Returns:
         Its path, what was found and what was expected, as they are told to the user.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ssl_jax.metrics.accumulators import PerExample
 from ssl_jax.metrics.ratios import mean_of_present
-from ssl_jax.metrics.sums import PerExample
 
 __all__ = ["average_precision", "mean_average_precision"]
 

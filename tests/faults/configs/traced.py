@@ -1,4 +1,5 @@
-"""Small configs of runs that tell what they are doing: `--config tests/faults/configs/told.py:mae`.
+"""Small configs of runs that tell what they are doing: `--config
+tests/faults/configs/traced.py:mae`.
 
 Nothing is computed otherwise than without it. A line is added to the file $FAULTS_TOLD when the run
 comes to a phase: its thread (`main`, or `back` for what is saved in the background), the phase, and
@@ -22,7 +23,7 @@ from small import small
 
 from ssl_jax import objectives
 from ssl_jax.checkpoints import saving
-from ssl_jax.runs import features, outcome, probe, restoring, watches
+from ssl_jax.runs import features, periodic_evaluations, probe, restoring, results
 from ssl_jax.training import loop
 
 _FILE = os.open(os.environ["FAULTS_TOLD"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -64,7 +65,7 @@ def telling(owner, name, thread, phase, detail=None, after=None) -> None:
 
 
 def tell_steps() -> None:
-    original = loop.train_step
+    original = loop.make_train_step
 
     @functools.wraps(original)
     def train_step(*arguments):
@@ -80,7 +81,7 @@ def tell_steps() -> None:
 
         return step
 
-    loop.train_step = train_step
+    loop.make_train_step = train_step
 
 
 def poison(example: int, factor: float) -> None:
@@ -98,14 +99,16 @@ def get_config(kind: str) -> ConfigDict:
     if sys.modules["__main__"].__spec__.name == "ssl_jax.train":
         step_of = lambda evaluation, state: int(state.step)  # noqa: E731
         telling(restoring, "restore_or_start", "main", "restore")
-        telling(outcome, "write_samples", "main", "finish")
-        telling(watches.Evaluation, "__call__", "main", "evaluation", step_of, after="loop")
+        telling(results, "write_samples", "main", "finish")
+        telling(
+            periodic_evaluations.Evaluation, "__call__", "main", "evaluation", step_of, after="loop"
+        )
         telling(probe.OnlineProbe, "__call__", "main", "probe", step_of, after="loop")
         telling(features, "computed_once", "main", "features", after="loop")
-        telling(saving.Bundles, "save", "main", "save", step_of_save, after="loop")
-        telling(saving.Bundles, "_seal", "back", "write", step_of_seal, after="idle")
-        telling(saving, "seal", "back", "seal", lambda bundle: bundle.name)
-        telling(saving.Bundles, "_delete_old", "back", "delete")
+        telling(saving.Checkpointer, "save", "main", "save", step_of_save, after="loop")
+        telling(saving.Checkpointer, "_seal", "back", "write", step_of_seal, after="idle")
+        telling(saving, "seal", "back", "seal", lambda checkpoint: checkpoint.name)
+        telling(saving.Checkpointer, "_delete_old", "back", "delete")
         tell_steps()
     if "FAULTS_POISON" in os.environ:
         words = os.environ["FAULTS_POISON"].split()
@@ -122,9 +125,9 @@ def get_config(kind: str) -> ConfigDict:
     return config
 
 
-def step_of_save(bundles, state, position, card) -> int:
+def step_of_save(checkpoints, state, position, card) -> int:
     return int(state.step)
 
 
-def step_of_seal(bundles, response, bundle) -> str:
-    return bundle.name
+def step_of_seal(checkpoints, response, checkpoint) -> str:
+    return checkpoint.name

@@ -3,13 +3,13 @@ import signal
 
 import pytest
 
-from ssl_jax.training.stopping import StopRequest
+from ssl_jax.training.shutdown import ShutdownSignal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_is_a_request_and_no_end(number):
     before = signal.getsignal(number)
-    with StopRequest() as stop:
+    with ShutdownSignal() as stop:
         assert not stop.poll()
         os.kill(os.getpid(), number)
         assert stop.poll()
@@ -18,7 +18,7 @@ def test_a_signal_is_a_request_and_no_end(number):
 
 
 def test_a_second_ctrl_c_stops_at_once():
-    with StopRequest():
+    with ShutdownSignal():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

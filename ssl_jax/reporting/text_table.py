@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-__all__ = ["MISSING", "Grid"]
+__all__ = ["MISSING", "TextTable"]
 
 MISSING = "–"
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """A table of text, ready to be set in Markdown, HTML or at the terminal.
 
     Attributes:

@@ -20,12 +20,19 @@ from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh
 
 from data_pipelines.sources.loader import evaluation_batches
-from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmapped
-from ssl_jax.scenes.windows import Window, windows
-from ssl_jax.training.loop import ahead
-from ssl_jax.training.stopping import Stopped, StopRequest
+from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmap_over_mesh
+from ssl_jax.scenes.windows import Window, make_windows
+from ssl_jax.training.loop import prefetch_to_devices
+from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
-__all__ = ["Band", "Logits", "Picture", "SlidingWindow", "sliding_logits", "window_step"]
+__all__ = [
+    "LargeImage",
+    "Logits",
+    "RowBlock",
+    "SlidingWindow",
+    "compute_sliding_logits",
+    "make_window_step",
+]
 
 # Axes of an image (h, w, c) that are flipped: the symmetries of a rectangle, a group of four.
 _FLIPS = ((), (1,), (0,), (0, 1))
@@ -35,7 +42,7 @@ Logits = Callable[[Any, Array], Array]
 Step = Callable[[Any, Mapping[str, Array]], Array]
 
 
-class Picture(Protocol):
+class LargeImage(Protocol):
     """An image of any size, of which any window can be read."""
 
     @property
@@ -78,7 +85,7 @@ class SlidingWindow:
             )
 
 
-class Band(NamedTuple):
+class RowBlock(NamedTuple):
     """Whole rows of a picture.
 
     Attributes:
@@ -88,12 +95,12 @@ class Band(NamedTuple):
             does, for nothing was asked there.
     """
 
-    picture: Any
+    image: Any
     top: int
     logits: np.ndarray
 
 
-def window_step(logits: Logits, mesh: Mesh, flips: bool = False) -> Step:
+def make_window_step(logits: Logits, mesh: Mesh, flips: bool = False) -> Step:
     """The compiled step: (variables, {image: (B, h, w, c) sharded over `data`}) -> (B, h, w, K).
 
     A device takes its windows one by one, so that a window's logits are the same to the bit however
@@ -109,22 +116,23 @@ def window_step(logits: Logits, mesh: Mesh, flips: bool = False) -> Step:
 
         return jax.lax.map(of_one, batch["image"])
 
-    return pmapped(step, mesh, (REPLICATED, SHARDED), SHARDED)
+    return pmap_over_mesh(step, mesh, (REPLICATED, SHARDED), SHARDED)
 
 
-def sliding_logits(
+def compute_sliding_logits(
     step: Step,
     variables: Any,
-    pictures: Sequence[Picture],
+    images: Sequence[LargeImage],
     sliding: SlidingWindow,
     mesh: Mesh,
     batch_size: int,
-    stop: StopRequest | None = None,
-) -> Iterator[Band]:
+    stop: ShutdownSignal | None = None,
+) -> Iterator[RowBlock]:
     """The logits of whole pictures, band by band from the top, on every process.
 
     Args:
-        step: see `window_step`; it is compiled once for each shape of windows, and these are of
+        step: see `make_window_step`; it is compiled once for each shape of windows, and these are
+        of
             other shapes only on pictures smaller than the window.
         variables: replicated over `mesh`.
         pictures: one after the other.
@@ -136,45 +144,48 @@ def sliding_logits(
     Raises:
         Stopped: asked to stop while at it.
     """
-    plan = [(picture, _wanted(picture, sliding)) for picture in pictures]
-    places = [(picture, window) for picture, chosen in plan for window in chosen]
+    plan = [(image, _wanted(image, sliding)) for image in images]
+    places = [(image, window) for image, chosen in plan for window in chosen]
     logits = _logits_of_windows(step, variables, places, mesh, batch_size, stop)
-    for picture, chosen in plan:
-        yield from _bands(picture, chosen, logits)
+    for image, chosen in plan:
+        yield from _bands(image, chosen, logits)
 
 
-def _wanted(picture: Picture, sliding: SlidingWindow) -> list[Window]:
-    every = windows(picture.height, picture.width, sliding.window, sliding.stride)
-    return [window for window in every if picture.wanted(*window)]
+def _wanted(image: LargeImage, sliding: SlidingWindow) -> list[Window]:
+    every = make_windows(image.height, image.width, sliding.window, sliding.stride)
+    return [window for window in every if image.wanted(*window)]
 
 
 class _WindowImages:
     """What is seen through windows of one shape, read like a `Source`."""
 
-    def __init__(self, places: Sequence[tuple[Picture, Window]]) -> None:
+    def __init__(self, places: Sequence[tuple[LargeImage, Window]]) -> None:
         self._places = places
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, position: int) -> dict[str, np.ndarray]:
-        picture, window = self._places[position]
-        return {"image": picture.read(*window)["image"]}
+        image, window = self._places[position]
+        return {"image": image.read(*window)["image"]}
 
 
 def _logits_of_windows(
     step: Step,
     variables: Any,
-    places: Sequence[tuple[Picture, Window]],
+    places: Sequence[tuple[LargeImage, Window]],
     mesh: Mesh,
     batch_size: int,
-    stop: StopRequest | None,
+    stop: ShutdownSignal | None,
 ) -> Iterator[np.ndarray]:
     """(h, w, K) of each place in turn; while the host adds them up, devices do the next batch."""
     for _, alike in itertools.groupby(places, key=lambda place: (place[1].height, place[1].width)):
         images = _WindowImages(list(alike))
         batches = evaluation_batches(images, batch_size, jax.process_index(), jax.process_count())
-        under_way = (step(variables, {"image": batch["image"]}) for batch in ahead(batches, mesh))
+        under_way = (
+            step(variables, {"image": batch["image"]})
+            for batch in prefetch_to_devices(batches, mesh)
+        )
         left = len(images)
         # The next batch is dispatched before this one is waited for.
         for logits, _ in itertools.pairwise(itertools.chain(under_way, [None])):
@@ -185,22 +196,22 @@ def _logits_of_windows(
 
 
 def _bands(
-    picture: Picture, chosen: Sequence[Window], logits: Iterator[np.ndarray]
-) -> Iterator[Band]:
+    image: LargeImage, chosen: Sequence[Window], logits: Iterator[np.ndarray]
+) -> Iterator[RowBlock]:
     """Add up what is seen through the windows of a picture; rows that no other sees are done."""
     rows = [list(row) for _, row in itertools.groupby(chosen, key=lambda window: window.top)]
-    ends = [*(row[0].top for row in rows), picture.height][1:]
+    ends = [*(row[0].top for row in rows), image.height][1:]
     total = seen = np.zeros((0, 0, 0), np.float32)
     for row, end in zip(rows, ends, strict=True):
         top, height = row[0].top, row[0].height
         for window in row:
             part = next(logits)
             if not total.size:
-                total = np.zeros((height, picture.width, part.shape[-1]), np.float32)
-                seen = np.zeros((height, picture.width, 1), np.float32)
+                total = np.zeros((height, image.width, part.shape[-1]), np.float32)
+                seen = np.zeros((height, image.width, 1), np.float32)
             here = slice(window.left, window.left + window.width)
             total[:, here] += part
             seen[:, here] += 1
         done = min(end - top, height)
-        yield Band(picture, top, total[:done] / np.maximum(seen[:done], 1))
+        yield RowBlock(image, top, total[:done] / np.maximum(seen[:done], 1))
         total, seen = (np.concatenate([x[done:], np.zeros_like(x[:done])]) for x in (total, seen))

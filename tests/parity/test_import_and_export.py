@@ -21,7 +21,7 @@ from ssl_jax.runs.training import train
 from ssl_jax.weights import resnet, vit
 from ssl_jax.weights import transformers as hugging_face
 from ssl_jax.weights.exporting import export_weights, loading_code
-from ssl_jax.weights.importing import Options, import_weights
+from ssl_jax.weights.importing import ImportOptions, import_weights
 
 TOLERANCE = 1e-5
 BANDS = ("red", "green", "blue", "nir")
@@ -112,11 +112,11 @@ def test_a_resnet50_of_four_bands_goes_out_with_its_features(layout, tmp_path):
     network = lively(timm.create_model("resnet50", in_chans=4, num_classes=0))
     file = saved(network, tmp_path / "w.safetensors")
     import_weights(
-        file, "resnet50", (), tmp_path / "run", Options(file_bands=BANDS, image_size=120)
+        file, "resnet50", (), tmp_path / "run", ImportOptions(file_bands=BANDS, image_size=120)
     )
     out = tmp_path / "out.safetensors"
-    metadata, left_out = export_weights(tmp_path / "run", out, layout)
-    assert not left_out
+    metadata, unused = export_weights(tmp_path / "run", out, layout)
+    assert not unused
     theirs = from_file(metadata, out)
     model = ssl_jax.load(tmp_path / "run")
     picture = images(120)
@@ -140,10 +140,10 @@ def test_a_vit_of_four_bands_goes_out_with_its_features(layout, position, dim, d
     if position == "fixed":
         network.pos_embed.data = torch.tensor(vit.fixed_table(dim, 15))
     file = saved(lively(network), tmp_path / "w.safetensors")
-    import_weights(file, "vit", (), tmp_path / "run", Options(file_bands=BANDS))
+    import_weights(file, "vit", (), tmp_path / "run", ImportOptions(file_bands=BANDS))
     out = tmp_path / "out.safetensors"
-    metadata, left_out = export_weights(tmp_path / "run", out, layout)
-    assert not left_out
+    metadata, unused = export_weights(tmp_path / "run", out, layout)
+    assert not unused
     theirs = from_file(metadata, out)
     model = ssl_jax.load(tmp_path / "run")
     assert ("pos_embed" in model.variables["params"]["backbone"]) == (position == "learned")
@@ -182,9 +182,9 @@ def test_what_was_trained_here_answers_the_same_there(layout, run_of_a_kind, tmp
             export_weights(run, tmp_path / "out.safetensors", layout)
         return
     out = tmp_path / "out.safetensors"
-    metadata, left_out = export_weights(run, out, layout)
+    metadata, unused = export_weights(run, out, layout)
     extra = {"simclr": {"projection"}, "mae": {"decoder"}, "classification": set()}[kind]
-    assert left_out.keys() == extra
+    assert unused.keys() == extra
     theirs = from_file(metadata, out)
     model = ssl_jax.load(run)
     picture = np.random.default_rng(0).integers(0, 10_000, (2, 32, 32, 4), np.uint16)
@@ -216,7 +216,7 @@ def test_positions_are_stretched_as_timm_stretches_them(tmp_path):
         img_size=64, patch_size=8, embed_dim=192, depth=1, num_heads=3, num_classes=0
     )
     file = saved(lively(network), tmp_path / "w.safetensors")
-    import_weights(file, "vit", (), tmp_path / "run", Options(image_size=120))
+    import_weights(file, "vit", (), tmp_path / "run", ImportOptions(image_size=120))
     ours = loading.load_variables(tmp_path / "run")["params"]["backbone"]["pos_embed"]
     theirs = timm.layers.resample_abs_pos_embed(network.pos_embed, (15, 15)).detach().numpy()
     expect_agreement("positions 8×8 to 15×15", {"table": ours}, {"table": theirs}, TOLERANCE)
@@ -225,7 +225,7 @@ def test_positions_are_stretched_as_timm_stretches_them(tmp_path):
 def test_four_bands_are_tiled_as_timm_tiles_them(tmp_path):
     network = lively(timm.create_model("resnet18", num_classes=0))
     file = saved(network, tmp_path / "w.safetensors")
-    import_weights(file, "resnet18", BANDS, tmp_path / "run", Options(new_bands="tile"))
+    import_weights(file, "resnet18", BANDS, tmp_path / "run", ImportOptions(new_bands="tile"))
     kernel = loading.load_variables(tmp_path / "run")["params"]["backbone"]["conv1"]["kernel"]
     theirs = timm.models.adapt_input_conv(4, network.conv1.weight.detach())
     np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), theirs.numpy())
