@@ -1,10 +1,11 @@
-"""How pixels reach a batch: TFDS builders, examples by position, and the Grain loader.
+"""Datasets: TFDS builders, random access to stored examples, and the Grain data loader.
 
-What a dataset of your own needs is imported from here: `Band` and `Sensor` for what took the
-images, `Reading` for what there is to read, `UserError` for what the user can put right.
+The names that a builder of your own needs are imported from here: `Band` and `Sensor` describe the
+instrument that took the images, `Reading` lists the items to read, and `UserError` reports an error
+that the user can correct.
 
-`build` is the command; `registry` finds builders by name, `fields` reads the fields of their
-configs, `private` is what TFDS doesn't publish.
+`build` is the command that prepares a dataset, `registry` finds builders by name, `fields` parses
+the fields of their configs, and `private` wraps TFDS's private API.
 """
 
 from data_pipelines.bands import Band, Sensor

@@ -1,6 +1,6 @@
 """Prepare a dataset: `python -m data_pipelines.build NAME[/CONFIG] --data_dir D`.
 
-TFDS's own command needs TensorFlow; this one doesn't. It writes ArrayRecord files, under a
+Unlike TFDS's own command, it does not need TensorFlow. It writes ArrayRecord files, under a
 temporary name until they are complete.
 """
 
@@ -21,13 +21,13 @@ from data_pipelines.preparing.builders import (
     make_split_generators,
     published_sensor,
 )
-from data_pipelines.preparing.parallel import WorkerDied, available_cores
+from data_pipelines.preparing.parallel import WorkerError, available_cores
 from data_pipelines.preparing.summary import (
     CONTACT_SHEET,
+    load_moments,
     print_bands,
-    print_found,
+    print_input_summary,
     print_splits,
-    written_moments,
 )
 from data_pipelines.preparing.verify import verify
 from data_pipelines.registry import BUILDERS
@@ -37,137 +37,153 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line: prepare a dataset and print what it holds."""
-    known, options = _parse(arguments)
-    builder = make_builder(known.name, options)
-    if known.dry_run:
+    """Run the command: prepare a dataset and print a summary of it.
+
+    Args:
+        arguments: the command-line arguments, without the program's name.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: If the dataset can't be prepared.
+    """
+    parsed, options = _parse_arguments(arguments)
+    builder = make_builder(parsed.name, options)
+    if parsed.dry_run:
         folder = dataset_folder(builder, options)
         with explain_tensorflow_errors(builder):
-            print_found(make_split_generators(builder, options))
-        print(f"{known.name} would be prepared in {folder}; nothing was read or written")
+            print_input_summary(make_split_generators(builder, options))
+        print(f"{parsed.name} would be prepared in {folder}; nothing was read or written")
         return 0
     published = published_sensor(builder)
     started = time.monotonic()
-    built = build_with(known.name, builder, options, print_found)
-    folder = built.folder
-    if built.new:
-        print(f"{known.name} prepared in {time.monotonic() - started:.1f} s: {folder}")
+    result = build_with(parsed.name, builder, options, print_input_summary)
+    folder = result.folder
+    if result.new:
+        print(f"{parsed.name} prepared in {time.monotonic() - started:.1f} s: {folder}")
     else:
-        print(f"{known.name} is already prepared in {folder}")
-    if built.skipped:
-        skipped = f"{len(built.skipped)} skipped, listed in {folder / 'skipped.txt'}"
-        print(f"{skipped}: {built.skipped[0]}")
-    dataset = open_folder(folder, known.name)
-    print_splits(dataset, built.expected)
-    if known.verify:
-        read = verify(dataset)
-        moments = {split: found.moments for split, found in read.items()}
-        count = sum(len(found.catalogue.keys) for found in read.values())
-        print(f"verified: all {count:,} records read back, and are what was written")
+        print(f"{parsed.name} is already prepared in {folder}")
+    if result.skipped:
+        skipped = f"{len(result.skipped)} skipped, listed in {folder / 'skipped.txt'}"
+        print(f"{skipped}: {result.skipped[0]}")
+    dataset = open_folder(folder, parsed.name)
+    print_splits(dataset, result.expected)
+    if parsed.verify:
+        contents = verify(dataset)
+        moments = {split: content.moments for split, content in contents.items()}
+        count = sum(len(content.catalogue.keys) for content in contents.values())
+        print(f"verified: all {count:,} records are readable and match the dataset's description")
     else:
-        moments = written_moments(folder)
+        moments = load_moments(folder)
     print_bands(dataset, moments, published)
     if (folder / CONTACT_SHEET).is_file():
-        print(f"to look at: {folder / CONTACT_SHEET}")
+        print(f"contact sheet: {folder / CONTACT_SHEET}")
     return 0
 
 
-def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, BuildOptions]:
-    parser = _parser()
-    known, rest = parser.parse_known_args(arguments)
+def _parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, BuildOptions]:
+    parser = _make_parser()
+    parsed, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if not word.startswith("--config.")]
     if unknown:
-        parser.error(f"unknown argument {unknown[0]}; a config's fields are --config.FIELD=VALUE")
-    return known, BuildOptions(
-        data_dir=Path(known.data_dir).expanduser(),
-        manual_dir=Path(known.manual_dir) if known.manual_dir else None,
-        overwrite=known.overwrite,
-        workers=known.workers,
-        skip=known.on_error == "skip",
+        parser.error(
+            f"unknown argument {unknown[0]}; expected config fields as --config.FIELD=VALUE"
+        )
+    return parsed, BuildOptions(
+        data_dir=Path(parsed.data_dir).expanduser(),
+        manual_dir=Path(parsed.manual_dir) if parsed.manual_dir else None,
+        overwrite=parsed.overwrite,
+        workers=parsed.workers,
+        skip=parsed.on_error == "skip",
         fields=tuple(word.removeprefix("--config.") for word in rest),
-        beam_runner=known.beam_runner,
-        beam_options=tuple(known.beam_options.split()),
+        beam_runner=parsed.beam_runner,
+        beam_options=tuple(parsed.beam_options.split()),
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data_pipelines.build",
-        description="Prepare a dataset as ArrayRecord files, once, for all later runs.",
-        epilog="Any field of the dataset's config can be set with --config.FIELD=VALUE, and "
-        "--config.name=NAME then names the result.\n\ndatasets:\n"
+        description="Prepare a dataset as ArrayRecord files, once for all later runs.",
+        epilog="Any field of the dataset's config can be set with --config.FIELD=VALUE; set the "
+        "name of the new config with --config.name=NAME.\n\ndatasets:\n"
         + "\n".join(f"  {name}" for name in BUILDERS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "name",
         metavar="NAME[/CONFIG]",
-        help="a dataset of the list below, one registered with TFDS, or a builder of your own as "
+        help="a dataset listed below, a dataset registered with TFDS, or a builder of your own as "
         "package.module:Class or path/to/builder.py:Class",
     )
-    parser.add_argument("--data_dir", required=True, help="where prepared datasets lie")
+    parser.add_argument("--data_dir", required=True, help="folder of prepared datasets")
     parser.add_argument(
-        "--manual_dir", help="folder with your own files, for the datasets that read one"
+        "--manual_dir", help="folder with your own files, for datasets that read them"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="prepare it again if it is prepared already"
+        "--overwrite", action="store_true", help="prepare again if it is prepared already"
     )
     parser.add_argument(
         "--workers",
         type=int,
         default=available_cores(),
         metavar="N",
-        help="processes that read; default: one a core, here %(default)s",
+        help="number of reading processes (default: one per core, here %(default)s)",
     )
     parser.add_argument(
         "--on_error",
         choices=("stop", "skip"),
         default="stop",
-        help="what a bad image, mask or label does: stop and be named (the default), or be left "
-        "out, counted and listed",
+        help="at an invalid image, mask or label, stop with an error (default), or skip it, count "
+        "it and list it in skipped.txt",
     )
     parser.add_argument(
-        "--dry_run", action="store_true", help="say what is found in the files, and read none"
+        "--dry_run",
+        action="store_true",
+        help="report what the files contain, without reading or writing examples",
     )
     parser.add_argument(
-        "--verify", action="store_true", help="read everything back, count it and compare it"
+        "--verify",
+        action="store_true",
+        help="read all records back, count them and compare them with the dataset's description",
     )
     parser.add_argument(
         "--beam_runner",
         default="",
         metavar="RUNNER",
-        help="let Apache Beam do it: DirectRunner, DataflowRunner, FlinkRunner, SparkRunner; needs "
-        "pip install 'ssl_jax[beam]'",
+        help="prepare with this Apache Beam runner instead of --workers: DirectRunner, "
+        "DataflowRunner, FlinkRunner, SparkRunner; needs pip install 'ssl_jax[beam]'",
     )
     parser.add_argument(
-        "--beam_options", default="", metavar="OPTIONS", help="Beam's own, in one quoted string"
+        "--beam_options", default="", metavar="OPTIONS", help="Beam's options, in one quoted string"
     )
     return parser
 
 
-class _Stopped(KeyboardInterrupt):
-    """A scheduler's signal: cleaned up after as after Ctrl-C."""
+class _PreemptionSignal(KeyboardInterrupt):
+    """A scheduler's signal to stop, which is handled like Ctrl-C."""
 
 
-def _stop(*_: object) -> None:
-    raise _Stopped
+def _raise_preemption(*_: object) -> None:
+    raise _PreemptionSignal
 
 
 def _run(arguments: Sequence[str]) -> int:
-    """`main` with what goes wrong told in a line; the exit code."""
+    """Run `main`, print errors in one line, and return the exit code."""
     for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, _stop)
+        signal.signal(number, _raise_preemption)
     try:
         return main(arguments)
-    except UserError as error_message:
-        print(f"error: {error_message}", file=sys.stderr)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
-    except WorkerDied as error:
+    except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
-        print("interrupted; nothing half-written is left", file=sys.stderr)
-        return STOPPED if isinstance(interrupt, _Stopped) else INTERRUPTED
+        print("interrupted; no partial files were left", file=sys.stderr)
+        return STOPPED if isinstance(interrupt, _PreemptionSignal) else INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""The one exception that means: the person at the terminal can put this right; and exit codes.
-
-And the errors of the system that are of that kind: a disk that is full, or can't be written.
-"""
+"""The exception for errors that the user can correct, exit codes, and disk errors."""
 
 import errno
 import os
@@ -18,27 +15,34 @@ __all__ = [
 
 # Exit codes of all commands.
 USER_ERROR = 2
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h, try again later: schedulers are told to requeue on it
-INTERRUPTED = 130  # by Ctrl-C, as shells have it
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h, try again later: schedulers are configured to requeue it
+INTERRUPTED = 130  # by Ctrl-C, as in shells
 
-# A disk, or one's share of it.
+# Error numbers of a full disk or an exhausted disk quota, and of a disk that can't be written.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (*FULL, errno.EROFS)
 
 
 class UserError(Exception):
-    """A mistake of the user's, told in one line.
+    """An error that the user can correct, with a one-line message.
 
-    The message names the thing, what was found, what was expected and what to do. The doors print
-    it without a traceback and exit with code 2.
+    The message names the thing, what was found, what was expected and what to do. The commands
+    print it without a traceback and exit with code 2.
     """
 
 
 def os_error_reason(error: BaseException, numbers: tuple[int, ...]) -> str:
-    """The system's words, if an error is one of these; empty for any other.
+    """Return the operating system's message for an error if its number is one of `numbers`.
 
-    Libraries that write in threads of their own, such as Orbax and ArrayRecord, pass on no more
-    than the words.
+    Libraries that write in threads of their own, such as Orbax and ArrayRecord, pass on the message
+    without the number, so that the message is searched too.
+
+    Args:
+        error: the error.
+        numbers: error numbers, such as `FULL`.
+
+    Returns:
+        The message, or an empty string for any other error.
     """
     for number in numbers:
         if getattr(error, "errno", 0) == number or os.strerror(number) in str(error):

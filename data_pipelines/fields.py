@@ -1,4 +1,4 @@
-"""Values of config fields, from the text of a command line."""
+"""Parsing of config fields from the command line."""
 
 import ast
 import dataclasses
@@ -13,18 +13,23 @@ __all__ = ["parse_value", "replace_fields"]
 
 
 def parse_value(kind: type, text: str, path: str) -> Any:
-    """A value of type `kind`. Tuples are written `('a', 'b')` or `a,b`.
+    """Parse a value of type `kind`.
+
+    Args:
+        kind: type of the field. A tuple is written `('a', 'b')` or `a,b`.
+        text: text of the value.
+        path: path of the field, for error messages.
 
     Raises:
-        UserError: `text` is no such value.
+        UserError: If `text` is not a value of type `kind`.
     """
     if kind is str:
         return text
-    # Names such as 2_10, which Python would take for the number 210.
-    named = kind is tuple and re.search(r"\d_\d", text) and not re.search(r"['\"]", text)
+    # Python would parse a name such as 2_10 as the number 210.
+    is_name = kind is tuple and re.search(r"\d_\d", text) and not re.search(r"['\"]", text)
     try:
         value: Any = (
-            text if named else ast.literal_eval(text.capitalize() if kind is bool else text)
+            text if is_name else ast.literal_eval(text.capitalize() if kind is bool else text)
         )
     except (ValueError, SyntaxError):
         value = text
@@ -42,10 +47,15 @@ def parse_value(kind: type, text: str, path: str) -> Any:
 
 
 def replace_fields(config: Any, assignments: Iterable[str], what: str) -> Any:
-    """A dataclass with some fields set from `FIELD=VALUE`, each read as the type it has now.
+    """Return a copy of a dataclass with some fields replaced.
+
+    Args:
+        config: the dataclass instance.
+        assignments: `FIELD=VALUE` each; the value is parsed as the type of the field's present one.
+        what: name of the dataclass, for error messages.
 
     Raises:
-        UserError: no such field, or not a value of its type.
+        UserError: If there is no such field, or the value is not of its type.
     """
     types = {field.name: field.type for field in dataclasses.fields(config)}
     fields = list(types)
@@ -55,11 +65,11 @@ def replace_fields(config: Any, assignments: Iterable[str], what: str) -> Any:
         if not equals:
             raise UserError(f"--config.{name}: has no value; expected --config.{name}=VALUE")
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(fields)}"
+            matches = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {matches[0]}?" if matches else f"it has: {', '.join(fields)}"
             raise UserError(f"--config.{name}: {what} has no field {name!r}; {hint}")
         value = parse_value(type(getattr(config, name)), text, name)
-        if types[name] == tuple[str, ...]:  # names that look like numbers are names
+        if types[name] == tuple[str, ...]:  # names that look like numbers stay names
             value = tuple(str(part) for part in value)
         values[name] = value
     return dataclasses.replace(config, **values)

@@ -1,14 +1,14 @@
-"""Names of TFDS that it doesn't publish: used here and nowhere else.
+"""TFDS's private API: all uses of it are in this module.
 
-If a release of TFDS moves one of them, tests/test_private_names.py says which. Then look for its
-successor in TFDS's `core/` and mend it here:
+If a release of TFDS moves a name, tests/test_private_names.py fails and reports which. Find its
+successor in TFDS's `core/` and replace it here:
 
-- `ExampleSerializer` makes a `tf.train.Example` of an encoded example; without it, one can be made
-  of `tf_example_pb2` by hand.
-- `skip_registration` lets two builders of one name be imported; without it, TFDS's register has to
-  be emptied between imports.
-- `_make_download_manager` makes the `dl_manager` that builders are written for. Public is only
-  `download_and_prepare`, which needs TensorFlow to write.
+- `ExampleSerializer` converts an encoded example to a `tf.train.Example`. Without it, build one
+  from `tf_example_pb2`.
+- `skip_registration` allows two builders of the same name to be imported. Without it, TFDS's
+  registry has to be cleared between imports.
+- `_make_download_manager` creates the `dl_manager` that builders are written for. The public
+  `download_and_prepare` needs TensorFlow to write.
 - `_split_generators` and `_generate_examples` are what every builder defines, hence stable.
 """
 
@@ -22,27 +22,27 @@ from tensorflow_datasets.core.registered import skip_registration
 
 __all__ = [
     "ExampleSerializer",
-    "download_manager",
-    "examples_of",
+    "generate_examples",
+    "make_download_manager",
+    "make_split_generators",
     "skip_registration",
-    "split_generators",
 ]
 
 
-def download_manager(
+def make_download_manager(
     builder: tfds.core.DatasetBuilder, folder: Path, config: tfds.download.DownloadConfig
 ) -> tfds.download.DownloadManager:
-    """The manager that a builder downloads with, into `folder`."""
+    """Create the download manager of a builder, which downloads to `folder`."""
     return builder._make_download_manager(download_dir=folder, download_config=config)
 
 
-def split_generators(
+def make_split_generators(
     builder: tfds.core.DatasetBuilder, manager: tfds.download.DownloadManager
 ) -> Any:
-    """What the builder's `_split_generators` returns."""
+    """Return the result of the builder's `_split_generators`."""
     return builder._split_generators(manager)
 
 
-def examples_of(builder: tfds.core.DatasetBuilder, split: Any) -> Iterable[Any]:
-    """The examples of a split as builders had it before TFDS 4.0."""
+def generate_examples(builder: tfds.core.DatasetBuilder, split: Any) -> Iterable[Any]:
+    """Generate the examples of a split of a builder written for TFDS before 4.0."""
     return builder._generate_examples(**split.gen_kwargs)

@@ -1,13 +1,12 @@
-"""What a builder still has to read: items, and how one item becomes examples.
+"""The items that a builder reads, and the function that converts an item to examples.
 
     def _split_generators(self, dl_manager):
         items = [Scene(path, split="train") for path in ...]
         return Reading(items, read_scene, expected={"train": len(items)}).splits()
 
-TFDS goes through each split as through any generator of (key, example). `data_pipelines.build`
-knows a reading when it sees one, and goes through its items once for all splits, in as many
-processes as it is told to, or hands them to Apache Beam; and an item that can't be read can be
-left out.
+TFDS iterates over each split as over any generator of (key, example). `data_pipelines.build`
+recognises a reading and iterates over its items once for all splits, in several processes or with
+Apache Beam. It can also skip items that can't be read.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,15 +19,25 @@ Example = dict[str, Any]
 
 
 class Item(Protocol):
-    """What one call of `read` reads: a path, a window of a file, the bytes of a file. Picklable."""
+    """The argument of one call of `read`: a path, a window of a file, the bytes of a file.
+
+    Must be picklable.
+    """
 
     @property
     def split(self) -> str:
-        """The split its examples belong to."""
+        """The split that the item's examples belong to."""
 
 
 class Unreadable(NamedTuple):
-    """In place of an item that is known to be bad before it is read: what is wrong with it."""
+    """A placeholder for an item that is known to be invalid before it is read.
+
+    `read` raises a `UserError` with its message.
+
+    Attributes:
+        split: the split that the item belongs to.
+        error_message: the reason why the item can't be read.
+    """
 
     split: str
     error_message: str
@@ -39,16 +48,16 @@ ItemT = TypeVar("ItemT", bound=Item)
 
 @dataclass(frozen=True, eq=False)
 class Reading(Generic[ItemT]):
-    """All examples of a dataset, before they are read.
+    """The items of a dataset and the function that reads them.
 
     Attributes:
-        items: can be gone through more than once, always in the same order, at little cost.
-        read: item -> its examples with their keys, unlike any other's in the split; runs in other
-            processes, so that it must be a function of a module (or a partial of one). Raises
-            `UserError` for an item that is bad.
-        expected: the splits, with how many examples each should have; None where nobody knows.
-        found: what a user wants to know of the files before they are read: (what, details).
-        chunk: items that go to a worker at once; fewer where an item holds many pixels.
+        items: the items; iterating over them is cheap, and always gives the same order.
+        read: function from an item to its (key, example) pairs. Keys are unique within a split. It
+            runs in other processes, so it must be a module-level function or a partial of one.
+            Raises `UserError` if the item is invalid.
+        expected: {split: number of examples}; None if the number is unknown.
+        found: (subject, details) pairs about the files, printed before they are read.
+        chunk: number of items sent to a worker at once; lower it if an item holds many pixels.
     """
 
     items: Iterable[ItemT]
@@ -58,13 +67,13 @@ class Reading(Generic[ItemT]):
     chunk: int = 16
 
     def splits(self) -> dict[str, "Examples"]:
-        """What `_split_generators` returns."""
+        """Return the splits in the form that `_split_generators` returns."""
         return {split: Examples(self, split) for split in self.expected}
 
 
 @dataclass(frozen=True, eq=False)
 class Examples(Iterable[tuple[str, Example]]):
-    """The examples of one split of a reading."""
+    """The (key, example) pairs of one split of a reading."""
 
     reading: Reading[Any]
     split: str

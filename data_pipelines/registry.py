@@ -1,13 +1,13 @@
-"""From the name a user writes to a TFDS builder class and a config.
+"""Lookup of TFDS builder classes and configs by dataset name.
 
 A name is one of
 
     demo_tiles, demo_tiles/CONFIG        a builder of this package
-    mnist, coco/2017                     one registered with TFDS
-    package.module, package.module:Class a user's own, importable
-    path/to/builder.py, …:Class          a user's own, in a file
+    mnist, coco/2017                     a builder registered with TFDS
+    package.module, package.module:Class a builder in an importable module
+    path/to/builder.py, …:Class          a builder in a Python file
 
-each with or without `/CONFIG` at its end.
+each optionally followed by `/CONFIG`.
 """
 
 import importlib
@@ -44,7 +44,7 @@ _NAME = re.compile(r"(?P<module>.+\.py|[^/:]+)(:(?P<cls>[^/:]+))?(/(?P<config>.+
 
 
 class BuilderName(NamedTuple):
-    """What a dataset's name stands for.
+    """The builder and config that a dataset name refers to.
 
     Attributes:
         builder: the builder's class.
@@ -56,20 +56,25 @@ class BuilderName(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """Where below a data directory TFDS puts the dataset's versions."""
+        """The folder of the dataset's versions, relative to the data directory."""
         return Path(self.builder.name, self.config)
 
     @property
     def configs(self) -> tuple[str, ...]:
-        """The names of the configs the builder defines."""
+        """The names of the configs that the builder defines."""
         return tuple(self.builder.builder_configs)
 
 
 def find_builder(name: str) -> BuilderName:
-    """The builder class and config a name stands for. A config need not be one the class defines.
+    """Find the builder class and config that a name refers to.
+
+    The config need not be one that the class defines.
+
+    Args:
+        name: dataset name, in one of the forms listed in this module's docstring.
 
     Raises:
-        UserError: there is no such builder, or its module can't be imported.
+        UserError: If there is no such builder, or its module can't be imported.
     """
     parts = _NAME.fullmatch(name)
     if parts is None:
@@ -77,30 +82,35 @@ def find_builder(name: str) -> BuilderName:
     config = parts["config"] or ""
     if config and any(part in ("", ".", "..") for part in config.split("/")):
         raise UserError(
-            f"dataset {name!r}: its config {config!r} is no name of a folder; expected a word or "
-            "words with / between"
+            f"dataset {name!r}: config {config!r} is not a valid folder name; expected one or more "
+            "words separated by /"
         )
     module, cls = parts["module"], parts["cls"]
     if module in BUILDERS:
         module, cls = BUILDERS[module].split(":")
-    builder = _of_module(name, module, cls) if "." in module or cls else _of_tfds(name, module)
+    if "." in module or cls:
+        builder = _load_builder_from_module(name, module, cls)
+    else:
+        builder = _load_registered_builder(name, module)
     default = builder.default_builder_config
     return BuilderName(builder, parts["config"] or (default.name if default else ""))
 
 
-def _of_tfds(name: str, registered: str) -> type[tfds.core.DatasetBuilder]:
+def _load_registered_builder(name: str, registered: str) -> type[tfds.core.DatasetBuilder]:
     try:
         return tfds.builder_cls(registered)
     except (ValueError, ImportError) as error:  # DatasetNotFoundError is a ValueError
         raise UserError(
-            f"dataset {name!r}: no builder of that name; expected one of {', '.join(BUILDERS)}, "
-            "one registered with TFDS, or package.module:Class of your own"
+            f"dataset {name!r}: no builder has that name; expected one of {', '.join(BUILDERS)}, "
+            "a builder registered with TFDS, or package.module:Class of your own"
         ) from error
 
 
-def _of_module(name: str, module: str, cls: str | None) -> type[tfds.core.DatasetBuilder]:
-    members = vars(_import(name, module))
-    own = {
+def _load_builder_from_module(
+    name: str, module: str, cls: str | None
+) -> type[tfds.core.DatasetBuilder]:
+    members = vars(_import_module(name, module))
+    builders = {
         key: value
         for key, value in members.items()
         if inspect.isclass(value)
@@ -108,34 +118,34 @@ def _of_module(name: str, module: str, cls: str | None) -> type[tfds.core.Datase
         and not inspect.isabstract(value)
         and value.__module__ == members["__name__"]
     }
-    if cls is None and len(own) == 1:
-        return next(iter(own.values()))
-    if cls not in own:
+    if cls is None and len(builders) == 1:
+        return next(iter(builders.values()))
+    if cls not in builders:
         raise UserError(
-            f"dataset {name!r}: found {cls or 'no class named'} and in {module} the TFDS builders "
-            f"{', '.join(own) or '(none)'}; expected {module}:Class with one of them"
+            f"dataset {name!r}: found {f'class {cls}' if cls else 'no class name'}, and in "
+            f"{module} the TFDS builders {', '.join(builders) or '(none)'}; expected "
+            f"{module}:Class with one of them"
         )
-    return own[cls]
+    return builders[cls]
 
 
-def _import(name: str, module: str) -> ModuleType:
+def _import_module(name: str, module: str) -> ModuleType:
     try:
-        # Found by its module: TFDS's register of names would refuse a second builder of one name.
+        # TFDS's registry would reject a second builder of the same name.
         with skip_registration():
-            return _import_file(Path(module)) if module.endswith(".py") else _import_name(module)
-    except Exception as error:  # whatever the user's module raises is the user's to see
+            if module.endswith(".py"):
+                return _import_file(Path(module))
+            return importlib.import_module(module)
+    except Exception as error:  # a user's module can raise anything
         raise UserError(
             f"dataset {name!r}: {module} can't be imported ({type(error).__name__}: {error}); "
             "expected an importable module, or the path of a Python file"
         ) from error
 
 
-def _import_name(module: str) -> ModuleType:
-    return importlib.import_module(module)
-
-
 def _import_file(file: Path) -> ModuleType:
-    # Known under its path, so that TFDS finds the module of the class again, and imported once.
+    # The module is registered under its path, so that TFDS finds the class's module and the file is
+    # imported only once.
     key = re.sub(r"\W", "_", str(file.resolve().with_suffix("")))
     if key not in sys.modules:
         spec = importlib.util.spec_from_file_location(key, file)

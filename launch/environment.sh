@@ -1,6 +1,7 @@
-# Sourced by the launch scripts: `environment EXTRA…` activates an environment with the package in it.
-# An active virtual environment (or conda's) is used as it is; otherwise .venv is made in the checkout.
-# What is installed already, for the same pyproject.toml and extras, is not installed again.
+# Sourced by the launch scripts: `environment EXTRA…` activates an environment with the package.
+# Uses the active virtual or conda environment if there is one, and otherwise .venv in the checkout,
+# which it creates if needed. Installs the package unless it has already done so for the same
+# pyproject.toml and extras.
 
 environment() {
   local extras="$*" python stamp
@@ -8,7 +9,7 @@ environment() {
   if [[ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]]; then
     if [[ ! -x .venv/bin/python ]]; then
       python=$(newest_python)
-      echo "making .venv with $("$python" --version)"
+      echo "creating .venv with $("$python" --version)"
       "$python" -m venv .venv
     fi
     # shellcheck disable=SC1091
@@ -33,16 +34,16 @@ newest_python() {
       return
     fi
   done
-  echo "error: no Python 3.11 or newer was found on PATH; install one and start again" >&2
+  echo "error: PATH: found no Python 3.11 or newer; install one and start again" >&2
   exit 2
 }
 
-# `newest_environment`: makes .venv-newest anew, with the newest releases that pip finds whatever
-# pyproject.toml caps, activates it, and says which caps that tried.
+# `newest_environment`: recreates .venv-newest with the newest releases that pip finds, ignoring the
+# upper bounds in pyproject.toml, activates it, and prints which upper bounds are exceeded.
 newest_environment() {
   local python
   python=$(newest_python)
-  echo "making .venv-newest with $("$python" --version) and the newest releases"
+  echo "creating .venv-newest with $("$python" --version) and the newest releases"
   "$python" -m venv --clear .venv-newest
   # shellcheck disable=SC1091
   source .venv-newest/bin/activate

@@ -1,7 +1,8 @@
-"""What pyproject.toml asks for without its caps, and what of them an environment tries.
+"""The requirements of pyproject.toml without upper bounds, to test the newest releases.
 
-`python launch/newest.py requirements` prints the requirements of the package and its tests for pip;
-`python launch/newest.py caps` prints each capped one with the release that is installed.
+`python launch/newest.py requirements` prints the requirements of the package and its tests for pip,
+without upper bounds. `python launch/newest.py caps` prints each requirement with an upper bound,
+and whether the installed release exceeds it.
 """
 
 import sys
@@ -13,41 +14,45 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 
-def declared() -> list[Requirement]:
-    """Requirements of the package and of its tests, those of its own extras among them."""
+def load_requirements() -> list[Requirement]:
+    """Load the requirements of the package and of its tests, including those of nested extras."""
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    found = []
+    requirements = []
     for requirement in map(Requirement, [*project["dependencies"], *extras["test"]]):
         if requirement.name == project["name"]:
-            found += [Requirement(text) for extra in requirement.extras for text in extras[extra]]
+            requirements += [
+                Requirement(text) for extra in requirement.extras for text in extras[extra]
+            ]
         else:
-            found.append(requirement)
-    return found
+            requirements.append(requirement)
+    return requirements
 
 
-def caps(requirement: Requirement) -> list[str]:
-    """Its upper bounds."""
+def upper_bounds(requirement: Requirement) -> list[str]:
+    """Return the upper bounds of a requirement, such as `<0.13`."""
     return [str(bound) for bound in requirement.specifier if bound.operator in ("<", "<=")]
 
 
-def uncapped(requirement: Requirement) -> Requirement:
-    """`jax>=0.10,<0.13` as `jax>=0.10`."""
-    bounds = {str(bound) for bound in requirement.specifier} - set(caps(requirement))
+def remove_upper_bounds(requirement: Requirement) -> Requirement:
+    """Remove the upper bounds: `jax>=0.10,<0.13` becomes `jax>=0.10`."""
+    bounds = {str(bound) for bound in requirement.specifier} - set(upper_bounds(requirement))
     requirement.specifier = SpecifierSet(",".join(bounds))
     return requirement
 
 
-def tried(requirement: Requirement) -> str:
-    """Whether the release that is installed is beyond the caps."""
+def compare_installed(requirement: Requirement) -> str:
+    """Report whether the installed release exceeds the upper bounds of a requirement."""
     installed = metadata.version(requirement.name)
-    within = installed in requirement.specifier
-    found = "this Python is given nothing beyond" if within else "is beyond"
-    return f"{requirement.name} {installed}: {found} {', '.join(caps(requirement))}"
+    bounds = ", ".join(upper_bounds(requirement))
+    if installed in requirement.specifier:
+        return f"{requirement.name} {installed}: no release for this Python exceeds {bounds}"
+    return f"{requirement.name} {installed}: exceeds {bounds}"
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "requirements":
-        print(*map(uncapped, declared()), sep="\n")
+        print(*map(remove_upper_bounds, load_requirements()), sep="\n")
     else:
-        print(*(tried(requirement) for requirement in declared() if caps(requirement)), sep="\n")
+        bounded = [requirement for requirement in load_requirements() if upper_bounds(requirement)]
+        print(*map(compare_installed, bounded), sep="\n")

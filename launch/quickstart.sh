@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The paper's study in miniature, on data it makes itself: ./launch/quickstart.sh [WORKDIR [SETTING]]
-# Started again it skips what is done. SETTING "smallest" only shows that everything runs.
+# The paper's study at a small scale, on synthetic data: ./launch/quickstart.sh [WORKDIR [SETTING]]
+# Started again, it skips completed runs. SETTING "smallest" only checks that everything runs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=launch/environment.sh

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# The tests: ./launch/test.sh [SUITE] [pytest's arguments]. Without a suite, those that need nothing
-# but the package; each ends with what took longest.
-#   --realdata          those on real pixels, found where SSL_JAX_REALDATA says
-#   --bench             those of speed and memory, which print ratios and want a quiet machine
-#   --parity [--full]   those against the reference implementations, which print how far apart they
-#                       are; with --full also at the paper's sizes
-#   --faults [--kills N]  those of kills, bad disks and hostile input, in processes as users start
-#                       them; N of the fifty kills, by the commit's hash
-#   --newest            those without a suite, with the newest releases pip finds, in .venv-newest
+# Run tests: ./launch/test.sh [SUITE] [pytest's arguments]. Without a suite, the tests that need only
+# the package. Prints the slowest tests at the end.
+#   --realdata          tests on real images, in the folder SSL_JAX_REALDATA
+#   --bench             benchmarks of speed and memory, for an idle machine
+#   --parity [--full]   comparison with the reference implementations, with the relative errors;
+#                       --full adds networks at the paper's sizes
+#   --faults [--kills N]  kills, faulty disks and hostile input, with the commands in processes of
+#                       their own; N of the fifty kills, sampled by the hash of the commit
+#   --newest            the tests without a suite, with the newest releases that pip finds, in
+#                       .venv-newest
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=launch/environment.sh
@@ -20,8 +21,8 @@ case "${1:-}" in
     shift
     ;;
 esac
-# A module's tests share what it has trained, so that one of the two workers does them all; which
-# modules come first, tests/conftest.py says.
+# The tests of a module share trained models, so that one worker runs all of them (loadscope).
+# tests/conftest.py determines which modules come first.
 parallel=(-n 2 --dist loadscope --no-loadscope-reorder --durations 10)
 if [[ "$suite" == "--newest" ]]; then
   newest_environment
@@ -30,8 +31,8 @@ else
 fi
 case "$suite" in
   --realdata)
-    : "${SSL_JAX_REALDATA:?error: --realdata needs SSL_JAX_REALDATA, the folder with the real pixels}"
-    # These train for real: programs are compiled to run fast, unlike in the other tests.
+    : "${SSL_JAX_REALDATA:?error: --realdata needs SSL_JAX_REALDATA, the folder with the real images}"
+    # These tests train for longer: without XLA_FLAGS, programs are compiled to run fast.
     XLA_FLAGS="" exec python -m pytest "${parallel[@]}" -rP tests/realdata "$@"
     ;;
   --bench)
@@ -42,7 +43,7 @@ case "$suite" in
     exec python -m pytest "${parallel[@]}" -rP tests/parity "$@"
     ;;
   --faults)
-    # These wait for processes: three at a time keep two cores busy.
+    # These tests wait for processes, so that three workers keep two cores busy.
     exec python -m pytest "${parallel[@]}" -n 3 tests/faults "$@"
     ;;
   *)

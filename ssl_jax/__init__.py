@@ -1,8 +1,8 @@
 """Self-supervised learning for satellite images in JAX.
 
-`ssl_jax.load(path)` restores a trained network as a function of images; everything else is done by
-the commands `python -m ssl_jax.COMMAND`: `train`, `evaluate`, `study`, `report` and, for weights of
-other libraries, `convert`. They share `terminal`.
+`ssl_jax.load(path)` loads a trained network as a function of images. Everything else is done by the
+commands `python -m ssl_jax.COMMAND`: `train`, `evaluate`, `study`, `report` and `convert`, which
+imports and exports weights of PyTorch libraries. `terminal` holds what the commands share.
 """
 
 from pathlib import Path
@@ -15,14 +15,18 @@ __all__ = ["load"]
 
 
 def load(path: str | Path) -> "Model":
-    """The model of a run's workdir, or of one of its `checkpoints/<step>` folders.
+    """Load the model of a run's workdir, or of one of its `checkpoints/<step>` folders.
 
-    See `ssl_jax.runs.inference.Model` for what can be asked of it.
+    Args:
+        path: The workdir or checkpoint.
+
+    Returns:
+        The model, a function of images; see `ssl_jax.runs.inference.Model`.
 
     Raises:
-        UserError: there is no checkpoint.
+        UserError: If there is no checkpoint.
     """
-    # Here, so that importing one part of the package does not import all of it.
+    # Imported here, so that importing a subpackage does not import all the others.
     from ssl_jax.runs import inference
 
     return inference.load(path)

@@ -1,4 +1,4 @@
-"""Weights of PyTorch's libraries in, and ours out: `python -m ssl_jax.convert import | export`.
+"""Import and export of weights: `python -m ssl_jax.convert import | export`.
 
 Files are safetensors in the layout of torchvision, timm, facebookresearch/mae or transformers.
 """
@@ -18,101 +18,146 @@ from ssl_jax.weights.importing import NETWORKS, STATISTICS, ImportOptions, impor
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The door."""
-    known = _parser().parse_args(arguments)
-    if known.direction == "import":
-        options = ImportOptions(
-            file_bands=_names(known.file_bands),
-            new_bands=known.new_bands,
-            seed=known.seed,
-            image_size=known.image_size,
-            heads=known.heads,
-            decoder_heads=known.decoder_heads,
-            classifier=known.classifier,
-            statistics=known.statistics,
-        )
-        card, unused = import_weights(
-            known.file, known.network, _names(known.bands), known.workdir, options
-        )
-        print(f"{known.workdir}: {known.network} with bands {', '.join(card.sensor.names)}")
-        sensor = card.sensor
-    else:
-        metadata, unused = export_weights(
-            known.checkpoint, known.file, known.layout, known.image_size
-        )
-        print(f"{known.file}: {known.layout}'s {_described(metadata)}\nin Python:")
-        print(textwrap.indent(loading_code(known.file, metadata), "  "))
-        sensor = Sensor.from_dict(json.loads(metadata["sensor"]))
-    print("the network takes (x - mean) / std of these digital numbers x:")
+def main(argv: Sequence[str]) -> int:
+    """Run the command, and return its exit code."""
+    args = _make_parser().parse_args(argv)
+    sensor, unused = _import(args) if args.direction == "import" else _export(args)
+    print("the network's input is (x - mean) / std of these digital numbers x:")
     for band in sensor.bands:
         low, high = ((limit - band.offset) / band.scale for limit in (0, 1))
         print(
-            f"  {band.name}: mean {band.mean:.8g}, std {band.std:.8g}, after a cut to "
+            f"  {band.name}: mean {band.mean:.8g}, std {band.std:.8g}, clipped to "
             f"{low:.8g} … {high:.8g}"
         )
     for reason, count in Counter(unused.values()).items():
-        names = sorted(name for name, why in unused.items() if why == reason)
-        few = ", ".join(names[:3]) + (f", … ({count} in all)" if count > 3 else "")
-        print(f"left out: {few}: {reason}")
+        names = sorted(name for name, other in unused.items() if other == reason)
+        listed = ", ".join(names[:3]) + (f", … ({count} in total)" if count > 3 else "")
+        print(f"unused: {listed}: {reason}")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _import(args: argparse.Namespace) -> tuple[Sensor, dict[str, str]]:
+    """Import weights, and return the network's sensor and the unused tensors with the reason."""
+    options = ImportOptions(
+        file_bands=_split_names(args.file_bands),
+        new_bands=args.new_bands,
+        seed=args.seed,
+        image_size=args.image_size,
+        heads=args.heads,
+        decoder_heads=args.decoder_heads,
+        classifier=args.classifier,
+        statistics=args.statistics,
+    )
+    card, unused = import_weights(
+        args.file, args.network, _split_names(args.bands), args.workdir, options
+    )
+    print(f"{args.workdir}: {args.network} with bands {', '.join(card.sensor.names)}")
+    return card.sensor, unused
+
+
+def _export(args: argparse.Namespace) -> tuple[Sensor, dict[str, str]]:
+    """Export weights, and return the network's sensor and the unused modules with the reason."""
+    metadata, unused = export_weights(args.checkpoint, args.file, args.layout, args.image_size)
+    print(f"{args.file}: {args.layout}'s {_format_network(metadata)}\nin Python:")
+    print(textwrap.indent(loading_code(args.file, metadata), "  "))
+    return Sensor.from_dict(json.loads(metadata["sensor"])), unused
+
+
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ssl_jax.convert",
-        description="Weights of PyTorch's libraries in, and ours out, as safetensors.",
+        description="Import weights of PyTorch libraries, or export weights, as safetensors.",
     )
-    doors = parser.add_subparsers(dest="direction", required=True)
-    into = doors.add_parser("import", help="make a checkpoint for config.pretrained")
-    into.add_argument("file", help="safetensors of torchvision, timm, MAE or transformers")
-    into.add_argument("--as", dest="network", required=True, choices=NETWORKS, help="what it is")
-    into.add_argument("--workdir", required=True, help="folder of the checkpoint")
-    into.add_argument(
-        "--bands", default="", help="of your images, comma-separated, in any order (the file's)"
+    commands = parser.add_subparsers(dest="direction", required=True)
+    _add_import_arguments(
+        commands.add_parser("import", help="import weights as a checkpoint for config.pretrained")
     )
-    into.add_argument(
-        "--file_bands", default="", help="of the file's first layer, in order (red,green,blue)"
-    )
-    into.add_argument(
-        "--new_bands",
-        default="copy",
-        choices=METHODS,
-        help="a band the file lacks copies red; or the file's are repeated and scaled; or random",
-    )
-    into.add_argument("--seed", type=int, default=0, help="of random bands")
-    into.add_argument(
-        "--image_size", type=int, default=0, help="in pixels (the file's; 224 for a ResNet)"
-    )
-    into.add_argument("--heads", type=int, default=0, help="of a ViT (one in 64 channels)")
-    into.add_argument(
-        "--decoder_heads", type=int, default=0, help="of an MAE's decoder (one in 32 channels)"
-    )
-    into.add_argument(
-        "--classifier", action="store_true", help="keep a ViT's classifier (a ResNet's is kept)"
-    )
-    into.add_argument(
-        "--statistics",
-        default="imagenet",
-        choices=STATISTICS,
-        help="what the file's pictures were standardised by: half is mean 0.5 and std 0.5",
-    )
-    out = doors.add_parser("export", help="write a run's backbone for PyTorch")
-    out.add_argument("checkpoint", help="a workdir, or a checkpoints/<step>")
-    out.add_argument("file", help="safetensors to write")
-    out.add_argument("--layout", default="timm", choices=LAYOUTS, help="who is to load it")
-    out.add_argument(
-        "--image_size", type=int, default=0, help="of a ViT's positions (those of the run)"
+    _add_export_arguments(
+        commands.add_parser("export", help="export the backbone of a run for PyTorch")
     )
     return parser
 
 
-def _names(bands: str) -> list[str]:
+def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", help="safetensors file in the layout of torchvision, timm, MAE or transformers"
+    )
+    parser.add_argument(
+        "--as", dest="network", required=True, choices=NETWORKS, help="network of the file"
+    )
+    parser.add_argument("--workdir", required=True, help="workdir to create the checkpoint in")
+    parser.add_argument(
+        "--bands",
+        default="",
+        help="bands of the images, comma-separated, in any order (default: those of the file)",
+    )
+    parser.add_argument(
+        "--file_bands",
+        default="",
+        help="bands of the file's first layer, comma-separated, in order (default: those in the "
+        "file's metadata, else red,green,blue)",
+    )
+    parser.add_argument(
+        "--new_bands",
+        default="copy",
+        choices=METHODS,
+        help="initialisation of bands that the file lacks: copy red, tile and scale the file's "
+        "bands, or draw random weights (default: copy)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of random weights (default: 0)")
+    parser.add_argument(
+        "--image_size",
+        type=int,
+        default=0,
+        help="side of the images in pixels (default: that of the file; 224 for a ResNet)",
+    )
+    parser.add_argument(
+        "--heads",
+        type=int,
+        default=0,
+        help="number of attention heads of a ViT (default: one per 64 channels)",
+    )
+    parser.add_argument(
+        "--decoder_heads",
+        type=int,
+        default=0,
+        help="number of attention heads of an MAE's decoder (default: one per 32 channels)",
+    )
+    parser.add_argument(
+        "--classifier",
+        action="store_true",
+        help="keep the classifier of a ViT (a ResNet's is always kept)",
+    )
+    parser.add_argument(
+        "--statistics",
+        default="imagenet",
+        choices=STATISTICS,
+        help="normalisation that the network was trained with: imagenet, or half for mean 0.5 and "
+        "std 0.5 (default: imagenet)",
+    )
+
+
+def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", help="workdir, or a checkpoints/<step>")
+    parser.add_argument("file", help="safetensors file to write")
+    parser.add_argument(
+        "--layout", default="timm", choices=LAYOUTS, help="library to load it with (default: timm)"
+    )
+    parser.add_argument(
+        "--image_size",
+        type=int,
+        default=0,
+        help="side in pixels of the images that a ViT's position embedding is resized for "
+        "(default: that of the run)",
+    )
+
+
+def _split_names(bands: str) -> list[str]:
     return [band.strip() for band in bands.split(",")] if bands else []
 
 
-def _described(metadata: Mapping[str, str]) -> str:
-    """The network in a line, without the names of its classes."""
+def _format_network(metadata: Mapping[str, str]) -> str:
+    """Format the exported network in one line, without the names of its classes."""
     if metadata["layout"] == "timm":
         return metadata["model"]
     config = json.loads(metadata["model"])

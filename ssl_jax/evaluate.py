@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint from its bundle alone: `python -m ssl_jax.evaluate --checkpoint W`."""
+"""Evaluation of a checkpoint: `python -m ssl_jax.evaluate --checkpoint W`."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -16,51 +16,67 @@ from ssl_jax.runs.evaluation import evaluate_checkpoint
 __all__ = ["evaluate_checkpoint", "main"]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The door."""
+def main(argv: Sequence[str]) -> int:
+    """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m ssl_jax.evaluate",
         description=(
-            "Evaluate a checkpoint. What it needs to know — bands, statistics, classes, network — "
-            "stands in the bundle's card; only the dataset must be at hand."
+            "Evaluate a checkpoint. Its model card has the bands, statistics, classes and network; "
+            "only the prepared dataset is needed besides."
         ),
     )
-    parser.add_argument("--checkpoint", required=True, help="a workdir, or a checkpoints/<step>")
-    parser.add_argument("--dataset", default="", help="another dataset than the one trained on")
-    parser.add_argument("--data_dir", default="", help="where the dataset was prepared")
-    parser.add_argument("--split", default="", help="such as test, or all[2:8].rest")
-    parser.add_argument("--batch_size", type=int, default=0, help="over all devices")
+    parser.add_argument("--checkpoint", required=True, help="workdir, or a checkpoints/<step>")
     parser.add_argument(
-        "--stride", type=int, default=0, help="of the window over whole pictures, in pixels"
+        "--dataset", default="", help="dataset to evaluate on (default: that of the training)"
+    )
+    parser.add_argument(
+        "--data_dir", default="", help="folder of prepared datasets (default: that of the config)"
+    )
+    parser.add_argument(
+        "--split",
+        default="",
+        help="split expression such as test or all[2:8].rest (default: the config's)",
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        default=0,
+        help="batch size over all devices (default: that of the training)",
+    )
+    parser.add_argument(
+        "--stride",
+        type=int,
+        default=0,
+        help="stride in pixels of the sliding window over whole images (default: the config's)",
     )
     parser.add_argument(
         "--flips",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="whether to average over that window's flips too; otherwise as it was trained",
+        help="average over the flips of each window (default: the config's)",
     )
-    parser.add_argument("--json", default="", help="also write the figures to this file")
-    known = parser.parse_args(arguments)
+    parser.add_argument("--json", default="", help="file to write the metrics to, as JSON")
+    args = parser.parse_args(argv)
     cluster.join_job()
-    figures = evaluate_checkpoint(
-        known.checkpoint,
-        known.dataset,
-        known.data_dir,
-        known.split,
-        known.batch_size,
-        known.stride,
-        known.flips,
+    metrics = evaluate_checkpoint(
+        args.checkpoint,
+        args.dataset,
+        args.data_dir,
+        args.split,
+        args.batch_size,
+        args.stride,
+        args.flips,
     )
-    print_metrics(figures, known.checkpoint)
-    if known.json:
-        write_json(Path(known.json), figures)
+    print_metrics(metrics, args.checkpoint)
+    if args.json:
+        write_json(Path(args.json), metrics)
     return 0
 
 
-def print_metrics(figures: Mapping[str, Any], title: str) -> None:
-    """Print figures as a table."""
-    table = Table("figure", "value", title=title)
-    for name, value in figures.items():
+def print_metrics(metrics: Mapping[str, Any], title: str) -> None:
+    """Print metrics as a table."""
+    table = Table("metric", "value", title=title)
+    for name, value in metrics.items():
         table.add_row(name, f"{value:.4f}")
     Console().print(table)
 

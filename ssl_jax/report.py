@@ -1,4 +1,4 @@
-"""The report of a study, from what its runs wrote: `python -m ssl_jax.report --workdir FOLDER`."""
+"""The report of a study: `python -m ssl_jax.report --workdir FOLDER`."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,19 +9,21 @@ from ssl_jax.reporting.report import print_tables, write_report
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The door."""
+def main(argv: Sequence[str]) -> int:
+    """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m ssl_jax.report",
         description=(
-            "Write the report of a study, finished or half-done: report.html (one file, to send to "
-            "anybody), report.md, results.json and the figures. It reads only what the runs wrote."
+            "Write the report of a study, finished or not: report.html (a self-contained page), "
+            "report.md, results.json and the figures. Only the files of the study's runs are read."
         ),
     )
-    parser.add_argument("--workdir", required=True, help="that of `python -m ssl_jax.study`")
-    known = parser.parse_args(arguments)
-    page = write_report(known.workdir)
-    print_tables(known.workdir)
+    parser.add_argument(
+        "--workdir", required=True, help="workdir of the study, as given to ssl_jax.study"
+    )
+    args = parser.parse_args(argv)
+    page = write_report(args.workdir)
+    print_tables(args.workdir)
     print(f"report: {page}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Run a study, or what is left of it: `python -m ssl_jax.study --config FILE --workdir FOLDER`."""
+"""Execution of a study: `python -m ssl_jax.study --config FILE --workdir FOLDER`."""
 
 import argparse
 import functools
@@ -23,72 +23,85 @@ from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The door."""
+def main(argv: Sequence[str]) -> int:
+    """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m ssl_jax.study",
         description=(
-            "Do all runs of a study in the order they need each other, then write its report. Runs "
-            "that are done are skipped, one that was interrupted goes on, one that fails doesn't "
-            "sink the rest. Embedded datasets are prepared first. Nodes that share the folder can "
-            "each be given runs with --only."
+            "Train the runs of a study in the order of their dependencies, then write its report. "
+            "Finished runs are skipped, interrupted runs resumed; a failed run does not stop the "
+            "others. Demo datasets are prepared first. Several nodes that share the workdir can "
+            "each train some of the runs, selected by --only."
         ),
         epilog=terminal.OVERRIDES,
     )
-    parser.add_argument("--config", required=True, help="such as configs/study/quickstart.py")
-    parser.add_argument("--workdir", required=True, help="folder of the study, made if need be")
+    parser.add_argument(
+        "--config", required=True, help="config file, such as configs/study/quickstart.py"
+    )
+    parser.add_argument(
+        "--workdir", required=True, help="folder of the study; created if it does not exist"
+    )
     parser.add_argument(
         "--only",
         metavar="RUN",
-        help="do this run alone, those of a folder (scenes/mae_vitb_ben4), or of a pattern with *",
+        help="run to train, a folder of runs (scenes/mae_vitb_ben4), or a pattern with *",
     )
-    parser.add_argument("--list", action="store_true", help="show all runs with their state")
-    known, config = terminal.parse_arguments(parser, arguments)
-    study, folder = load_study(known.config, config), Path(known.workdir)
-    runs = select_runs(study.runs, known.only) if known.only else study.runs
-    before = read_states(study.runs, folder)
-    if known.list:
-        print_states(study, before)
+    parser.add_argument("--list", action="store_true", help="list the runs and their states")
+    args, config = terminal.parse_arguments(parser, argv)
+    study, folder = load_study(args.config, config), Path(args.workdir)
+    runs = select_runs(study.runs, args.only) if args.only else study.runs
+    states = read_states(study.runs, folder)
+    if args.list:
+        print_states(study, states)
         return 0
-    check_runnable(runs, before)
+    check_runnable(runs, states)
     cluster.join_job()
     try:
         with ShutdownSignal() as stop:
-            after = execute_study(study, folder, runs, functools.partial(train, stop=stop), stop)
+            states = execute_study(study, folder, runs, functools.partial(train, stop=stop), stop)
     except Stopped:
-        print(f"stopped as asked; the same command goes on in {folder}", file=sys.stderr)
+        print(f"interrupted; run the same command again to resume in {folder}", file=sys.stderr)
         return STOPPED
     if jax.process_index() == 0:
-        finish_study(study, folder, after, whole=not known.only)
-    return 1 if any(after[run.name].status in ("failed", "blocked") for run in runs) else 0
+        finish_study(study, folder, states, all_selected=not args.only)
+    return 1 if any(states[run.name].status in ("failed", "blocked") for run in runs) else 0
 
 
-def print_states(study: Study, current: dict[str, State]) -> None:
-    """Print all runs with their state."""
+def print_states(study: Study, states: dict[str, State]) -> None:
+    """Print all runs of a study and their states as a table."""
     colours = {"done": "green", "failed": "red", "part-way": "cyan", "waiting": "dim"}
     table = Table("run", "state", "", title=study.title)
     for run in study.runs:
-        state = current[run.name]
+        state = states[run.name]
         table.add_row(
             run.name, state.status, state.detail, style=colours.get(state.status, "yellow")
         )
-    # Names are what one copies from here: a pipe gets them whole.
+    # In a pipe, a wide console keeps rich from truncating names, which users copy from here.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def finish_study(study: Study, folder: Path, after: dict[str, State], whole: bool) -> None:
-    """Name what is missing, and write and show the report of a whole study."""
-    if whole:
+def finish_study(study: Study, folder: Path, states: dict[str, State], all_selected: bool) -> None:
+    """Write and print the report, and list the runs that are not done with the reason.
+
+    Args:
+        study: The study.
+        folder: Its workdir.
+        states: The state of each run by its name.
+        all_selected: Whether all runs of the study were selected; without it no report is written.
+    """
+    if all_selected:
         page = report.write_report(folder)
         report.print_tables(folder)
         print(f"report: {page}")
     else:
-        print(f"when all is done: python -m ssl_jax.report --workdir {folder}")
+        print(
+            f"when all runs are done, write the report: python -m ssl_jax.report --workdir {folder}"
+        )
     for status in ("failed", "blocked", "needs weights"):
-        names = [run.name for run in study.runs if after[run.name].status == status]
-        for detail in dict.fromkeys(after[name].detail for name in names):
-            these = [name for name in names if after[name].detail == detail]
-            print(f"{status}: {', '.join(these)}: {detail}", file=sys.stderr)
+        names = [run.name for run in study.runs if states[run.name].status == status]
+        for detail in dict.fromkeys(states[name].detail for name in names):
+            with_detail = [name for name in names if states[name].detail == detail]
+            print(f"{status}: {', '.join(with_detail)}: {detail}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every door does at the terminal: read a config and tell mistakes in a line."""
+"""What the commands share: parsing of arguments and config overrides, errors and exit codes."""
 
 import argparse
 import os
@@ -16,16 +16,21 @@ from ssl_jax.runs.config import load_config
 
 __all__ = ["OVERRIDES", "parse_arguments", "run_command"]
 
-OVERRIDES = "Any field of the config can be set with --config.FIELD=VALUE, such as --config.seed=1."
+OVERRIDES = "Override any field of the config by --config.FIELD=VALUE, such as --config.seed=1."
 
 
-def run_command(door: Callable[[Sequence[str]], int]) -> None:
-    """Run a door with this process's arguments and exit with its code; 2 for a `UserError`."""
+def run_command(command: Callable[[Sequence[str]], int]) -> None:
+    """Run a command with this process's arguments, and exit.
+
+    Args:
+        command: A function from the command-line arguments to the exit code. A `UserError` is
+            printed in one line and gives exit code 2; other exceptions print a traceback.
+    """
     enable_compilation_cache()
     try:
-        code = door(sys.argv[1:])
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+        code = command(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
         code = USER_ERROR
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -37,7 +42,7 @@ def run_command(door: Callable[[Sequence[str]], int]) -> None:
 
 
 def enable_compilation_cache() -> None:
-    """Let XLA reuse what earlier processes compiled, unless the user has chosen a cache already."""
+    """Enable XLA's persistent compilation cache, unless the user has configured one."""
     if not jax.config.values["jax_compilation_cache_dir"]:
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ssl_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
@@ -45,11 +50,19 @@ def enable_compilation_cache() -> None:
 
 
 def parse_arguments(
-    parser: argparse.ArgumentParser, arguments: Sequence[str]
+    parser: argparse.ArgumentParser, argv: Sequence[str]
 ) -> tuple[argparse.Namespace, ConfigDict]:
-    """Parse a door's arguments; those that start with `--config.` change the config."""
-    known, rest = parser.parse_known_args(arguments)
+    """Parse the arguments of a command, and load its config.
+
+    Args:
+        parser: The parser of the command, with a `--config` option.
+        argv: The command-line arguments; those that start with `--config.` override config fields.
+
+    Returns:
+        The parsed arguments, and the config with the overrides applied.
+    """
+    args, rest = parser.parse_known_args(argv)
     unknown = [word for word in rest if not word.startswith("--config.")]
     if unknown:
         parser.error(f"unknown argument {unknown[0]}; overrides are written --config.FIELD=VALUE")
-    return known, load_config(known.config, [word.removeprefix("--config.") for word in rest])
+    return args, load_config(args.config, [word.removeprefix("--config.") for word in rest])

@@ -1,4 +1,4 @@
-"""Train, or go on training, one config: `python -m ssl_jax.train --config FILE --workdir W`."""
+"""Training of a run: `python -m ssl_jax.train --config FILE --workdir W`."""
 
 import argparse
 import sys
@@ -19,61 +19,77 @@ from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 __all__ = ["main", "train"]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The door."""
+def main(argv: Sequence[str]) -> int:
+    """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m ssl_jax.train",
         description=(
-            "Train one config, or go on training it: the same command resumes from the newest "
-            "bundle and leaves a finished run as it is. All devices of this machine are used. "
-            f"SIGTERM or SIGUSR1 saves a bundle and exits with code {STOPPED}."
+            "Train a config on all devices of this machine, or resume its training: the same "
+            "command resumes from the newest checkpoint, and leaves a finished run unchanged. "
+            f"SIGTERM and SIGUSR1 save a checkpoint and exit with code {STOPPED}."
         ),
         epilog=terminal.OVERRIDES,
     )
-    parser.add_argument("--config", required=True, help="such as configs/pretrain/mae_vitb_ben4.py")
-    parser.add_argument("--workdir", help="folder of the run, made if need be")
-    _add_describe(parser)
-    known, config = terminal.parse_arguments(parser, arguments)
-    if known.describe:
-        print_description(describe(config, known.devices, known.examples), known.tflops)
+    parser.add_argument(
+        "--config", required=True, help="config file, such as configs/pretrain/mae_vitb_ben4.py"
+    )
+    parser.add_argument("--workdir", help="folder of the run; created if it does not exist")
+    _add_description_arguments(parser)
+    args, config = terminal.parse_arguments(parser, argv)
+    if args.describe:
+        print_description(describe(config, args.devices, args.examples), args.tflops)
         return 0
-    if not known.workdir:
+    if not args.workdir:
         parser.error("the following arguments are required: --workdir (or --describe)")
     cluster.join_job()
     try:
         with ShutdownSignal() as stop:
-            results = train(config, known.workdir, stop)
+            results = train(config, args.workdir, stop)
     except Stopped:
-        print(f"stopped as asked; the same command goes on in {known.workdir}", file=sys.stderr)
+        print(
+            f"interrupted; run the same command again to resume in {args.workdir}", file=sys.stderr
+        )
         return STOPPED
     except Diverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if jax.process_index() == 0:
-        print_results(results, known.workdir)
+        print_results(results, args.workdir)
     return 0
 
 
-def _add_describe(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what a run will be, from shapes alone: nothing is trained")
-    group.add_argument("--describe", action="store_true", help="print its size and cost")
-    group.add_argument("--devices", type=int, default=8, help="that share a batch; 8 by default")
-    group.add_argument(
-        "--examples", type=int, default=0, help="to train on, where nobody knows their number yet"
+def _add_description_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "description of a run", "Sizes and costs are computed from shapes, without any training."
     )
     group.add_argument(
-        "--tflops", type=float, default=0.0, help="that a device really does: the hours it takes"
+        "--describe", action="store_true", help="print the size and cost of the run, and exit"
+    )
+    group.add_argument(
+        "--devices", type=int, default=8, help="number of devices that share a batch (default: 8)"
+    )
+    group.add_argument(
+        "--examples",
+        type=int,
+        default=0,
+        help="number of training examples (default: that of the prepared or published dataset)",
+    )
+    group.add_argument(
+        "--tflops",
+        type=float,
+        default=0.0,
+        help="TFLOP/s that a device achieves; prints the hours that the run takes",
     )
 
 
 def print_results(results: dict[str, Any], folder: str) -> None:
-    """Print a line on what came out."""
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in results["metrics"].items())
-    loss, found = results["train"], results.get("search")
-    rate = f" at learning rate {found['learning_rate']:g}" if found else ""
+    """Print the results of a run in one line."""
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in results["metrics"].items())
+    losses, search = results["train"], results.get("search")
+    rate = f" at learning rate {search['learning_rate']:g}" if search else ""
     print(
-        f"{folder}: {results['steps']} steps{rate}, loss {loss['first_loss']:.4f} -> "
-        f"{loss['last_loss']:.4f}{'; ' + figures if figures else ''}"
+        f"{folder}: {results['steps']} steps{rate}, loss {losses['first_loss']:.4f} -> "
+        f"{losses['last_loss']:.4f}{'; ' + metrics if metrics else ''}"
     )
 
 

@@ -1,31 +1,31 @@
-"""Every test sees eight devices: fake ones, on a CPU."""
+"""Fixtures shared by all tests, which run on eight simulated CPU devices."""
 
 import contextlib
 import functools
 import gc
 import os
 
-import compiling
 import hypothesis
+import jax_environment
 import pytest
 
-# How long an example takes says how busy the machine is.
+# The duration of an example depends on the load of the machine.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
-variables = compiling.environment(devices=8)
-if "XLA_FLAGS" in os.environ:  # set, if only to nothing, for what trains longer than it compiles
+variables = jax_environment.make_environment(devices=8)
+if "XLA_FLAGS" in os.environ:  # set, possibly to "", for tests that train longer than they compile
     del variables["XLA_FLAGS"]
 os.environ.update(variables)
 
-# Tracing makes and drops objects by the million: collecting them less often saves a seventh of it.
+# Tracing allocates millions of objects: collecting garbage less often saves a seventh of its time.
 gc.set_threshold(100_000, 20, 50)
 
 
-# The workers do these first, or one would be busy with the last of them when the other is done.
+# These run first, so that the workers end at about the same time.
 LONGEST = (
     *("test_usefulness.py", "test_kills.py", "test_several_processes.py"),
-    *("test_one_run_however_it_is_done.py", "test_describe.py", "test_configs.py"),
+    *("test_run_invariances.py", "test_describe.py", "test_configs.py"),
     *("test_finetuning.py", "test_convert.py", "test_prepare.py", "test_potsdam.py"),
     *("test_train.py", "test_datasets_of_the_study.py", "test_search.py", "test_report.py"),
 )
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """The embedded datasets at their tiniest: 48, 80, … pictures of 32 × 32 pixels."""
+    """Folder with the `tiny` config of the demo datasets: 48, 80, … images of 32 × 32 pixels."""
     from data_pipelines.preparing.build import build
 
     folder = tmp_path_factory.mktemp("data")
@@ -48,26 +48,26 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture
 def on_devices():
-    """Let runs see only the first n of the eight devices."""
-    from small import devices
+    """Function that restricts runs to the first n of the eight devices."""
+    from small_configs import limit_devices
 
     with contextlib.ExitStack() as stack:
-        yield lambda count: stack.enter_context(devices(count))
+        yield lambda count: stack.enter_context(limit_devices(count))
 
 
 @pytest.fixture(scope="session")
 def trained(data_dir, tmp_path_factory):
-    """Gives the run of `small(kind)` on one device, which no test may change: all share it."""
-    from small import Trained, devices, small
+    """Function that returns the shared run of a kind on one device; tests must not change it."""
+    from small_configs import FinishedRun, limit_devices, make_small_config
 
     from ssl_jax.runs.training import train
 
     @functools.cache
-    def run(kind: str) -> Trained:
-        config = small(kind, data_dir)
+    def run(kind: str) -> FinishedRun:
+        config = make_small_config(kind, data_dir)
         config.every.save = 3
         workdir = tmp_path_factory.mktemp(kind)
-        with devices(1):
-            return Trained(workdir, config, train(config, workdir))
+        with limit_devices(1):
+            return FinishedRun(workdir, config, train(config, workdir))
 
     return run

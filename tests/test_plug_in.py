@@ -1,4 +1,4 @@
-"""A dataset that follows no layout: a TFDS builder in a package of the user's, outside this one."""
+"""Custom datasets: a TFDS builder in a package of the user."""
 
 import json
 import os
@@ -23,7 +23,7 @@ BANDS = ("nir", "red", "green")
 
 
 class Orchards(tfds.core.GeneratorBasedBuilder):
-    """Tiles from a file format of one's own: numbers in a text file, a tile a line."""
+    """Tiles from a custom file format: a text file with the seed of a tile on each line."""
 
     VERSION = tfds.core.Version("2.1.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "tiles.txt"
@@ -58,16 +58,16 @@ class Orchards(tfds.core.GeneratorBasedBuilder):
 '''
 
 
-def run(command, where, cwd=None):
-    done = subprocess.run(
+def run(command, path, cwd=None):
+    process = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=cwd,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": f"{where}:{os.getcwd()}"},
+        env={**os.environ, "PYTHONPATH": f"{path}:{os.getcwd()}"},
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_a_builder_in_any_importable_module_is_prepared_and_trained_on(tmp_path):
@@ -106,17 +106,17 @@ def test_a_builder_in_any_importable_module_is_prepared_and_trained_on(tmp_path)
     results = json.loads((workdir / "results.json").read_text())
     assert results["metrics"]["top1"] == 1.0  # pears are bright in the near infrared
     assert results["data"]["bands"] == ["red", "nir"]
-    # Which examples were trained on is written down: 64 tiles are not irrigated.
+    # The results describe the examples used: 64 tiles are not irrigated.
     recorded = results["data"]["examples"]
     assert recorded["train"]["split"] == "train[not irrigated][5:5]"
     assert recorded["train"]["seed"] == 3
     assert recorded["train"]["classes"] == {"apple": 16, "pear": 16}
     assert recorded["evaluation"]["examples"] == 32
-    assert len({part["digest"] for part in recorded.values()}) == 2
+    assert len({subset["digest"] for subset in recorded.values()}) == 2
     assert np.isfinite([record["loss"] for record in read_records(workdir / "metrics.jsonl")]).all()
 
 
-def test_the_builder_of_the_documentation_works_as_written(tmp_path, monkeypatch):
+def test_the_builder_of_the_documentation_works_as_printed(tmp_path, monkeypatch):
     readme = Path("data_pipelines/README.md").read_text()
     example = re.search(r"```python\n# their_project/orchards.py\n(.*?)```", readme, re.DOTALL)[1]
     (command,) = re.findall(r"^python -m (data_pipelines.build their_project.*)$", readme, re.M)

@@ -1,4 +1,4 @@
-"""The tree is as CONTRIBUTING has it: small folders, files and functions, each introduced."""
+"""Rules of CONTRIBUTING for the source tree: small folders, files and functions, documented."""
 
 import ast
 from pathlib import Path
@@ -23,22 +23,22 @@ def test_a_folder_holds_at_most_twelve_files(root):
 
 
 def test_no_file_is_over_350_lines_and_no_function_over_60():
-    long = {}
+    too_long = {}
     for module in MODULES:
         text = module.read_text()
         if (lines := text.count("\n")) > 350:
-            long[str(module)] = lines
+            too_long[str(module)] = lines
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 if lines > 60:
-                    long[f"{module}:{node.name}"] = lines
-    assert long == {}
+                    too_long[f"{module}:{node.name}"] = lines
+    assert too_long == {}
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=str)
-def test_a_package_says_what_lives_in_it(package):
-    """Each module is named in the docstring, or its names are imported from the package."""
+def test_a_package_documents_its_modules(package):
+    """The docstring of a package names each module, unless the package imports its names."""
     tree = ast.parse((package / "__init__.py").read_text())
     docstring = ast.get_docstring(tree) or ""
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]

@@ -1,7 +1,7 @@
-"""SimCLR + ResNet-50 on BigEarthNet's red, green and blue alone (the paper's "BEN3").
+"""Pretraining of a ResNet-50 by SimCLR on BigEarthNet's red, green and blue ("BEN3").
 
-All hyper-parameters are those of `simclr_resnet50_ben4`; with three bands saturation, hue and gray
-are as in the paper.
+All hyper-parameters are those of `simclr_resnet50_ben4`. With these three bands, saturation, hue
+and grayscale are as in SimCLR's paper.
 """
 
 from ml_collections import ConfigDict
@@ -10,6 +10,7 @@ from configs.pretrain import simclr_resnet50_ben4
 
 
 def get_config() -> ConfigDict:
+    """Return the config of the run."""
     config = simclr_resnet50_ben4.get_config()
     config.data.bands = ("red", "green", "blue")
     return config

@@ -1,9 +1,10 @@
-"""What pretraining is worth with fewer labels: the same scenes, at 1, 10 and 100 % of their labels.
+"""Study of label efficiency: transfer to scene classification with 1, 10 and 100 % of the labels.
 
-The whole network is fine-tuned with the recipe of its pretraining; with
-`--config configs/study/labels.py:frozen` an MLP is trained on the frozen backbone, as in the paper.
-The fractions are of the training side of one cut and nested; all are tested on its other side.
-SimCLR (section 4.2 of the paper) and most after it report 1 and 10 %.
+The whole network is fine-tuned with the recipe of its pretraining method; with
+`--config configs/study/labels.py:frozen`, an MLP is trained on the frozen backbone, as in the
+paper. For each seed, the fractions are nested subsets of one training split, and all runs are
+evaluated on the same validation split. SimCLR (section 4.2 of its paper) and most later work report
+1 and 10 %.
 """
 
 import re
@@ -11,7 +12,7 @@ import re
 from ml_collections import ConfigDict
 
 from configs.pretrain import mae_vitb_ben4, simclr_resnet50_ben4
-from configs.study.paper import RGBN, Backbone, pretraining, transfer_of
+from configs.study.paper import RGBN, Backbone, make_pretraining, make_transfer_config
 from configs.transfer import nasc_finetune, nasc_mlp
 from data_pipelines.errors import UserError
 from ssl_jax.studies.plan import Cell, Contrast, Row, Run, Study, Table
@@ -20,18 +21,26 @@ _PROTOCOLS = {"finetune": "fine-tuned", "frozen": "an MLP on the frozen backbone
 
 
 def get_config(protocol: str = "finetune") -> ConfigDict:
+    """Return the config of the study.
+
+    Args:
+        protocol: `finetune` for fine-tuning, or `frozen` for an MLP on the frozen backbone.
+
+    Raises:
+        UserError: If the protocol is unknown.
+    """
     if protocol not in _PROTOCOLS:
         raise UserError(f"labels:{protocol}: expected one of {', '.join(_PROTOCOLS)}")
     config = ConfigDict()
     config.data_dir = "data"
     config.protocol = protocol
     config.seeds = (0, 1, 2)
-    config.ratio = "8:2"  # train : validation, of the scenes: 1 % of 16,000 is 16 of each class
+    config.ratio = "8:2"  # train : validation; 1 % of the 16,000 training scenes are 16 per class
     config.fractions = ("1%", "10%", "100%")
-    config.batch_sizes = (32, 256, 256)  # one for each fraction, at most as large as it
+    config.batch_sizes = (32, 256, 256)  # of each fraction; not larger than the fraction
 
-    # What an earlier study has pretrained, such as runs/paper/pretrain/mae_vitb_ben4; empty: done
-    # by this one.
+    # Workdirs of pretrained networks, such as runs/paper/pretrain/mae_vitb_ben4; empty: pretrained
+    # by this study.
     config.simclr_bundle = ""
     config.mae_bundle = ""
     config.simclr = simclr_resnet50_ben4.get_config()
@@ -45,11 +54,12 @@ def get_config(protocol: str = "finetune") -> ConfigDict:
 
 
 def study(config: ConfigDict) -> Study:
-    """A table with a column for each fraction."""
+    """Return the study, a table with a column for each fraction."""
     resnet, vit = config.simclr.model.backbone, config.mae.model.backbone
-    simclr = _pretrained("simclr_resnet50_ben4", "SimCLR ResNet50, BEN4", config.simclr,
-                         config.simclr_bundle, config)  # fmt: skip
-    mae = _pretrained("mae_vitb_ben4", "MAE ViT-B, BEN4", config.mae, config.mae_bundle, config)
+    simclr = _make_pretrained("simclr_resnet50_ben4", "SimCLR ResNet50, BEN4", config.simclr,
+                              config.simclr_bundle, config)  # fmt: skip
+    mae = _make_pretrained("mae_vitb_ben4", "MAE ViT-B, BEN4", config.mae,
+                           config.mae_bundle, config)  # fmt: skip
     random_resnet = Backbone("random_resnet50", "ResNet50, random weights", resnet)
     random_vit = Backbone("random_vitb", "ViT-B, random weights", vit)
     recipes = (
@@ -62,7 +72,7 @@ def study(config: ConfigDict) -> Study:
     for backbone, recipe in recipes:
         cells = []
         for fraction, batch_size in zip(config.fractions, config.batch_sizes, strict=True):
-            same = [_run(backbone, recipe, fraction, batch_size, seed, config)
+            same = [_make_run(backbone, recipe, fraction, batch_size, seed, config)
                     for seed in config.seeds]  # fmt: skip
             cells.append(Cell(tuple(run.name for run in same), "top1"))
             runs += same
@@ -85,15 +95,15 @@ def study(config: ConfigDict) -> Study:
     return Study("What labels are worth", (*pretrainings, *runs), (table,))
 
 
-def _pretrained(
+def _make_pretrained(
     name: str, title: str, section: ConfigDict, bundle: str, config: ConfigDict
 ) -> Backbone:
-    """A backbone that this study pretrains unless its weights are given."""
-    first = () if bundle else (pretraining(name, section, config),)
+    """Create a backbone that the study pretrains, unless a checkpoint is given."""
+    first = () if bundle else (make_pretraining(name, section, config),)
     return Backbone(name, title, section.model.backbone, pretraining=first, bundle=bundle)
 
 
-def _run(
+def _make_run(
     backbone: Backbone,
     recipe: ConfigDict,
     fraction: str,
@@ -101,8 +111,8 @@ def _run(
     seed: int,
     config: ConfigDict,
 ) -> Run:
-    """One backbone at one fraction; the seed also says which scenes are labelled."""
-    cell = transfer_of(backbone, recipe, config)
+    """Create the run of a backbone at a fraction; the seed also selects the labelled scenes."""
+    cell = make_transfer_config(backbone, recipe, config)
     cell.seed = cell.data.split_seed = seed
     cell.data.bands = RGBN
     cell.data.train = f"all[{config.ratio}][{fraction}]"

@@ -1,9 +1,9 @@
-"""The paper's study: every cell of its Tables 1 and 2, and the baselines that keep one honest.
+"""The study of the paper: all cells of its Tables 1 and 2, with additional baselines.
 
-A section is the config of a run, or of several that differ in what the study varies. So every field
-can be set: `--config.mae.epochs=400`, `--config.seeds='(0,)'`. Pretraining is done once, with the
-seed of its section; `seeds` vary the transfer: the head, the order of the examples and, in Table 1,
-which of them are labelled.
+Each section is the config of one run, or of several that differ only in what the study varies, so
+that any field can be set: `--config.mae.epochs=400`, `--config.seeds='(0,)'`. Each network is
+pretrained once, with the seed of its section. `seeds` are those of the transfer runs, in which they
+determine the initial head, the order of the examples and, in Table 1, the labelled examples.
 """
 
 from dataclasses import dataclass, field
@@ -19,11 +19,12 @@ RGBN = (*RGB, "nir")
 
 
 def get_config() -> ConfigDict:
+    """Return the config of the study."""
     config = ConfigDict()
     config.data_dir = "data"
     config.seeds = (0, 1, 2)
-    config.ratios = ("2:8", "5:5", "8:2")  # train : validation, of the scenes
-    config.imagenet = ""  # what `python -m ssl_jax.convert import` made of ImageNet weights
+    config.ratios = ("2:8", "5:5", "8:2")  # train : validation
+    config.imagenet = ""  # workdir of ImageNet weights, see `python -m ssl_jax.convert import`
 
     config.simclr_ben3 = simclr_resnet50_ben3.get_config()
     config.simclr_ben4 = simclr_resnet50_ben4.get_config()
@@ -35,7 +36,7 @@ def get_config() -> ConfigDict:
 
 
 def study(config: ConfigDict) -> Study:
-    """The study, with ImageNet weights that the user brings."""
+    """Return the study, for which the user provides ImageNet weights."""
     awaits = (
         ""
         if config.imagenet
@@ -53,23 +54,23 @@ def study(config: ConfigDict) -> Study:
         bundle=config.imagenet,
         awaits=awaits,
     )
-    return compose("The paper's study", config, imagenet)
+    return make_study("The paper's study", config, imagenet)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone that is put to the test: a row of Table 1.
+    """A backbone to evaluate: a row of Table 1.
 
     Attributes:
-        name: in the names of runs.
-        title: in the table.
-        model: `config.model.backbone`.
-        bands: what it sees.
-        published: the paper's top-1 in percent, by ratio.
-        pretraining: the run that makes it; none for a baseline or for given weights.
-        bundle: the workdir of given weights.
-        awaits: what the user has to bring before it can be tested.
-        note: what a reader of the table must know of it.
+        name: Its name in the names of runs.
+        title: Its name in the table.
+        model: The fields of `config.model.backbone`.
+        bands: Names of the bands of its images.
+        published: Top-1 accuracies of the paper, in percent, by ratio.
+        pretraining: The run that pretrains it; empty for a baseline or if there is a checkpoint.
+        bundle: Workdir of its checkpoint; empty for a baseline or if the study pretrains it.
+        awaits: What the user has to provide before its runs can start.
+        note: Note on it below the table.
     """
 
     name: str
@@ -84,30 +85,37 @@ class Backbone:
 
     @property
     def baseline(self) -> bool:
-        """Whether nothing was learned before the transfer."""
+        """Whether the backbone has no pretrained weights."""
         return not (self.pretraining or self.bundle or self.awaits)
 
 
-def compose(title: str, config: ConfigDict, rgb: Backbone, note: str = "") -> Study:
-    """The study of both tables, with `rgb` for the row of a network that knows pictures."""
-    pretrained, baselines = _pretrained(config), _baselines(config)
+def make_study(title: str, config: ConfigDict, rgb: Backbone, note: str = "") -> Study:
+    """Create the study of both tables.
+
+    Args:
+        title: Title of the study.
+        config: Config of the study.
+        rgb: The backbone pretrained on photographs, for the first row of Table 1.
+        note: Note on the study.
+    """
+    pretrained, baselines = _make_pretrained(config), _make_baselines(config)
     backbones = (rgb, *pretrained, *baselines)
     pretrainings = [run for backbone in backbones for run in backbone.pretraining]
-    scene_runs = [run for backbone in backbones for run in _scene_runs(backbone, config)]
-    scenes = _scenes(config, rgb, pretrained, baselines)
-    aerial, aerial_runs = _aerial(config, *pretrained[1:])
+    scene_runs = [run for backbone in backbones for run in _make_scene_runs(backbone, config)]
+    scenes = _make_scene_table(config, rgb, pretrained, baselines)
+    aerial, aerial_runs = _make_aerial_table(config, *pretrained[1:])
     return Study(title, (*pretrainings, *scene_runs, *aerial_runs), (scenes, aerial), note)
 
 
-def _pretrained(config: ConfigDict) -> tuple[Backbone, Backbone, Backbone]:
-    """SimCLR on three bands, SimCLR on four and MAE on four."""
+def _make_pretrained(config: ConfigDict) -> tuple[Backbone, Backbone, Backbone]:
+    """Create the backbones pretrained by SimCLR on three bands, and by SimCLR and MAE on four."""
     ben3 = Backbone(
         "simclr_resnet50_ben3",
         "SimCLR ResNet50, BEN3",
         config.simclr_ben3.model.backbone,
         RGB,
         {"2:8": 92.25, "5:5": 93.37, "8:2": 94.45},
-        (pretraining("simclr_resnet50_ben3", config.simclr_ben3, config),),
+        (make_pretraining("simclr_resnet50_ben3", config.simclr_ben3, config),),
     )
     ben4 = Backbone(
         "simclr_resnet50_ben4",
@@ -115,7 +123,7 @@ def _pretrained(config: ConfigDict) -> tuple[Backbone, Backbone, Backbone]:
         config.simclr_ben4.model.backbone,
         RGBN,
         {"2:8": 92.90, "5:5": 95.59, "8:2": 97.13},
-        (pretraining("simclr_resnet50_ben4", config.simclr_ben4, config),),
+        (make_pretraining("simclr_resnet50_ben4", config.simclr_ben4, config),),
     )
     mae = Backbone(
         "mae_vitb_ben4",
@@ -123,13 +131,13 @@ def _pretrained(config: ConfigDict) -> tuple[Backbone, Backbone, Backbone]:
         config.mae.model.backbone,
         RGBN,
         {"2:8": 93.28, "5:5": 96.11, "8:2": 98.30},
-        (pretraining("mae_vitb_ben4", config.mae, config),),
+        (make_pretraining("mae_vitb_ben4", config.mae, config),),
     )
     return ben3, ben4, mae
 
 
-def _baselines(config: ConfigDict) -> tuple[Backbone, Backbone, Backbone]:
-    """Both networks as they are initialised, and no network at all."""
+def _make_baselines(config: ConfigDict) -> tuple[Backbone, Backbone, Backbone]:
+    """Create the baselines: both networks with random weights, and statistics of images."""
     resnet, vit = config.simclr_ben4.model.backbone, config.mae.model.backbone
     statistics = Backbone(
         "image_statistics",
@@ -144,13 +152,13 @@ def _baselines(config: ConfigDict) -> tuple[Backbone, Backbone, Backbone]:
     )
 
 
-def _scenes(
+def _make_scene_table(
     config: ConfigDict,
     rgb: Backbone,
     pretrained: tuple[Backbone, Backbone, Backbone],
     baselines: tuple[Backbone, Backbone, Backbone],
 ) -> Table:
-    """Table 1."""
+    """Create Table 1."""
     ben3, ben4, mae = pretrained
     random_resnet, random_vit, statistics = baselines
     return Table(
@@ -159,7 +167,9 @@ def _scenes(
         subject="Scene classification",
         columns=tuple(config.ratios),
         metrics=("top-1",) * len(config.ratios),
-        rows=tuple(_scene_row(backbone, config) for backbone in (rgb, *pretrained, *baselines)),
+        rows=tuple(
+            _make_scene_row(backbone, config) for backbone in (rgb, *pretrained, *baselines)
+        ),
         contrasts=(
             Contrast("pretraining by SimCLR", ben4.title, random_resnet.title),
             Contrast("pretraining by MAE", mae.title, random_vit.title),
@@ -173,8 +183,10 @@ def _scenes(
     )
 
 
-def _aerial(config: ConfigDict, ben4: Backbone, mae: Backbone) -> tuple[Table, list[Run]]:
-    """Table 2, and its runs."""
+def _make_aerial_table(
+    config: ConfigDict, ben4: Backbone, mae: Backbone
+) -> tuple[Table, list[Run]]:
+    """Create Table 2 and its runs."""
     upernets = (
         ("ResNet50", "resnet50", config.aerial_resnet50, ben4, "SimCLR"),
         ("ViT-B", "vitb", config.aerial_vitb, mae, "MAE"),
@@ -184,7 +196,7 @@ def _aerial(config: ConfigDict, ben4: Backbone, mae: Backbone) -> tuple[Table, l
         scratch = f"{network} UperNet, without SSL"
         ssl = f"{network} UperNet, with SSL ({method}, BEN4)"
         for row, suffix, start in ((scratch, "scratch", ()), (ssl, "ssl", backbone.pretraining)):
-            runs = [_aerial_run(f"{name}_{suffix}", s, section, backbone, start, config)
+            runs = [_make_aerial_run(f"{name}_{suffix}", s, section, backbone, start, config)
                     for s in config.seeds]  # fmt: skip
             names = tuple(run.name for run in runs)
             aerial_runs += runs
@@ -204,15 +216,15 @@ def _aerial(config: ConfigDict, ben4: Backbone, mae: Backbone) -> tuple[Table, l
     return table, aerial_runs
 
 
-def pretraining(name: str, section: ConfigDict, config: ConfigDict) -> Run:
-    """The run `pretrain/NAME` of a section."""
-    return Run(f"pretrain/{name}", _copy(section, config))
+def make_pretraining(name: str, section: ConfigDict, config: ConfigDict) -> Run:
+    """Create the run `pretrain/NAME` of a section of the study's config."""
+    return Run(f"pretrain/{name}", _copy_section(section, config))
 
 
-def _scene_row(backbone: Backbone, config: ConfigDict) -> Row:
+def _make_scene_row(backbone: Backbone, config: ConfigDict) -> Row:
     cells = tuple(
         Cell(
-            tuple(_scene_name(backbone, ratio, seed) for seed in config.seeds),
+            tuple(_format_scene_name(backbone, ratio, seed) for seed in config.seeds),
             "top1",
             backbone.published.get(ratio),
         )
@@ -221,28 +233,28 @@ def _scene_row(backbone: Backbone, config: ConfigDict) -> Row:
     return Row(backbone.title, cells, backbone.note, backbone.baseline)
 
 
-def _scene_name(backbone: Backbone, ratio: str, seed: int) -> str:
+def _format_scene_name(backbone: Backbone, ratio: str, seed: int) -> str:
     return f"scenes/{backbone.name}/{ratio.replace(':', '-')}/seed{seed}"
 
 
-def _scene_runs(backbone: Backbone, config: ConfigDict) -> list[Run]:
-    """The cells of a row of Table 1, one run a ratio and seed."""
+def _make_scene_runs(backbone: Backbone, config: ConfigDict) -> list[Run]:
+    """Create the runs of a row of Table 1, one for each ratio and seed."""
     runs = []
     for ratio in config.ratios:
         for seed in config.seeds:
-            cell = _copy(config.scenes, config)
+            cell = _copy_section(config.scenes, config)
             cell.seed = cell.data.split_seed = seed
             cell.data.bands = backbone.bands
             cell.data.train, cell.data.evaluation = f"all[{ratio}]", f"all[{ratio}].rest"
             cell.model.backbone = backbone.model
             cell.pretrained = backbone.bundle
             needs = tuple(run.name for run in backbone.pretraining)
-            name = _scene_name(backbone, ratio, seed)
+            name = _format_scene_name(backbone, ratio, seed)
             runs.append(Run(name, cell, needs, backbone.awaits))
     return runs
 
 
-def _aerial_run(
+def _make_aerial_run(
     name: str,
     seed: int,
     section: ConfigDict,
@@ -250,24 +262,29 @@ def _aerial_run(
     start: tuple[Run, ...],
     config: ConfigDict,
 ) -> Run:
-    """A run of Table 2."""
-    cell = transfer_of(backbone, section, config)
+    """Create a run of Table 2."""
+    cell = make_transfer_config(backbone, section, config)
     cell.seed = seed
     return Run(f"aerial/{name}/seed{seed}", cell, tuple(run.name for run in start))
 
 
-def transfer_of(backbone: Backbone, section: ConfigDict, config: ConfigDict) -> ConfigDict:
-    """A section's transfer with a backbone's network.
+def make_transfer_config(backbone: Backbone, section: ConfigDict, config: ConfigDict) -> ConfigDict:
+    """Return a copy of a transfer section with the network of a backbone.
 
-    What doesn't make it another network, drop path and pooling, stays as the transfer has it.
+    Drop path and pooling, which don't change the parameters, stay as in the section.
+
+    Args:
+        backbone: The backbone.
+        section: The section of the study's config with the transfer.
+        config: The study's config.
     """
-    cell = _copy(section, config)
+    cell = _copy_section(section, config)
     kept = {name: v for name, v in cell.model.backbone.items() if name in ("drop_path", "pool")}
     cell.model.backbone.update({**backbone.model, **kept})
     return cell
 
 
-def _copy(section: ConfigDict, config: ConfigDict) -> ConfigDict:
+def _copy_section(section: ConfigDict, config: ConfigDict) -> ConfigDict:
     copy = ConfigDict(section.to_dict())
     copy.data.data_dir = config.data_dir
     return copy

@@ -1,7 +1,7 @@
-"""The paper's study in miniature: the same runs, tiny, on data that the project makes itself.
+"""The study of the paper in miniature: the same runs with tiny networks on synthetic demo datasets.
 
-`--config configs/study/quickstart.py:smallest` only shows that everything runs: its figures mean
-nothing.
+`--config configs/study/quickstart.py:smallest` only checks that everything runs: its results are
+meaningless.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from ssl_jax.studies.plan import Study
 
 @dataclass(frozen=True)
 class Sizes:
-    """Every size of the quickstart; crops and patches in pixels."""
+    """Datasets and sizes of the quickstart; crops and patches are in pixels."""
 
     tiles: str = "demo_tiles/small"  # for SimCLR and MAE
-    objects: str = "demo_objects/small"  # for the stand-in of ImageNet
+    objects: str = "demo_objects/small"  # in place of ImageNet
     scenes: str = "demo_scenes/small"  # for Table 1
     aerial: str = "demo_aerial/small"  # for Table 2
 
-    resnet_width: int = 16  # channels of the first stage; one block in each of the four
+    resnet_width: int = 16  # channels of the first stage; each of the four stages has one block
     vit_dim: int = 96
     vit_depth: int = 4
     vit_heads: int = 3
@@ -77,6 +77,14 @@ SETTINGS = {
 
 
 def get_config(setting: str = "default") -> ConfigDict:
+    """Return the config of the study.
+
+    Args:
+        setting: One of `SETTINGS`.
+
+    Raises:
+        UserError: If the setting is unknown.
+    """
     if setting not in SETTINGS:
         raise UserError(f"quickstart:{setting}: expected one of {', '.join(SETTINGS)}")
     sizes = SETTINGS[setting]
@@ -94,34 +102,36 @@ def get_config(setting: str = "default") -> ConfigDict:
     }
 
     for simclr in (config.simclr_ben3, config.simclr_ben4):
-        _pretrain(simclr, resnet, sizes.tiles, sizes.crop, sizes.batch, sizes.simclr_steps)
+        _shrink_pretraining(
+            simclr, resnet, sizes.tiles, sizes.crop, sizes.batch, sizes.simclr_steps
+        )
         simclr.model.projection.update(hidden=sizes.projection, out=sizes.projection)
-    _pretrain(config.mae, vit, sizes.tiles, sizes.crop, sizes.batch, sizes.mae_steps)
+    _shrink_pretraining(config.mae, vit, sizes.tiles, sizes.crop, sizes.batch, sizes.mae_steps)
     config.mae.model.decoder.update(dim=sizes.decoder_dim, depth=sizes.decoder_depth, heads=2)
 
-    # A few hundred steps on small batches: the rates of the paper's recipes are for other lengths.
-    config.simclr_ben3.optimizer = config.simclr_ben4.optimizer = _adamw(3e-3)
-    config.mae.optimizer = _adamw(2e-3)
+    # The learning rates of the paper's recipes are for larger batches and many more steps.
+    config.simclr_ben3.optimizer = config.simclr_ben4.optimizer = _make_adamw(3e-3)
+    config.mae.optimizer = _make_adamw(2e-3)
 
-    _shorten(config.scenes, sizes.scenes, sizes.scene_batch, sizes.scene_steps)
+    _shrink_run(config.scenes, sizes.scenes, sizes.scene_batch, sizes.scene_steps)
     config.scenes.model.head.hidden = (sizes.head,)
     config.scenes.optimizer.learning_rate = 3e-3
-    config.scenes.search.learning_rates = ()  # each would take as long as the run itself
+    config.scenes.search.learning_rates = ()  # each would take as long as a run
     for views in config.scenes.augment.values():
         views.size = sizes.crop
 
     for aerial in (config.aerial_resnet50, config.aerial_vitb):
-        _shorten(aerial, sizes.aerial, sizes.aerial_batch, sizes.aerial_steps)
+        _shrink_run(aerial, sizes.aerial, sizes.aerial_batch, sizes.aerial_steps)
         aerial.model.upernet.update(channels=sizes.upernet, auxiliary_channels=sizes.upernet)
         aerial.augment.train.size = sizes.aerial_crop
-        aerial.optimizer = _adamw(1e-3)
+        aerial.optimizer = _make_adamw(1e-3)
         aerial.schedule.warmup_steps = sizes.aerial_steps // 10
     config.aerial_resnet50.model.backbone = resnet
     config.aerial_vitb.model.backbone = vit
 
-    # The stand-in for ImageNet: a classifier of everyday objects, trained whole.
+    # In place of ImageNet weights: a classifier of everyday objects, trained end to end.
     config.supervised = nasc_mlp.get_config()
-    _pretrain(
+    _shrink_pretraining(
         config.supervised, resnet, sizes.objects, sizes.crop, sizes.batch, sizes.supervised_steps
     )
     config.supervised.data.update(bands=paper.RGB, evaluation="validation")
@@ -129,14 +139,14 @@ def get_config(setting: str = "default") -> ConfigDict:
     config.supervised.objective.frozen = False
     config.supervised.augment.train.update(name="finetune", crop_scale=(0.5, 1.0))
     config.supervised.augment.evaluation.size = sizes.crop
-    config.supervised.optimizer = _adamw(3e-3)
+    config.supervised.optimizer = _make_adamw(3e-3)
     config.supervised.search.learning_rates = ()
     return config
 
 
 def study(config: ConfigDict) -> Study:
-    """The paper's study, with everyday objects in the place of ImageNet."""
-    run = paper.pretraining("supervised_objects", config.supervised, config)
+    """Return the study, with everyday objects in place of ImageNet."""
+    run = paper.make_pretraining("supervised_objects", config.supervised, config)
     objects = paper.Backbone(
         "resnet50_imagenet_rgb",
         "ResNet50, everyday objects RGB",
@@ -154,31 +164,31 @@ def study(config: ConfigDict) -> Study:
         "procedural tiles. None was trained for more than minutes: the paper's figures stand "
         "beside these for orientation and can't be compared with them one by one."
     )
-    return paper.compose("The paper's study in miniature", config, objects, note)
+    return paper.make_study("The paper's study in miniature", config, objects, note)
 
 
-def _pretrain(
+def _shrink_pretraining(
     section: ConfigDict, backbone: dict[str, Any], data: str, crop: int, batch: int, steps: int
 ) -> None:
-    _shorten(section, data, batch, steps)
+    _shrink_run(section, data, batch, steps)
     section.data.train = "train"
     section.model.backbone = backbone
     section.augment.train.size = crop
     section.schedule.warmup_steps = steps // 10
 
 
-def _shorten(section: ConfigDict, data: str, batch: int, steps: int) -> None:
+def _shrink_run(section: ConfigDict, data: str, batch: int, steps: int) -> None:
     section.data.update(name=data, threads=2)
     section.batch_size = batch
     section.epochs, section.steps = 0.0, steps
     section.schedule.warmup_epochs = 0.0
     section.every.update(log=max(1, steps // 50), save=0, evaluate=0)
-    if "probe" in section:  # the tiles have no labels: it only watches over collapse
+    if "probe" in section:  # without labels, as the tiles have none, it only detects collapse
         section.probe.update(train="validation", evaluation="")
         section.every.probe = 0
 
 
-def _adamw(learning_rate: float) -> ConfigDict:
+def _make_adamw(learning_rate: float) -> ConfigDict:
     return ConfigDict(
         {
             "name": "adamw",

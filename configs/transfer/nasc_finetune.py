@@ -1,11 +1,13 @@
-"""Scene classification of NaSC-TG2 with the whole network fine-tuned.
+"""Fine-tuning of the whole network for scene classification of NaSC-TG2.
 
 `get_config("vit_b")`, or `--config=configs/transfer/nasc_finetune.py:vit_b`, is MAE's recipe (He et
-al. 2022, table 9; facebookresearch/mae, FINETUNE.md and main_finetune.py), `get_config("resnet50")`
-SimCLR's (Chen et al. 2020, appendix B.5). With `pretrained` empty the network starts from scratch.
+al. 2022, table 9; facebookresearch/mae, FINETUNE.md and main_finetune.py). `get_config("resnet50")`
+is SimCLR's (Chen et al. 2020, appendix B.5). If `pretrained` is empty, the network is trained from
+scratch.
 
-Batches are smaller than the papers', whose sets are 300 times larger: of 4,000 scenes (2:8) MAE's
-1,024 would be 3 steps an epoch, 256 are 15. Learning rates are scaled with the batch, as there.
+Batches are smaller than in the papers, whose datasets are 300 times larger: with 4,000 scenes (2:8)
+MAE's batches of 1,024 would give 3 steps per epoch, while 256 give 15. Learning rates are scaled
+with the batch size, as in the papers.
 """
 
 from ml_collections import ConfigDict
@@ -14,24 +16,25 @@ SIZE = 128  # pixels of a scene
 
 
 def get_config(backbone: str = "vit_b") -> ConfigDict:
+    """Return the config of fine-tuning a `vit_b` or a `resnet50`."""
     config = ConfigDict()
     config.seed = 0
-    config.pretrained = ""  # workdir of the pretraining run whose backbone is the starting point
+    config.pretrained = ""  # workdir of the pretraining run; empty: trained from scratch
 
     config.data = ConfigDict()
     config.data.name = "nasc_tg2/rgbn"
     config.data.data_dir = "data"
     config.data.bands = ("red", "green", "blue", "nir")
-    config.data.target = ""  # feature to learn, such as labels_43; empty: label or labels
-    config.data.train = "all[2:8]"  # a tenth of its labels: all[2:8][10%]
+    config.data.target = ""  # feature to predict, such as labels_43; empty: label or labels
+    config.data.train = "all[2:8]"  # for 10 % of its labels: all[2:8][10%]
     config.data.evaluation = "all[2:8].rest"
     config.data.split_seed = 0
     config.data.threads = 16
-    config.data.on_error = "stop"  # at a damaged record; "skip" counts it and goes on without it
+    config.data.on_error = "stop"  # at a corrupt record; "skip" counts and skips it
 
     config.model = ConfigDict()
     config.model.backbone = ConfigDict({"name": backbone})
-    # A linear layer in both papers.
+    # Both papers use a single linear layer.
     config.model.head = ConfigDict({"hidden": (), "dropout": 0.0, "batch_norm": False})
 
     config.objective = ConfigDict()
@@ -42,12 +45,13 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
 
     config.augment = ConfigDict()
     config.augment.train = ConfigDict({"name": "finetune", "size": SIZE})
-    config.augment.train.crop_scale = (0.08, 1.0)  # of timm's create_transform, and of SimCLR
-    config.augment.train.vertical_flip = True  # ours: a satellite knows no upside
-    # Both papers: 224 of 256 pixels, as random crops enlarge what they show.
+    config.augment.train.crop_scale = (0.08, 1.0)  # timm's create_transform, and SimCLR
+    # In neither paper: images from above have no upright orientation.
+    config.augment.train.vertical_flip = True
+    # Both papers: the central 224 of 256 pixels, since random crops enlarge their content.
     config.augment.evaluation = ConfigDict({"name": "evaluation", "size": SIZE, "centre": 0.875})
 
-    # Rates to try on a part of data.train and to judge on the rest, such as (2.5e-4, 5e-4, 1e-3).
+    # Learning rates, such as (2.5e-4, 5e-4, 1e-3), to compare on a validation split of data.train.
     config.search = ConfigDict({"learning_rates": (), "validation": "20%"})
 
     config.batch_size = 256
@@ -55,8 +59,8 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
     config.precision = "auto"
 
     config.every = ConfigDict({"log": 50, "save": 500, "evaluate": 0})
-    # A loss 20 times the first one, or none at all, stops the run; with skip, so many batches may
-    # be left out before it does.
+    # A loss that is not finite or at least 20 times the first one counts as diverged: the run skips
+    # up to `skip` such batches, and stops at the next one.
     config.bad_loss = ConfigDict({"explosion": 20.0, "skip": 0})
     config.keep = 1
     if backbone.startswith("vit"):
@@ -67,12 +71,12 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
 
 
 def _mae(config: ConfigDict) -> None:
-    """FINETUNE.md's command for ViT-B; what it leaves out is main_finetune.py's default."""
+    """Set the options of FINETUNE.md's command for ViT-B, else main_finetune.py's defaults."""
     config.model.backbone.patch_size = 8
-    config.model.backbone.image_size = 120  # of the pretraining: the position table is resampled
+    config.model.backbone.image_size = 120  # that of pretraining; position embeddings are resized
     config.model.backbone.position = "sincos"
     config.model.backbone.drop_path = 0.1  # --drop_path
-    config.model.backbone.pool = "mean"  # --global_pool: patches' mean, then a fresh norm
+    config.model.backbone.pool = "mean"  # --global_pool: mean of the patches, then a new norm
     config.model.head.initial_std = 2e-5  # main_finetune.py: trunc_normal_(head.weight, std=2e-5)
 
     config.objective.label_smoothing = 0.1  # --smoothing
@@ -81,9 +85,9 @@ def _mae(config: ConfigDict) -> None:
     config.objective.mix.cutmix = 1.0  # --cutmix
     config.objective.mix.probability = 1.0  # --mixup_prob
     config.objective.mix.switch_probability = 0.5  # --mixup_switch_prob
-    config.objective.mix.mode = "batch"  # --mixup_mode; there a batch is the 32 images of a GPU
+    config.objective.mix.mode = "batch"  # --mixup_mode; in MAE a batch is the 32 images of one GPU
 
-    config.augment.train.operations = 2  # --aa rand-m9-mstd0.5-inc1, and timm's default of 2
+    config.augment.train.operations = 2  # --aa rand-m9-mstd0.5-inc1; number: timm's default
     config.augment.train.magnitude = 9.0
     config.augment.train.magnitude_std = 0.5
     config.augment.train.erasing = 0.25  # --reprob, with --remode pixel
@@ -93,7 +97,7 @@ def _mae(config: ConfigDict) -> None:
     config.optimizer.learning_rate = 5e-4  # --blr, per 256 examples
     config.optimizer.reference_batch = 256
     config.optimizer.weight_decay = 0.05  # --weight_decay
-    config.optimizer.b1 = 0.9  # of torch.optim.AdamW
+    config.optimizer.b1 = 0.9  # betas and eps: torch.optim.AdamW
     config.optimizer.b2 = 0.999
     config.optimizer.eps = 1e-8
     config.optimizer.layer_decay = 0.65  # --layer_decay
@@ -102,19 +106,19 @@ def _mae(config: ConfigDict) -> None:
     config.schedule.name = "cosine"
     config.schedule.warmup_epochs = 5.0  # --warmup_epochs
     config.schedule.warmup_steps = 0
-    config.schedule.final_fraction = 1e-6 / 5e-4  # --min_lr, of the rate at a batch of 256
+    config.schedule.final_fraction = 1e-6 / 5e-4  # --min_lr, relative to the rate per 256 examples
     config.epochs = 100.0  # --epochs
 
 
 def _simclr(config: ConfigDict) -> None:
-    """Appendix B.5: no regularisation, no augmentation but crops and flips, no warm-up."""
+    """Set the options of appendix B.5: only crops and flips, no regularisation, no warm-up."""
     config.model.backbone.update(small_stem=False, norm="batch")
     config.model.head.initial_std = 0.0  # README of google-research/simclr: zero_init_logits_layer
     config.objective.label_smoothing = 0.0
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"
-    config.optimizer.learning_rate = 0.05  # per 256 examples; 0.8 at the paper's 4,096
+    config.optimizer.learning_rate = 0.05  # per 256 examples; 0.8 for the paper's 4,096
     config.optimizer.reference_batch = 256
     config.optimizer.weight_decay = 0.0
     config.optimizer.momentum = 0.9
@@ -125,4 +129,4 @@ def _simclr(config: ConfigDict) -> None:
     config.schedule.warmup_epochs = 0.0
     config.schedule.warmup_steps = 0
     config.schedule.final_fraction = 0.0
-    config.epochs = 60.0  # of 1 % of ImageNet, 12,811 images; of 10 % it is 30
+    config.epochs = 60.0  # as for 1 % of ImageNet, 12,811 images; for 10 %, the paper has 30

@@ -1,9 +1,9 @@
-"""Segmentation of ISPRS Potsdam with UperNet (the paper's Table 2).
+"""Semantic segmentation of ISPRS Potsdam with UperNet (the paper's Table 2).
 
-Xiao et al. 2018 (https://arxiv.org/abs/1807.10221); recipes of mmsegmentation. The ResNet-50 recipe
-stands here; `get_config("vit_b")`, or `--config=configs/transfer/potsdam_upernet.py:vit_b`, gives
-the ViT-B one. Clutter is excluded from training and inference. The comments name files of
-mmsegmentation's `configs`; "the ViT's recipe" is
+The network is that of Xiao et al. 2018 (https://arxiv.org/abs/1807.10221), the recipes are those of
+mmsegmentation. The default is the one for ResNet-50; `get_config("vit_b")`, or
+`--config=configs/transfer/potsdam_upernet.py:vit_b`, is the one for ViT-B. Clutter is excluded from
+training and inference. The comments cite files in mmsegmentation's `configs`; "the ViT recipe" is
 mae/mae-base_upernet_8xb2-amp-160k_ade20k-512x512.py.
 """
 
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(backbone: str = "resnet50") -> ConfigDict:
+    """Return the config of a UperNet on a `resnet50` or a `vit_b`."""
     config = ConfigDict()
     config.seed = 0
     config.pretrained = ""  # workdir of the pretraining run; empty: trained from scratch
@@ -23,33 +24,35 @@ def get_config(backbone: str = "resnet50") -> ConfigDict:
     config.data.evaluation = "test"
     config.data.split_seed = 0
     config.data.threads = 16
-    config.data.on_error = "stop"  # at a damaged record; "skip" counts it and goes on without it
+    config.data.on_error = "stop"  # at a corrupt record; "skip" counts and skips it
 
     config.model = ConfigDict()
     config.model.backbone = ConfigDict({"name": backbone})
-    # _base_/models/upernet_r50.py; the ViT's recipe has 768 channels.
+    # _base_/models/upernet_r50.py; the ViT recipe has 768 channels.
     config.model.upernet = ConfigDict({"channels": 512, "auxiliary_channels": 256})
     config.model.upernet.pool_scales = (1, 2, 3, 6)
     config.model.upernet.dropout = 0.1
-    config.model.upernet.norm = "batch"  # over all devices
+    config.model.upernet.norm = "batch"  # computed over all devices
 
     config.objective = ConfigDict()
     config.objective.name = "segmentation"
     config.objective.excluded = ("clutter",)
     config.objective.auxiliary_weight = 0.4  # _base_/models/upernet_r50.py
-    config.objective.accumulate = 1  # micro-batches of a device
+    config.objective.accumulate = 1  # number of micro-batches per device
 
     config.augment = ConfigDict()
     views = config.augment.train = ConfigDict({"name": "segmentation", "size": 600})
     views.scale = (0.5, 2.0)  # _base_/datasets/potsdam.py
     views.horizontal_flip = True  # _base_/datasets/potsdam.py
-    views.vertical_flip = True  # ours, as the rest: seen from above there is no upside
+    # The following are not in mmsegmentation's recipe: images from above have no upright
+    # orientation.
+    views.vertical_flip = True
     views.quarter_turns = True
     views.brightness = 0.2  # a factor from 0.8 to 1.2
     views.contrast = 0.2
 
-    # Over whole tiles, as mmsegmentation's `slide_inference`: every pixel counts once. The window
-    # and its stride are those of the training, so that four see an inner pixel.
+    # Sliding windows over whole tiles, as in mmsegmentation's `slide_inference`: each pixel counts
+    # once. Window and stride are those of the dataset, so that four windows cover an inner pixel.
     config.evaluation = ConfigDict({"window": 600, "stride": 300, "flips": False})
 
     config.optimizer = ConfigDict()
@@ -61,25 +64,25 @@ def get_config(backbone: str = "resnet50") -> ConfigDict:
     else:
         _vit(config)
 
-    # Rates to be tried on a part of data.train and judged on the rest of its pictures, such as
-    # (3e-3, 1e-2, 3e-2); the best one takes the place of optimizer.learning_rate.
+    # Learning rates, such as (3e-3, 1e-2, 3e-2), to compare on a validation split of data.train,
+    # which is by image; the best one replaces optimizer.learning_rate.
     config.search = ConfigDict({"learning_rates": (), "validation": "20%"})
 
-    config.batch_size = 16  # 2 on each of 8 devices, as in the ViT's recipe
+    config.batch_size = 16  # 2 on each of 8 devices, as in the ViT recipe
     config.epochs = 0.0
     config.steps = 40_000  # schedule_40k.py
     config.precision = "auto"  # bfloat16 where the device has it, float32 elsewhere
 
     config.every = ConfigDict({"log": 50, "save": 2000, "evaluate": 4000})
-    # A loss 20 times the first one, or none at all, stops the run; with skip, so many batches may
-    # be left out before it does.
+    # A loss that is not finite or at least 20 times the first one counts as diverged: the run skips
+    # up to `skip` such batches, and stops at the next one.
     config.bad_loss = ConfigDict({"explosion": 20.0, "skip": 0})
     config.keep = 2
     return config
 
 
 def _resnet(config: ConfigDict) -> None:
-    """Optimizer and schedule of _base_/schedules/schedule_40k.py."""
+    """Set the optimizer and schedule of _base_/schedules/schedule_40k.py."""
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 0.01
     config.optimizer.reference_batch = 0  # 0: the learning rate is not scaled with the batch
@@ -92,10 +95,9 @@ def _resnet(config: ConfigDict) -> None:
 
 
 def _vit(config: ConfigDict) -> None:
-    """Drop path, optimizer and schedule of the ViT's recipe."""
+    """Set the drop path, optimizer and schedule of the ViT recipe."""
     config.model.backbone.patch_size = 8
-    # Of the pretraining: the position table is resampled.
-    config.model.backbone.image_size = 120
+    config.model.backbone.image_size = 120  # that of pretraining; position embeddings are resized
     config.model.backbone.drop_path = 0.1
     config.model.backbone.position = "sincos"
     config.optimizer.name = "adamw"

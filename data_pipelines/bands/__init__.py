@@ -1,7 +1,7 @@
 """Sensors and their bands: names, wavelengths, scales and statistics.
 
-Bands are asked for by name, never by position. Names are the common names of the STAC
-electro-optical extension (`red`, `nir`, `swir16`, ...); a sensor's own names (`B04`) are aliases.
+Bands are selected by name, never by index. Names are the common names of the STAC electro-optical
+extension (`red`, `nir`, `swir16`, ...); a sensor's own names (`B04`) are aliases.
 """
 
 from data_pipelines.bands.band import Band, Sensor

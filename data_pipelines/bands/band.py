@@ -1,4 +1,4 @@
-"""A band and a sensor: names, wavelengths, scales and statistics of digital numbers."""
+"""Bands and sensors: names, wavelengths, scales and statistics of digital numbers."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ __all__ = ["Band", "Sensor"]
 class Band:
     """One spectral band.
 
-    The physical value (reflectance, or the share of full scale for uncalibrated cameras) is
+    The physical value (reflectance, or the fraction of full scale for uncalibrated cameras) is
     `digital number * scale + offset`.
 
     Attributes:
         name: STAC common name.
-        aliases: other names it goes by.
-        wavelength: centre, in nanometres.
+        aliases: alternative names.
+        wavelength: centre wavelength, in nanometres.
         scale: physical units per digital number.
         offset: physical value of digital number 0.
         mean: mean of the digital numbers.
-        std: standard deviation of the digital numbers; 0 where nobody has measured it yet.
+        std: standard deviation of the digital numbers; 0 if it has not been measured yet.
     """
 
     name: str
@@ -35,19 +35,19 @@ class Band:
     mean: float
     std: float
 
-    def answers_to(self, name: str) -> bool:
-        """Whether `name` is this band's name or one of its aliases, in any case."""
-        return name.casefold() in (known.casefold() for known in (self.name, *self.aliases))
+    def has_name(self, name: str) -> bool:
+        """Return whether `name` is this band's name or one of its aliases, ignoring case."""
+        return name.casefold() in (alias.casefold() for alias in (self.name, *self.aliases))
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """What took the image: the bands in the order of the image's last axis.
+    """The instrument that took an image, with its bands in the order of the image's last axis.
 
     Attributes:
-        name: such as `sentinel2_l2a`.
-        resolution: ground sampling distance, in metres; 0 for pictures that have none.
-        bands: in the order of the channels.
+        name: name of the sensor, such as `sentinel2_l2a`.
+        resolution: ground sampling distance, in metres; 0 for images without one.
+        bands: bands in the order of the channels.
     """
 
     name: str
@@ -65,8 +65,13 @@ class Sensor:
         return all(band.std > 0 for band in self.bands)
 
     def with_statistics(self, mean: Sequence[float], std: Sequence[float]) -> "Sensor":
-        """The same sensor with other statistics of its bands' digital numbers."""
-        # A band without contrast is still a band: normalising by 1 leaves it at zero.
+        """Return a copy of the sensor with other statistics.
+
+        Args:
+            mean: mean of each band's digital numbers.
+            std: standard deviation of each band's digital numbers; 0 is replaced by 1.
+        """
+        # A band may be constant: dividing by 1 normalises it to zero.
         bands = tuple(
             dataclasses.replace(band, mean=float(m), std=float(s) or 1.0)
             for band, m, s in zip(self.bands, mean, std, strict=True)
@@ -74,9 +79,12 @@ class Sensor:
         return dataclasses.replace(self, bands=bands)
 
     def with_scale(self, scale: float) -> "Sensor":
-        """The same sensor with digital numbers of another scale, in physical units per number.
+        """Return a copy of the sensor with another scale.
 
-        A band that had another scale is unmeasured then: its statistics were of other numbers.
+        Bands whose scale changes lose their statistics, which were measured at the old scale.
+
+        Args:
+            scale: physical units per digital number.
         """
         bands = tuple(
             band
@@ -87,37 +95,40 @@ class Sensor:
         return dataclasses.replace(self, bands=bands)
 
     def indices(self, names: Sequence[str]) -> tuple[int, ...]:
-        """Channels of the bands asked for, by name or alias.
+        """Return the channel indices of bands, given by name or alias.
 
         Raises:
-            UserError: the sensor lacks one of them.
+            UserError: If the sensor lacks one of them.
         """
         return tuple(self._index(name) for name in names)
 
     def select(self, names: Sequence[str]) -> "Sensor":
-        """The same sensor with only the bands asked for, in the order asked.
+        """Return a copy of the sensor with only the given bands, in the given order.
+
+        Args:
+            names: names or aliases of bands.
 
         Raises:
-            UserError: the sensor lacks one of them, or one is asked for twice.
+            UserError: If the sensor lacks one of them, or one is given twice.
         """
         indices = self.indices(names)
         if len(set(indices)) < len(indices):
             raise UserError(
                 f"bands {', '.join(names)}: one band of sensor {self.name} is named twice; "
-                "expected each once"
+                "expected each band once"
             )
         return dataclasses.replace(self, bands=tuple(self.bands[index] for index in indices))
 
     def _index(self, name: str) -> int:
         for index, band in enumerate(self.bands):
-            if band.answers_to(name):
+            if band.has_name(name):
                 return index
         raise UserError(
             f"band {name!r}: sensor {self.name} does not have it; it has {', '.join(self.names)}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The sensor as JSON can hold it."""
+        """Return the sensor as a JSON-serialisable dictionary."""
         return {
             "name": self.name,
             "resolution": self.resolution,
@@ -128,10 +139,10 @@ class Sensor:
 
     @classmethod
     def from_dict(cls, sensor: Mapping[str, Any]) -> "Sensor":
-        """The sensor that `to_dict` wrote.
+        """Create a sensor from the dictionary that `to_dict` returns.
 
         Raises:
-            UserError: a field is missing or unknown.
+            UserError: If a field is missing or unknown.
         """
         try:
             bands = tuple(

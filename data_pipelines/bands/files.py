@@ -1,4 +1,4 @@
-"""The sensor of a user's own files: what bands and scale they have, as told or as is usual."""
+"""Sensors of a user's own files: their bands and scale, as specified or by default."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from data_pipelines.errors import UserError
 
 __all__ = ["COMMON_BANDS", "default_bands", "default_scale", "make_sensor"]
 
-# Every band that has a common name, of no sensor in particular. Wavelengths: the middles of the
-# ranges that the STAC extension gives, but for the cameras' four and Sentinel-2's narrow ones.
+# All bands with a common name, not those of a particular sensor. Wavelengths: the centres of the
+# ranges in the STAC extension, except the cameras' four bands and Sentinel-2's narrow ones.
 COMMON_BANDS = Sensor(
     "common_bands",
     0.0,
@@ -40,58 +40,66 @@ COMMON_BANDS = Sensor(
     ),
 )
 
-_USUAL_BANDS = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
-# Shares of full scale, and the ten-thousandths that reflectances are stored in.
-_SCALES = {"uint8": 1 / 255, "uint16": 1e-4}
+_DEFAULT_BANDS = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
+# uint8: fractions of full scale; uint16: reflectances stored in units of 1/10000.
+_DEFAULT_SCALES = {"uint8": 1 / 255, "uint16": 1e-4}
 
 
 def default_bands(file: object, count: int) -> tuple[str, ...]:
-    """What a file of so many bands holds, if nobody says otherwise.
+    """Return the default names of a file's bands.
+
+    Args:
+        file: the file, for error messages.
+        count: number of bands in the file.
 
     Raises:
-        UserError: nobody can tell.
+        UserError: If there is no default for this number of bands.
     """
-    if count not in _USUAL_BANDS:
+    if count not in _DEFAULT_BANDS:
         raise UserError(
             f"file {file}: number of bands is {count}; expected 3 or 4, or --config.bands=… with "
-            "their names in the file's order"
+            "the bands' names in the file's order"
         )
-    return _USUAL_BANDS[count]
+    return _DEFAULT_BANDS[count]
 
 
 def make_sensor(
-    name: str, bands: Sequence[str], resolution: float, scale: float, known: str = ""
+    name: str, bands: Sequence[str], resolution: float, scale: float, known_sensor: str = ""
 ) -> Sensor:
-    """The sensor of a user's own files.
+    """Create the sensor of a user's own files.
 
     Args:
-        name: for a sensor of its own, which is unmeasured.
-        bands: of the files, in their order: names of the known sensor's, else common names.
-        resolution: ground sampling distance in metres; 0 for the known sensor's.
+        name: name of the new sensor, which has no statistics; unused with `known_sensor`.
+        bands: names of the files' bands, in their order: the known sensor's names, or common names.
+        resolution: ground sampling distance, in metres; 0 for the known sensor's.
         scale: physical units per digital number.
-        known: the name of one of `SENSORS` instead.
+        known_sensor: name of one of `SENSORS` that took the images; empty for a new sensor.
 
     Raises:
-        UserError: there is no such sensor or band.
+        UserError: If there is no such sensor or band.
     """
-    if known and known not in SENSORS:
+    if known_sensor and known_sensor not in SENSORS:
         raise UserError(
-            f"--config.sensor: found {known!r}; expected one of {', '.join(SENSORS)}, or none"
+            f"--config.sensor: found {known_sensor!r}; expected one of {', '.join(SENSORS)}, "
+            "or none"
         )
-    sensor = SENSORS[known] if known else COMMON_BANDS
+    sensor = SENSORS[known_sensor] if known_sensor else COMMON_BANDS
     return dataclasses.replace(
         sensor.select(bands).with_scale(scale),
-        name=known or name,
+        name=known_sensor or name,
         resolution=resolution or sensor.resolution,
     )
 
 
 def default_scale(dtype: str) -> float:
-    """Physical units per digital number, as files of this dtype have it for the most part.
+    """Return the default scale of files of a dtype, in physical units per digital number.
+
+    Args:
+        dtype: `uint8` or `uint16`.
 
     Raises:
-        UserError: it is neither uint8 nor uint16.
+        UserError: If the dtype is another one.
     """
-    if dtype not in _SCALES:
-        raise UserError(f"--config.dtype: found {dtype!r}; expected {' or '.join(_SCALES)}")
-    return _SCALES[dtype]
+    if dtype not in _DEFAULT_SCALES:
+        raise UserError(f"--config.dtype: found {dtype!r}; expected {' or '.join(_DEFAULT_SCALES)}")
+    return _DEFAULT_SCALES[dtype]

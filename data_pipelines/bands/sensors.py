@@ -1,4 +1,4 @@
-"""The sensors that are known by name, with the statistics that are published of their images."""
+"""The predefined sensors, with the published statistics of their images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,7 +27,7 @@ def _camera(
     std: Sequence[float],
     scale: float = 1 / 255,
 ) -> Sensor:
-    """A camera of red, green, blue and, where four statistics are given, near infrared."""
+    """Create a camera of red, green, blue and, if four statistics are given, near infrared."""
     common = (
         ("red", ("R", "B04"), 650.0),
         ("green", ("G", "B03"), 560.0),
@@ -41,7 +41,7 @@ def _camera(
     return Sensor(name, resolution, bands)
 
 
-# Sentinel-2's bands, by its own names. Wavelengths: ESA, Sentinel-2A spectral responses.
+# Sentinel-2's bands, by their Sentinel-2 names. Wavelengths: ESA, Sentinel-2A spectral responses.
 _SENTINEL2 = {
     "B01": ("coastal", ("B01",), 442.7),
     "B02": ("blue", ("B", "B02"), 492.4),
@@ -60,15 +60,15 @@ _SENTINEL2 = {
 
 
 def _sentinel2(name: str, statistics: Mapping[str, tuple[float, float]]) -> Sensor:
-    """The bands of which a mean and a standard deviation are given."""
+    """Create a Sentinel-2 sensor with the bands of {name: (mean, standard deviation)}."""
     bands = tuple(
         Band(*_SENTINEL2[own], 1e-4, 0.0, mean, std) for own, (mean, std) in statistics.items()
     )
     return Sensor(name, 10.0, bands)
 
 
-# Statistics: the 590,326 patches of BigEarthNet v1, whose products precede baseline 04.00 and so
-# have no offset.
+# Statistics: the 590,326 patches of BigEarthNet v1, whose products precede baseline 04.00 and
+# therefore have no offset.
 SENTINEL2_L2A = _sentinel2(
     "sentinel2_l2a",
     {
@@ -86,8 +86,8 @@ SENTINEL2_L2A = _sentinel2(
         "B12": (1009.33, 818.87),
     },
 )
-# Statistics: EuroSAT, as torchgeo's EuroSATDataModule has them, in the order of its files: there
-# B8A is the last band.
+# Statistics: EuroSAT, from torchgeo's EuroSATDataModule, which lists them in the order of EuroSAT's
+# files, where B8A is the last band.
 SENTINEL2_L1C = _sentinel2(
     "sentinel2_l1c",
     {
@@ -106,21 +106,21 @@ SENTINEL2_L1C = _sentinel2(
         "B12": (1118.92, 761.30),
     },
 )
-# Pictures made of Sentinel-2's visible bands, stretched to 8 bits for the eye: no reflectances.
+# Images of Sentinel-2's visible bands, stretched to 8 bits for display: not reflectances.
 SENTINEL2_RGB = _camera("sentinel2_rgb", 10.0, (0.0,) * 3, (0.0,) * 3)
-# Statistics of eight dates of one tile in North Dakota.
+# Statistics: eight dates of one tile in North Dakota.
 NAIP = _camera("naip", 1.0, (100.1, 113.2, 91.4, 137.7), (38.2, 29.9, 26.8, 64.8))
-# Of these two, as of the pictures above, no statistics are published: `data_pipelines.build`
+# No statistics are published for these two, nor for `sentinel2_rgb`: `data_pipelines.build`
 # measures the user's copy.
 POTSDAM = _camera("potsdam", 0.05, (0.0,) * 4, (0.0,) * 4)
 TIANGONG2 = _camera("tiangong2", 100.0, (0.0,) * 4, (0.0,) * 4)
-# The demo builders' worlds (data_pipelines/demo), measured on their default configs.
+# The demo builders' synthetic scenes (data_pipelines/demo), measured on their default configs.
 DEMO_TILES = _camera("demo_tiles", 10.0, (2218, 2238, 2147, 3119), (2121, 2081, 2181, 1988), 1e-4)
 DEMO_SCENES = _camera(
     "demo_scenes", 100.0, (2296, 2290, 2185, 3210), (2116, 2040, 2171, 1911), 1e-4
 )
 DEMO_AERIAL = _camera("demo_aerial", 0.05, (70.3, 73.5, 66.3, 115.5), (49.9, 42.2, 45.4, 56.1))
-# ImageNet's statistics, as torchvision has them: 8-bit pictures that say nothing of their camera.
+# ImageNet's statistics, from torchvision: for 8-bit images from an unknown camera.
 PICTURES = _camera("pictures", 0.0, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 DEMO_OBJECTS = _camera("demo_objects", 0.0, (119.4, 121.6, 119.7), (66.9, 66.7, 67.4))
 

@@ -1,5 +1,5 @@
-"""BigEarthNet, version 1 (590,326 patches) and 2 (549,488): Sentinel-2 patches with labels.
+"""BigEarthNet, versions 1 (590,326 patches) and 2 (549,488): multi-label Sentinel-2 patches.
 
-`patches` reads one patch, `lists` the official splits and lists of snow and clouds, `nomenclature`
-has the labels.
+`bigearthnet` has the TFDS builder, `patches` reads single patches, `lists` reads the official
+splits and the lists of snowy and cloudy patches, and `nomenclature` has the label names.
 """

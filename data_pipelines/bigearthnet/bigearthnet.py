@@ -1,8 +1,8 @@
-"""`bigearthnet`: Sentinel-2 patches of 120 × 120 pixels at 10 m, with several labels each.
+"""`bigearthnet`: multi-label Sentinel-2 patches of 120 × 120 pixels at 10 m.
 
-Sumbul et al. 2019 (https://arxiv.org/abs/1902.06148), version 1; Clasen et al. 2024
-(https://arxiv.org/abs/2407.03653), version 2. Read from the authors' archive as it is, or from the
-folder that somebody unpacked it into.
+Version 1: Sumbul et al. 2019 (https://arxiv.org/abs/1902.06148). Version 2: Clasen et al. 2024
+(https://arxiv.org/abs/2407.03653). The builder reads the authors' archive directly, or the folder
+it was unpacked into.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,27 +42,27 @@ __all__ = ["Bigearthnet", "BigearthnetConfig"]
 _RGB = ("red", "green", "blue")
 _RGBN = (*_RGB, "nir")
 _ARCHIVES = {1: "BigEarthNet-S2-v1.0.tar.gz", 2: "BigEarthNet-S2.tar.zst"}
-# The archives' sizes as their records have them, and the patches in no split of version 1.
-_BYTES = {_ARCHIVES[1]: 70_032_164_579, _ARCHIVES[2]: 63_251_710_377}
-_IN_SPLITS_V1, _IN_ALL_V1 = 519_284, 590_326
-# Patches of each version: of each split, and of all of them together.
-_IN_SPLITS = {
+# Sizes of the archives in bytes, as published on Zenodo.
+_ARCHIVE_BYTES = {_ARCHIVES[1]: 70_032_164_579, _ARCHIVES[2]: 63_251_710_377}
+# Number of patches of each version: in each split, and in total.
+_SPLIT_SIZES = {
     1: {"train": 269_695, "validation": 123_723, "test": 125_866},
     2: {"train": 237_871, "validation": 122_342, "test": 119_825},
 }
-_IN_ALL = {1: _IN_ALL_V1, 2: 549_488}
+_NUM_PATCHES = {1: 590_326, 2: 549_488}
 
 
 @dataclass(eq=False, kw_only=True)
 class BigearthnetConfig(tfds.core.BuilderConfig):
-    """Which version, and what of it.
+    """The version of the dataset, its bands and the lists of patches to use.
 
     Attributes:
         dataset_version: 1 or 2.
-        bands: any of Sentinel-2's twelve, by name or alias, in the order wanted.
-        resampling: how the 20 m and 60 m bands become 10 m: `nearest`, `bilinear` or `cubic`.
-        lists: the lists of patches to use, of train, validation, test, snow and cloud. Patches in
-            no split go to `unsplit`; without the lists of snow and cloud there are no such flags.
+        bands: any of the twelve Sentinel-2 bands, by name or alias, in the order of the channels.
+        resampling: resampling of the 20 m and 60 m bands to 10 m: `nearest`, `bilinear` or `cubic`.
+        lists: the lists of patches to use, a subset of train, validation, test, snow and cloud.
+            Patches that are in none of the split lists go to the split `unsplit`; without the lists
+            of snow and cloud, the examples lack these flags.
     """
 
     dataset_version: int
@@ -72,21 +72,21 @@ class BigearthnetConfig(tfds.core.BuilderConfig):
 
     @property
     def sensor(self) -> Sensor:
-        """The bands asked for."""
+        """Sentinel-2 with the bands of this config."""
         return SENTINEL2_L2A.select(self.bands)
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The yes/no features that the lists give."""
+        """The boolean features that the lists provide."""
         return tuple(flag for flag in FLAGS if flag in self.lists)
 
 
 class Bigearthnet(tfds.core.GeneratorBasedBuilder):
-    """Patches of ten countries of Europe with the classes of their land cover.
+    """Patches from ten European countries, labelled with their land cover classes.
 
-    Splits `train`, `validation` and `test` are the authors'; `unsplit` holds the patches with
-    seasonal snow, cloud or shadow, and the few without a label of the 19 classes. `all` is all of
-    them together.
+    The splits `train`, `validation` and `test` are the authors'. `unsplit` holds the patches with
+    seasonal snow, cloud or shadow, and the few without any of the 19 classes. `all` is the union of
+    the four.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -97,22 +97,22 @@ class Bigearthnet(tfds.core.GeneratorBasedBuilder):
         BigearthnetConfig(name="v2/rgb", dataset_version=2, bands=_RGB),
     )
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    BigEarthNet-S2-v1.0.tar.gz and the lists *.csv.gz of zenodo.org/records/12687186 for version 1,
-    BigEarthNet-S2.tar.zst and both *.parquet of zenodo.org/records/10891137 for version 2; the
-    archive may be unpacked, and need not be
+    for version 1 BigEarthNet-S2-v1.0.tar.gz and the lists *.csv.gz of zenodo.org/records/12687186,
+    for version 2 BigEarthNet-S2.tar.zst and both *.parquet files of zenodo.org/records/10891137;
+    the archive need not be unpacked
     """
 
     @property
     def expected_examples(self) -> Mapping[str, int]:
-        """Patches in each split, as published; those of a list that isn't used are in no split."""
+        """The published number of patches of each split; without its list, a split is unsplit."""
         config = self.builder_config
-        published = _IN_SPLITS[config.dataset_version].items()
-        splits = {split: number for split, number in published if split in config.lists}
-        return {**splits, UNSPLIT: _IN_ALL[config.dataset_version] - sum(splits.values())}
+        published = _SPLIT_SIZES[config.dataset_version].items()
+        splits = {split: count for split, count in published if split in config.lists}
+        return {**splits, UNSPLIT: _NUM_PATCHES[config.dataset_version] - sum(splits.values())}
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        _check(config)
+        _check_config(config)
         features: dict[str, Any] = {
             "image": tfds.features.Tensor(
                 shape=(SIZE, SIZE, len(config.bands)),
@@ -120,10 +120,10 @@ class Bigearthnet(tfds.core.GeneratorBasedBuilder):
                 encoding=tfds.features.Encoding.BYTES,
             ),
             "id": tfds.features.Text(),
-            "labels": _several(CLASSES_19),
+            "labels": _label_sequence(CLASSES_19),
         }
         if config.dataset_version == 1:
-            features["labels_43"] = _several(CLASSES_43)
+            features["labels_43"] = _label_sequence(CLASSES_43)
         features |= dict.fromkeys(config.flags, np.bool_)
         return tfds.core.DatasetInfo(
             builder=self,
@@ -135,54 +135,52 @@ class Bigearthnet(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
-        known = (read_lists_v1 if config.dataset_version == 1 else read_lists_v2)(
-            folder, config.lists
-        )
-        files = tuple(
+        version = config.dataset_version
+        infos = (read_lists_v1 if version == 1 else read_lists_v2)(folder, config.lists)
+        file_bands = tuple(
             next(alias for alias in band.aliases if alias.startswith("B") and len(alias) == 3)
             for band in config.sensor.bands
         )
-        reader = PatchReader(files, config.resampling, config.flags)
-        version = config.dataset_version
-        found = [("lists", _numbers(count_patches(known)))]
-        patches = FolderPatches(folder, version, known)
+        reader = PatchReader(file_bands, config.resampling, config.flags)
+        summary = [("lists", _format_counts(count_patches(infos)))]
+        patches = FolderPatches(folder, version, infos)
         names = list(patches.names())
-        parts = _archive(folder, version)
+        parts = _find_archive(folder, version)
         items: FolderPatches | ArchivePatches = patches
         expected: dict[str, int | None]
-        absent = len(known.keys() - set(names))
-        if names and parts and (absent or not known):
+        missing = len(infos.keys() - set(names))
+        if names and parts and (missing or not infos):
             raise UserError(
-                f"folder {folder}: holds {len(names):,} patches in folders and the archive "
-                f"{parts[0].name}, and {absent:,} patches of the lists are in no folder; unpack "
-                "the archive to its end, or move the folders away"
+                f"folder {folder}: found {len(names):,} patches in folders and the archive "
+                f"{parts[0].name}, and {missing:,} patches of the lists are in no folder; expected "
+                "folders or an archive: unpack the archive completely, or move the folders away"
             )
         if names:
-            numbers = count_patches({name: known.get(name, PatchInfo()) for name in names})
-            expected = {**numbers}
-            said = f"{folder} with {_numbers(numbers)}; {absent:,} of the lists are not there"
-            found.append(("folder", said))
+            counts = count_patches({name: infos.get(name, PatchInfo()) for name in names})
+            expected = {**counts}
+            details = f"{folder} with {_format_counts(counts)}; {missing:,} of the lists missing"
+            summary.append(("folder", details))
         elif parts:
-            items = ArchivePatches(parts, version, known, reader.endings(version == 1))
-            expected = _expected_of_archive(known, version)
-            found.append(("archive", _described(parts)))
+            items = ArchivePatches(parts, version, infos, reader.suffixes(version == 1))
+            expected = _expected_in_archive(infos, version)
+            summary.append(("archive", _describe_archive(parts)))
         else:
-            there = sorted(path.name for path in folder.iterdir())
+            entries = sorted(path.name for path in folder.iterdir())
             raise UserError(
-                f"folder {folder}: holds neither patches of version {version} in folders nor "
-                f"{_ARCHIVES[version]}; found {format_names(there)}"
+                f"folder {folder}: found {format_names(entries)}; expected folders with patches of "
+                f"version {version}, or {_ARCHIVES[version]}"
             )
-        return Reading(items, reader, expected, found).splits()
+        return Reading(items, reader, expected, summary).splits()
 
     def _generate_examples(self) -> Any:
-        """Not asked for: `_split_generators` returns the examples."""
+        """Not used: `_split_generators` returns the examples."""
 
 
-def _several(classes: Sequence[str]) -> tfds.features.Sequence:
+def _label_sequence(classes: Sequence[str]) -> tfds.features.Sequence:
     return tfds.features.Sequence(tfds.features.ClassLabel(names=list(classes)))
 
 
-def _check(config: BigearthnetConfig) -> None:
+def _check_config(config: BigearthnetConfig) -> None:
     if config.resampling not in Resampling.__members__:
         raise UserError(
             f"--config.resampling: found {config.resampling!r}; expected nearest, bilinear or cubic"
@@ -190,48 +188,48 @@ def _check(config: BigearthnetConfig) -> None:
     unknown = [name for name in config.lists if name not in LISTS]
     if unknown:
         raise UserError(
-            f"--config.lists: found {unknown[0]!r}; expected some of {', '.join(LISTS)}"
+            f"--config.lists: found {unknown[0]!r}; expected a subset of {', '.join(LISTS)}"
         )
 
 
-def _numbers(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{split} {number:,}" for split, number in counts.items())
+def _format_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{split} {count:,}" for split, count in counts.items())
 
 
-def _expected_of_archive(known: Mapping[str, PatchInfo], version: int) -> dict[str, int | None]:
-    """How many patches of each split a whole archive holds, as far as the lists tell."""
-    numbers = count_patches(known)
-    expected: dict[str, int | None] = {**numbers}
-    if version == 1:  # some patches in no split are in no list
-        in_splits = sum(number for split, number in numbers.items() if split != UNSPLIT)
-        expected[UNSPLIT] = _IN_ALL_V1 - in_splits if in_splits == _IN_SPLITS_V1 else None
+def _expected_in_archive(infos: Mapping[str, PatchInfo], version: int) -> dict[str, int | None]:
+    """Return the number of patches of each split in a complete archive; None if unknown."""
+    counts = count_patches(infos)
+    expected: dict[str, int | None] = {**counts}
+    if version == 1:  # the lists of version 1 lack some of the unsplit patches
+        in_splits = sum(count for split, count in counts.items() if split != UNSPLIT)
+        lists_complete = in_splits == sum(_SPLIT_SIZES[1].values())
+        expected[UNSPLIT] = _NUM_PATCHES[1] - in_splits if lists_complete else None
     return expected
 
 
-def _archive(folder: Path, version: int) -> tuple[Path, ...]:
-    """The parts of the one archive of Sentinel-2 patches of a version; none if it isn't there."""
-    found = {
+def _find_archive(folder: Path, version: int) -> tuple[Path, ...]:
+    """Return the parts of the archive of Sentinel-2 patches; empty if there is no archive."""
+    archives = {
         name: parts
         for name, parts in find_archives(folder, PATCH_FOLDERS).items()
         if name.startswith("BigEarthNet") and "-S1" not in name and ("v1" in name) == (version == 1)
     }
-    if len(found) > 1:
+    if len(archives) > 1:
         raise UserError(
-            f"folder {folder}: found {format_names(sorted(found))}; expected one archive of "
-            f"version "
-            f"{version}: move the others away"
+            f"folder {folder}: found {format_names(sorted(archives))}; expected one archive of "
+            f"version {version}: move the others away"
         )
-    return next(iter(found.values()), ())
+    return next(iter(archives.values()), ())
 
 
-def _described(parts: Sequence[Path]) -> str:
+def _describe_archive(parts: Sequence[Path]) -> str:
     size = sum(part.stat().st_size for part in parts)
-    published = _BYTES.get(parts[0].name)
+    published = _ARCHIVE_BYTES.get(parts[0].name)
     if published is None:
-        compared = ""
+        comparison = ""
     elif published == size:
-        compared = ", as published"
+        comparison = ", as published"
     else:
-        compared = f"; published with {published:,}"
+        comparison = f"; published size {published:,} bytes"
     more = f" and {len(parts) - 1} more parts" if len(parts) > 1 else ""
-    return f"{parts[0]}{more}, {size:,} bytes{compared}"
+    return f"{parts[0]}{more}, {size:,} bytes{comparison}"

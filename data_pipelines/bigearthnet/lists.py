@@ -1,7 +1,7 @@
-"""What is known of patches beside their pixels: split, snow, cloud and, in version 2, labels.
+"""Split, snow and cloud flags and, in version 2, labels of patches, read from the official lists.
 
-Version 1 has lists of names, version 2 two tables. Patches that are in no split are those with
-seasonal snow, cloud or shadow, and the few without a label of the 19 classes.
+Version 1 has lists of patch names, version 2 two tables. The patches in no split are those with
+seasonal snow, cloud or shadow, and the few without any of the 19 classes.
 """
 
 import csv
@@ -32,10 +32,10 @@ __all__ = [
 SPLITS = ("train", "validation", "test")
 FLAGS = ("snow", "cloud")
 LISTS = (*SPLITS, *FLAGS)
-PATCH_FOLDERS = ("S2A_", "S2B_")  # how the names of patches' folders begin, and of tiles'
+PATCH_FOLDERS = ("S2A_", "S2B_")  # prefixes of the folders of patches and of tiles
 UNSPLIT = "unsplit"
 
-# The names that lists go by: those of the authors' record, and those other tools give them.
+# File names of the lists: the names on Zenodo, and the names that other tools use.
 _FILES_V1 = {
     "train": ("train.csv", "bigearthnet-train.csv"),
     "validation": ("val.csv", "validation.csv", "bigearthnet-val.csv"),
@@ -44,17 +44,17 @@ _FILES_V1 = {
     "cloud": ("patches_with_cloud_and_shadow.csv",),
 }
 _METADATA_V2 = "metadata.parquet"
-_FLAGGED_V2 = "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
+_FLAGGED_METADATA_V2 = "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
 
 
 class PatchInfo(NamedTuple):
-    """What is known of a patch.
+    """What the official lists say about a patch.
 
     Attributes:
         split: `train`, `validation`, `test` or `unsplit`.
-        snow: whether it has seasonal snow.
-        cloud: whether it has cloud or cloud shadow.
-        labels: of the 19 classes; None where they stand in a file of the patch itself.
+        snow: whether the patch has seasonal snow.
+        cloud: whether the patch has cloud or cloud shadow.
+        labels: names among the 19 classes; None if the labels are in the patch's own JSON file.
     """
 
     split: str = UNSPLIT
@@ -64,107 +64,118 @@ class PatchInfo(NamedTuple):
 
 
 def read_lists_v1(folder: Path, lists: Sequence[str]) -> dict[str, PatchInfo]:
-    """{patch: what is known of it}, from the lists of version 1.
+    """Read the lists of version 1.
 
     Args:
-        folder: where to look for them: in it, and two folders deep.
-        lists: which of `LISTS` to read.
+        folder: the folder to search, two levels deep.
+        lists: the lists to read, a subset of `LISTS`.
+
+    Returns:
+        The info of each listed patch, by its name.
 
     Raises:
-        UserError: one of them is missing, or a patch is in two splits.
+        UserError: If a list is missing, or if a patch is in two splits.
     """
-    known: dict[str, PatchInfo] = {}
-    shared: dict[PatchInfo, PatchInfo] = {}  # half a million patches have a few thousand contents
+    infos: dict[str, PatchInfo] = {}
+    interned: dict[PatchInfo, PatchInfo] = {}  # 500,000 patches share a few thousand values
     files = {
-        kind: _find(folder, [f"{name}{end}" for name in _FILES_V1[kind] for end in (".gz", "")])
+        kind: _find_file(
+            folder, [f"{name}{suffix}" for name in _FILES_V1[kind] for suffix in (".gz", "")]
+        )
         for kind in lists
     }
     missing = [kind for kind, file in files.items() if file is None]
     if missing:
         raise UserError(
             f"folder {folder}: lacks {', '.join(f'{_FILES_V1[kind][0]}.gz' for kind in missing)}; "
-            "get them from zenodo.org/records/12687186, or go without: "
-            + _without(missing, lists, "v1")
+            "download them from zenodo.org/records/12687186, or do without: "
+            + _options_without(missing, lists, "v1")
         )
     for kind, file in files.items():
         assert file is not None
-        for name in _names(file):
-            before = known.get(name, PatchInfo())
-            if kind in SPLITS and before.split != UNSPLIT:
+        for name in _read_names(file):
+            info = infos.get(name, PatchInfo())
+            if kind in SPLITS and info.split != UNSPLIT:
                 raise UserError(
-                    f"file {file}: names patch {name}, which is in split {before.split} too; "
-                    "expected each patch in one"
+                    f"file {file}: found patch {name}, which is also in split {info.split}; "
+                    "expected each patch in one split"
                 )
             change = {"split": kind} if kind in SPLITS else {kind: True}
-            changed = before._replace(**change)
-            known[name] = shared.setdefault(changed, changed)
-    return known
+            info = info._replace(**change)
+            infos[name] = interned.setdefault(info, info)
+    return infos
 
 
 def read_lists_v2(folder: Path, lists: Sequence[str]) -> dict[str, PatchInfo]:
-    """{patch: what is known of it}, from the tables of version 2; see `read_lists_v1`.
+    """Read the tables of version 2; arguments and result are those of `read_lists_v1`.
 
-    The table of patches with snow, cloud or shadow is needed for those two lists alone.
+    The table of patches with snow, cloud or shadow is required only for the lists `snow` and
+    `cloud`.
     """
     tables = [(_METADATA_V2, "patches")]
     if set(lists) & set(FLAGS):
-        tables.append((_FLAGGED_V2, "patches with snow, cloud or shadow"))
-    known: dict[str, PatchInfo] = {}
-    shared: dict[PatchInfo, PatchInfo] = {}  # half a million patches have a few thousand contents
-    for name, what in tables:
-        file = _find(folder, [name])
+        tables.append((_FLAGGED_METADATA_V2, "patches with snow, cloud or shadow"))
+    infos: dict[str, PatchInfo] = {}
+    interned: dict[PatchInfo, PatchInfo] = {}  # 500,000 patches share a few thousand values
+    for name, content in tables:
+        file = _find_file(folder, [name])
         if file is None:
-            without = (
-                f", or go without: {_without(FLAGS, lists, 'v2')}" if name == _FLAGGED_V2 else ""
+            alternative = (
+                f", or do without: {_options_without(FLAGS, lists, 'v2')}"
+                if name == _FLAGGED_METADATA_V2
+                else ""
             )
             raise UserError(
-                f"folder {folder}: lacks {name}, the table of {what}; get it from "
-                f"zenodo.org/records/10891137{without}"
+                f"folder {folder}: lacks {name}, the table of {content}; download it from "
+                f"zenodo.org/records/10891137{alternative}"
             )
-        for patch, row in _rows(file):
+        for patch, row in _read_rows(file):
             split = row.split if name == _METADATA_V2 and row.split in lists else UNSPLIT
-            changed = row._replace(split=split)
-            known[patch] = shared.setdefault(changed, changed)
-    return known
+            info = row._replace(split=split)
+            infos[patch] = interned.setdefault(info, info)
+    return infos
 
 
-def _without(missing: Sequence[str], lists: Sequence[str], version: str) -> str:
+def _options_without(missing: Sequence[str], lists: Sequence[str], version: str) -> str:
+    """Return the command-line options that build the dataset without the missing lists."""
     kept = ",".join(name for name in lists if name not in missing)
     return f"--config.lists={kept or ','} --config.name={version}/NAME"
 
 
-def _find(folder: Path, names: Sequence[str], depth: int = 2) -> Path | None:
-    """A file of one of these names, looked for beside and above the patches, not among them."""
+def _find_file(folder: Path, names: Sequence[str], depth: int = 2) -> Path | None:
+    """Find a file with one of these names, without searching the folders of patches."""
     try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as iterator:
+            entries = sorted(iterator, key=lambda entry: entry.name)
     except PermissionError:
         return None
-    there = {entry.name for entry in entries if entry.is_file()}
+    files = {entry.name for entry in entries if entry.is_file()}
     for name in names:
-        if name in there:
+        if name in files:
             return folder / name
     for entry in entries:
         if depth and entry.is_dir() and not entry.name.startswith(PATCH_FOLDERS):
-            deeper = _find(folder / entry.name, names, depth - 1)
-            if deeper is not None:
-                return deeper
+            file = _find_file(folder / entry.name, names, depth - 1)
+            if file is not None:
+                return file
     return None
 
 
-def _names(file: Path) -> Iterator[str]:
-    """The first column of a list without a header."""
-    opened = gzip.open if file.suffix == ".gz" else open
+def _read_names(file: Path) -> Iterator[str]:
+    """Yield the first column of a CSV file without a header."""
+    open_text = gzip.open if file.suffix == ".gz" else open
     try:
-        with opened(file, "rt", newline="") as lines:
+        with open_text(file, "rt", newline="") as lines:
             for row in csv.reader(lines):
                 if row:
                     yield sys.intern(row[0].strip())
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"file {file}: isn't a list of patches ({error}); get it again") from error
+        raise UserError(
+            f"file {file}: can't be read as a list of patches ({error}); download it again"
+        ) from error
 
 
-def _rows(file: Path) -> Iterator[tuple[str, PatchInfo]]:
+def _read_rows(file: Path) -> Iterator[tuple[str, PatchInfo]]:
     columns = [
         "patch_id", "split", "contains_seasonal_snow", "contains_cloud_or_shadow", "labels",
     ]  # fmt: skip
@@ -173,7 +184,7 @@ def _rows(file: Path) -> Iterator[tuple[str, PatchInfo]]:
     except (pyarrow.ArrowException, OSError, KeyError) as error:
         raise UserError(
             f"file {file}: can't be read as a table with the columns {', '.join(columns)} "
-            f"({' '.join(str(error).split())}); get it again"
+            f"({' '.join(str(error).split())}); download it again"
         ) from error
     for batch in table.to_batches(max_chunksize=4096):
         values = (batch.column(name).to_pylist() for name in columns)
@@ -181,9 +192,9 @@ def _rows(file: Path) -> Iterator[tuple[str, PatchInfo]]:
             yield patch, PatchInfo(split, bool(snow), bool(cloud), tuple(labels))
 
 
-def count_patches(known: Mapping[str, PatchInfo]) -> dict[str, int]:
-    """How many patches each split should have."""
-    numbers = dict.fromkeys((*SPLITS, UNSPLIT), 0)
-    for one in known.values():
-        numbers[one.split] += 1
-    return numbers
+def count_patches(infos: Mapping[str, PatchInfo]) -> dict[str, int]:
+    """Count the patches of each split, including `unsplit`."""
+    counts = dict.fromkeys((*SPLITS, UNSPLIT), 0)
+    for info in infos.values():
+        counts[info.split] += 1
+    return counts

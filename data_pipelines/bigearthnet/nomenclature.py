@@ -1,7 +1,7 @@
-"""BigEarthNet's labels: 43 CORINE classes, and the 19 they were merged into.
+"""BigEarthNet's labels: 43 CORINE classes, and the 19 classes they are merged into.
 
-Sumbul et al. 2021, BigEarthNet-MM (https://arxiv.org/abs/2105.07921), table 2; the orders are
-those of the authors' `label_indices.json`.
+Sumbul et al. 2021, BigEarthNet-MM (https://arxiv.org/abs/2105.07921), table 2. The classes are in
+the order of the authors' `label_indices.json`.
 """
 
 __all__ = ["CLASSES_19", "CLASSES_43", "MERGED"]
@@ -28,7 +28,7 @@ CLASSES_19 = (
     "Marine waters",
 )
 
-# Each CORINE class and the one of the 19 it is part of; eleven are part of none.
+# Maps CORINE classes to the 19 merged classes; eleven CORINE classes are dropped.
 _CORINE = {
     "Continuous urban fabric": "Urban fabric",
     "Discontinuous urban fabric": "Urban fabric",

@@ -1,4 +1,5 @@
-"""A user's own labelled images: one folder for each class.
+"""A user's own labelled images, in one folder per class.
 
-`folders` finds the classes and their images, `images` reads one.
+`class_folders` has the TFDS builder, `folders` finds the classes and their images, and `images`
+reads single images.
 """

@@ -1,10 +1,10 @@
-"""`class_folders/NAME`: a user's own labelled images, one folder for each class.
+r"""`class_folders/NAME`: a user's own labelled images, in one folder per class.
 
-    files/beach/1.jpg          python -m data_pipelines.build class_folders/mine \\
+    files/beach/1.jpg          python -m data_pipelines.build class_folders/mine \
     files/forest/1.jpg             --manual_dir files --data_dir data
 
-Folders `train`, `val` (or `validation`) and `test` that stand directly above the class folders
-become splits; without them there is one split, `train`.
+Folders `train`, `val` (or `validation`) and `test` directly above the class folders become splits.
+Without them, all images are in the split `train`.
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ from data_pipelines.bands import Sensor, default_bands, default_scale, make_sens
 from data_pipelines.class_folders.folders import (
     LabelledImage,
     check_images,
-    count_images,
     find_images_in_folders,
     make_dataset_info,
     normalise_name,
     read_image,
+    summarise_images,
 )
 from data_pipelines.class_folders.images import read_pixels
 from data_pipelines.errors import UserError
@@ -35,23 +35,24 @@ from data_pipelines.reading import Reading
 
 __all__ = ["ClassFolders", "ClassFoldersConfig"]
 
-_INSTRUCTIONS = "a folder of class folders with images, jpg, png or tif; they may be zipped"
+_INSTRUCTIONS = (
+    "a folder of class folders with jpg, png or tif images, which may be in zip archives"
+)
 
 
 @dataclass(eq=False, kw_only=True)
 class ClassFoldersConfig(tfds.core.BuilderConfig):
-    """What the files don't say of themselves; what is left empty is as the first file has it.
+    """Bands, classes and format of the images; empty fields are inferred from the files.
 
     Attributes:
-        bands: of the files, in their order: names of the sensor's bands, else STAC's common names.
-            Empty for red, green, blue of three bands, and with nir of four.
-        classes: their names in the order of the labels; empty for all folders in the order of
-            their names.
-        sensor: one of `bands.SENSORS`; empty for one of its own, which is measured.
-        resolution: ground sampling distance in metres; 0 for the sensor's.
-        image_size: height and width in pixels; 0 as found.
-        dtype: `uint8` or `uint16`; empty as found.
-        scale: physical units per digital number; 0 for 1/255 of uint8 and 1e-4 of uint16.
+        bands: bands of the files, in order: names of the sensor's bands, or STAC common names.
+            Default: red, green, blue for three bands, and red, green, blue, nir for four.
+        classes: class names in the order of the labels. Default: all folders in alphabetical order.
+        sensor: a name in `bands.SENSORS`. Default: a new sensor, whose statistics are measured.
+        resolution: ground sampling distance in metres. Default (0): the sensor's.
+        image_size: height and width in pixels. Default (0): those of the first readable image.
+        dtype: `uint8` or `uint16`. Default: that of the first readable image.
+        scale: physical units per digital number. Default (0): 1/255 for uint8, 1e-4 for uint16.
     """
 
     bands: tuple[str, ...] = ()
@@ -63,21 +64,27 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
     scale: float = 0.0
 
     def of_files(self, folder: Path) -> "ClassFoldersConfig":
-        """This config with what was left open filled in from the files.
+        """Return this config with its empty fields inferred from the files.
+
+        Args:
+            folder: the folder of class folders.
 
         Raises:
-            UserError: there are none, or they say less than is needed.
+            UserError: If the folder holds no readable image, or if the first readable image is not
+                square, is neither uint8 nor uint16 or has an unexpected number of bands.
         """
-        scenes = _scenes(folder)
+        images = _find_images(folder)
         if not self.classes:
-            check_images(folder, scenes)
-        classes = self.classes or tuple(sorted({scene.label for scene in scenes}))
-        file, pixels = _first_image(scenes)
+            check_images(folder, images)
+        classes = self.classes or tuple(sorted({image.label for image in images}))
+        file, pixels = _read_first_image(images)
         height, width, count = pixels.shape
         if not self.image_size and height != width:
-            raise UserError(f"file {file}: has {height} × {width} pixels; expected a square image")
+            raise UserError(
+                f"file {file}: found {height} × {width} pixels; expected a square image"
+            )
         if not self.dtype and str(pixels.dtype) not in ("uint8", "uint16"):
-            raise UserError(f"file {file}: its pixels are {pixels.dtype}; expected uint8 or uint16")
+            raise UserError(f"file {file}: found dtype {pixels.dtype}; expected uint8 or uint16")
         return dataclasses.replace(
             self,
             bands=self.bands or default_bands(file, count),
@@ -88,13 +95,13 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
 
     @property
     def described_sensor(self) -> Sensor:
-        """The sensor with the files' bands."""
+        """The sensor, with the bands of the files."""
         scale = self.scale or default_scale(self.dtype)
         return make_sensor(self.name, self.bands, self.resolution, scale, self.sensor)
 
 
 class ClassFolders(tfds.core.GeneratorBasedBuilder):
-    """A user's own images, labelled by the folders they lie in."""
+    """A user's own images, labelled by the names of their folders."""
 
     VERSION = tfds.core.Version("1.0.0")
     OPEN_CONFIG = ClassFoldersConfig
@@ -105,7 +112,7 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         if not config.classes or not config.image_size:
             raise UserError(
-                f"dataset {self.name}: reads files of yours; expected --manual_dir with "
+                f"dataset {self.name}: reads your own files; expected --manual_dir with "
                 + _INSTRUCTIONS
             )
         return make_dataset_info(
@@ -114,61 +121,61 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
-        scenes = _scenes(folder)
-        chosen = [scene for scene in scenes if scene.label in config.classes]
-        check_images(folder, chosen, config.classes)
-        unused = [scene for scene in scenes if scene.label not in config.classes]
+        images = _find_images(folder)
+        used = [image for image in images if image.label in config.classes]
+        check_images(folder, used, config.classes)
+        unused = [image for image in images if image.label not in config.classes]
         read = functools.partial(
             read_image, size=config.image_size, dtype=config.dtype, bands=len(config.bands)
         )
-        numbers = Counter(scene.split for scene in chosen)
+        counts = Counter(image.split for image in used)
         order = dict.fromkeys(SPLIT_FOLDERS.values())
-        expected = {split: numbers[split] for split in order if numbers[split]}
-        found = [
+        expected = {split: counts[split] for split in order if counts[split]}
+        summary = [
             (
                 "images",
                 f"{config.image_size} × {config.image_size} pixels, {config.dtype}, "
                 f"{', '.join(config.described_sensor.names)}",
             ),
-            *count_images(chosen, unused, {}),
+            *summarise_images(used, unused, {}),
         ]
-        return Reading(chosen, read, expected, found).splits()
+        return Reading(used, read, expected, summary).splits()
 
     def _generate_examples(self) -> Any:
-        """Not asked for: `_split_generators` returns the examples."""
+        """Not used: `_split_generators` returns the examples."""
 
 
-def _scenes(folder: Path) -> list[LabelledImage]:
-    """All images below a folder with their splits."""
-    scenes = find_images_in_folders(folder)
-    for scene in scenes:
-        if normalise_name(scene.label) in SPLIT_FOLDERS:
+def _find_images(folder: Path) -> list[LabelledImage]:
+    """Find all images below a folder, with their splits."""
+    images = find_images_in_folders(folder)
+    for image in images:
+        if normalise_name(image.label) in SPLIT_FOLDERS:
             raise UserError(
-                f"file {scene.file}: lies in a folder {scene.label}, which means a split; expected "
-                "class folders in that"
+                f"file {image.file}: is in the folder {image.label}, which is a split; expected "
+                "class folders in it"
             )
     splits = [
-        SPLIT_FOLDERS.get(normalise_name(scene.above[-1])) if scene.above else None
-        for scene in scenes
+        SPLIT_FOLDERS.get(normalise_name(image.parents[-1])) if image.parents else None
+        for image in images
     ]
     if any(splits) and not all(splits):
-        inside, beside = (
-            scenes[splits.index(next(filter(None, splits)))],
-            scenes[splits.index(None)],
-        )
+        inside = images[splits.index(next(filter(None, splits)))]
+        outside = images[splits.index(None)]
         raise UserError(
-            f"folder {folder}: {inside.file} is in a split, {beside.file} in none; expected all "
-            "class folders in train, validation and test, or all in none of them"
+            f"folder {folder}: {inside.file} is in a split, {outside.file} in none; expected all "
+            "class folders in train, validation and test, or none of them"
         )
-    return [s._replace(split=split or "train") for s, split in zip(scenes, splits, strict=True)]
+    return [
+        image._replace(split=split or "train") for image, split in zip(images, splits, strict=True)
+    ]
 
 
-def _first_image(scenes: Sequence[LabelledImage]) -> tuple[File, np.ndarray]:
-    """The first image that can be read."""
-    mistakes = []
-    for scene in scenes:
+def _read_first_image(images: Sequence[LabelledImage]) -> tuple[File, np.ndarray]:
+    """Read the first readable image; raises the first error if there is none."""
+    errors = []
+    for image in images:
         try:
-            return scene.file, read_pixels(scene.file)
-        except UserError as error_message:  # told again, or skipped, when it is its turn
-            mistakes.append(error_message)
-    raise mistakes[0]
+            return image.file, read_pixels(image.file)
+        except UserError as error:  # reported or skipped later, when the examples are read
+            errors.append(error)
+    raise errors[0]

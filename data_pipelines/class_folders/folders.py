@@ -1,7 +1,7 @@
-"""Images in folders that bear the names of their classes, unpacked or in zip archives.
+"""Images in class folders, unpacked or in zip archives.
 
-The core of the builders that read such folders: find the images and their classes, say what is
-wrong with the folders, and read one image.
+Shared by the builders of such datasets: finds the images and their classes, checks the folders, and
+reads single images.
 """
 
 import re
@@ -23,161 +23,162 @@ from data_pipelines.reading import Example
 __all__ = [
     "LabelledImage",
     "check_images",
-    "count_images",
     "find_images_in_folders",
     "find_images_of_classes",
     "make_dataset_info",
     "normalise_name",
     "read_image",
+    "summarise_images",
 ]
-
 
 _SUFFIXES = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
 
 class LabelledImage(NamedTuple):
-    """An image and its class.
+    """An image file and its class.
 
     Attributes:
-        file: of the image.
-        label: the name of its class.
-        above: the folders that its class folder is in, outermost first.
-        split: that it belongs to.
+        file: the image file.
+        label: name of the class.
+        parents: names of the folders above the class folder, outermost first.
+        split: the split that the image belongs to.
     """
 
     file: File
     label: str
-    above: tuple[str, ...]
+    parents: tuple[str, ...]
     split: str = "train"
 
     @property
     def key(self) -> str:
-        """Such as `beach/beach_1`: without the suffix, so that it is the same for other bands."""
+        """The example key, such as `beach/beach_1`; without suffix, to be equal for other bands."""
         return f"{self.label}/{self.file.stem}"
 
 
 def find_images_of_classes(
-    folder: Path, classes: Sequence[str], wanted: str, within: str = ""
+    folder: Path, classes: Sequence[str], expected: str, within: str = ""
 ) -> list[LabelledImage]:
-    """The images that lie in folders of known classes, at any depth.
+    """Find the images in folders of known classes, at any depth.
 
-    A folder is a class's if its name is the class's but for case, spaces, `_` and `-`.
+    Names of folders and classes are compared ignoring case, spaces, `_` and `-`.
 
     Args:
-        folder: where to look.
-        classes: their names.
-        wanted: what the folder should hold, for a message.
-        within: look only in folders whose path below `folder` contains this, in any case.
+        folder: the folder to search.
+        classes: names of the classes.
+        expected: description of what the folder should hold, for error messages.
+        within: search only folders whose path below `folder` contains this text, ignoring case.
 
     Raises:
-        UserError: there is none.
+        UserError: If there is no such image.
     """
     names = {normalise_name(name): name for name in classes}
-    files = _images(folder, wanted)
-    scenes = []
+    files = _find_image_files(folder, expected)
+    images = []
     for file in files:
         depths = [i for i, name in enumerate(file.folders) if normalise_name(name) in names]
         if depths and within.casefold() in "/".join(file.folders).casefold():
             label = names[normalise_name(file.folders[depths[-1]])]
-            scenes.append(LabelledImage(file, label, file.folders[: depths[-1]]))
-    if not scenes:
-        there = sorted({"/".join(file.folders) or "." for file in files})
-        inside = f" in a folder whose path contains {within!r}" if within else ""
+            images.append(LabelledImage(file, label, file.folders[: depths[-1]]))
+    if not images:
+        folders = sorted({"/".join(file.folders) or "." for file in files})
+        restriction = f" in a folder whose path contains {within!r}" if within else ""
         raise UserError(
-            f"folder {folder}: holds no class folder{inside}; found images in "
-            f"{format_names(there)}, "
-            f"expected {wanted}"
+            f"folder {folder}: holds no class folder{restriction}; found images in "
+            f"{format_names(folders)}; expected {expected}"
         )
-    return scenes
+    return images
 
 
 def find_images_in_folders(folder: Path) -> list[LabelledImage]:
-    """All images below a folder; the class of each is the name of the folder that it lies in.
+    """Find all images below a folder; the class of an image is the name of its folder.
 
     Raises:
-        UserError: there is none, or a folder holds both images and folders with images.
+        UserError: If there is no image, or if a folder holds both images and folders with images.
     """
-    files = _images(folder, f"{_SUFFIXES} files in class folders")
-    holding: dict[tuple[str, ...], File] = {}
+    files = _find_image_files(folder, f"{_SUFFIXES} files in class folders")
+    first_files: dict[tuple[str, ...], File] = {}
     for file in files:
-        holding.setdefault(file.folders, file)
-    for folders in holding:
+        first_files.setdefault(file.folders, file)
+    for folders in first_files:
         for depth in range(len(folders)):
-            if stray := holding.get(folders[:depth]):
+            if stray := first_files.get(folders[:depth]):
                 raise UserError(
-                    f"file {stray}: lies beside the folder {folders[depth]}, which holds images "
-                    "too; expected images in class folders alone: move it away"
+                    f"file {stray}: is beside the folder {folders[depth]}, which also holds "
+                    "images; expected images only in class folders: move the file away"
                 )
-    if () in holding:
+    if () in first_files:
         raise UserError(
-            f"folder {folder}: holds images, such as {files[0].name}, and no class folder; "
-            "expected a folder of images for each class"
+            f"folder {folder}: found images, such as {files[0].name}, and no class folder; "
+            "expected one folder of images per class"
         )
-    return [LabelledImage(f, _without_zip(f.folders[-1]), f.folders[:-1]) for f in files]
+    return [LabelledImage(f, _remove_zip_suffix(f.folders[-1]), f.folders[:-1]) for f in files]
 
 
 def check_images(
-    folder: Path, scenes: Sequence[LabelledImage], classes: Sequence[str] = ()
+    folder: Path, images: Sequence[LabelledImage], classes: Sequence[str] = ()
 ) -> None:
-    """See to it that every class has images and every image a name of its own.
+    """Check that every class has images, and that example keys are unique.
 
     Args:
-        folder: that was searched.
-        scenes: what was found and is to be used.
-        classes: those that there should be; empty for one of every folder beside the class folders.
+        folder: the folder that was searched.
+        images: the images found that are used.
+        classes: the expected classes. Default: every folder beside a class folder is a class.
 
     Raises:
-        UserError: a class folder holds no image, a class has no folder, or two files have the same
-            name in a class and split.
+        UserError: If a class folder holds no image, if a class has no folder, or if two files have
+            the same name in a class and split.
     """
-    _check_not_empty(folder, scenes, classes)
-    labels = {scene.label for scene in scenes}
+    _check_class_folders_not_empty(folder, images, classes)
+    labels = {image.label for image in images}
     missing = [name for name in classes if name not in labels]
     if missing:
         raise UserError(
             f"folder {folder}: lacks a folder of class {', '.join(missing)}; found those of "
-            f"{', '.join(sorted(labels))} in {', '.join(_by_tree(scenes))}"
+            f"{', '.join(sorted(labels))} in {', '.join(_group_by_parent(images))}"
         )
-    seen: dict[tuple[str, str], File] = {}
-    for scene in scenes:
-        first = seen.setdefault((scene.split, scene.key), scene.file)
-        if first is not scene.file:
+    files: dict[tuple[str, str], File] = {}
+    for image in images:
+        first = files.setdefault((image.split, image.key), image.file)
+        if first is not image.file:
             raise UserError(
-                f"file {scene.file}: has the name and the class of {first}; expected each name "
-                "once: move one of them away, or read a folder that holds one"
+                f"file {image.file}: has the same name and class as {first}; expected unique "
+                "names: move one of them away, or read a folder that holds only one"
             )
 
 
-def count_images(
-    scenes: Sequence[LabelledImage], unused: Iterable[LabelledImage], published: Mapping[str, int]
+def summarise_images(
+    images: Sequence[LabelledImage], unused: Iterable[LabelledImage], published: Mapping[str, int]
 ) -> list[tuple[str, str]]:
-    """What a `Reading` says of class folders.
+    """Count the images per folder and class, for the summary of a `Reading`.
 
     Args:
-        scenes: to be used.
-        unused: found and not to be used.
-        published: images of each class, as the authors have it; empty where there are none.
+        images: the images found that are used.
+        unused: the images found that are not used.
+        published: the published number of images of each class; empty if unknown.
+
+    Returns:
+        Pairs of a heading and the counts as text.
     """
-    found = []
-    for above, of_tree in _by_tree(scenes).items():
-        numbers = Counter(scene.label for scene in of_tree)
-        found.append(
+    summary = []
+    for parent, group in _group_by_parent(images).items():
+        counts = Counter(image.label for image in group)
+        summary.append(
             (
-                f"class folders in {above}",
-                ", ".join(f"{label} {number:,}" for label, number in sorted(numbers.items())),
+                f"class folders in {parent}",
+                ", ".join(f"{label} {count:,}" for label, count in sorted(counts.items())),
             )
         )
-    numbers = Counter(scene.label for scene in scenes)
-    others = [
-        f"{label} {numbers[label]:,} instead of {number:,}"
-        for label, number in published.items()
-        if numbers[label] != number
+    counts = Counter(image.label for image in images)
+    differences = [
+        f"{label} {counts[label]:,} instead of {count:,}"
+        for label, count in published.items()
+        if counts[label] != count
     ]
     if published:
-        found.append(("other than published", ", ".join(others) or "nothing"))
-    for above, of_tree in _by_tree(unused).items():
-        found.append((f"not used in {above}", f"{len(of_tree):,} images"))
-    return found
+        summary.append(("differences from published counts", ", ".join(differences) or "none"))
+    for parent, group in _group_by_parent(unused).items():
+        summary.append((f"unused in {parent}", f"{len(group):,} images"))
+    return summary
 
 
 def make_dataset_info(
@@ -188,7 +189,16 @@ def make_dataset_info(
     classes: Sequence[str],
     homepage: str | None = None,
 ) -> tfds.core.DatasetInfo:
-    """What TFDS is to know of square images of `size` pixels with one label each."""
+    """Describe a dataset of square single-label images to TFDS.
+
+    Args:
+        builder: the builder of the dataset, whose docstring is the description.
+        sensor: the sensor with the bands of the images.
+        size: height and width of the images in pixels.
+        dtype: dtype of the pixels.
+        classes: names of the classes, in the order of the labels.
+        homepage: web page of the dataset.
+    """
     return tfds.core.DatasetInfo(
         builder=builder,
         description=builder.__doc__,
@@ -209,93 +219,92 @@ def make_dataset_info(
 
 
 def read_image(
-    scene: LabelledImage,
+    image: LabelledImage,
     size: int,
     dtype: str,
     bands: int,
     channels: Sequence[int] = (),
     advice: str = "",
 ) -> Iterator[tuple[str, Example]]:
-    """Read the image of a scene.
+    """Read an image file into an example.
 
     Args:
-        scene: to be read.
-        size: height and width that it should have, in pixels.
-        dtype: that its pixels should have.
-        bands: that it should have; 0 for any number.
-        channels: those of its bands that are wanted, in the order wanted and counted from 1; empty
+        image: the image to read.
+        size: expected height and width in pixels.
+        dtype: expected dtype of the pixels.
+        bands: expected number of bands; 0 for any number.
+        channels: bands to select, numbered from 1, in the order of the example's channels; empty
             for all.
-        advice: what to do about other bands or another dtype.
+        advice: appended to the error message about an unexpected number of bands or dtype.
 
     Yields:
-        Its key, and `image` (size, size, bands), `label` and `id`.
+        The key of the example, and the example: `image` (size, size, bands), `label` and `id`.
 
     Raises:
-        UserError: it can't be read, or is otherwise.
+        UserError: If the file can't be read, or has another size, dtype or number of bands.
     """
-    pixels = read_pixels(scene.file)
+    pixels = read_pixels(image.file)
     height, width, count = pixels.shape
     if count != bands and (bands or count < max(channels)):
         raise UserError(
-            f"file {scene.file}: has {_bands(count)}; expected {bands or max(channels)}{advice}"
+            f"file {image.file}: found {count} band{'s' * (count != 1)}; expected "
+            f"{bands or max(channels)}{advice}"
         )
     if pixels.dtype != dtype:
-        raise UserError(
-            f"file {scene.file}: its pixels are {pixels.dtype}; expected {dtype}{advice}"
-        )
+        raise UserError(f"file {image.file}: found dtype {pixels.dtype}; expected {dtype}{advice}")
     if (height, width) != (size, size):
         raise UserError(
-            f"file {scene.file}: has {height} × {width} pixels; expected {size} × {size}"
+            f"file {image.file}: found {height} × {width} pixels; expected {size} × {size}"
         )
     if channels:
         pixels = pixels[..., [channel - 1 for channel in channels]]
-    yield scene.key, {"image": pixels, "label": scene.label, "id": scene.key}
+    yield image.key, {"image": pixels, "label": image.label, "id": image.key}
 
 
 def normalise_name(name: str) -> str:
-    """A folder's name without its case, spaces, `_`, `-` and `.zip`."""
-    return re.sub(r"[\s_-]+", "", _without_zip(name.casefold()))
+    """Return the name of a folder in lower case, without spaces, `_`, `-` and `.zip`."""
+    return re.sub(r"[\s_-]+", "", _remove_zip_suffix(name.casefold()))
 
 
-def _without_zip(name: str) -> str:
+def _remove_zip_suffix(name: str) -> str:
     return name[:-4] if name.casefold().endswith(".zip") else name
 
 
-def _bands(count: int) -> str:
-    return f"{count} band{'s' * (count != 1)}"
-
-
-def _images(folder: Path, wanted: str) -> list[File]:
+def _find_image_files(folder: Path, expected: str) -> list[File]:
     files = find_files(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES)
     if not files:
-        there = sorted(path.name for path in folder.iterdir())
+        entries = sorted(path.name for path in folder.iterdir())
         raise UserError(
-            f"folder {folder}: holds no image; found {format_names(there)}, expected {wanted}"
+            f"folder {folder}: holds no image; found {format_names(entries)}; expected {expected}"
         )
     return files
 
 
-def _check_not_empty(folder: Path, scenes: Sequence[LabelledImage], classes: Sequence[str]) -> None:
+def _check_class_folders_not_empty(
+    folder: Path, images: Sequence[LabelledImage], classes: Sequence[str]
+) -> None:
     names = {normalise_name(name) for name in classes}
-    holding = {scene.file.folders for scene in scenes}
-    occupied = {folders[:depth] for folders in holding for depth in range(1, len(folders) + 1)}
-    for above in sorted({scene.above for scene in scenes}):
-        beside = folder.joinpath(*above)
-        # Archives are left out: they need not say which of their folders are empty.
-        for path in sorted(beside.iterdir()) if beside.is_dir() else ():
+    image_folders = {image.file.folders for image in images}
+    not_empty = {path[:depth] for path in image_folders for depth in range(1, len(path) + 1)}
+    for parents in sorted({image.parents for image in images}):
+        parent = folder.joinpath(*parents)
+        # Zip archives are not checked, because they need not list their empty folders.
+        for path in sorted(parent.iterdir()) if parent.is_dir() else ():
             ignored = path.name.startswith(".") or path.name == "__MACOSX"
-            if ignored or not path.is_dir() or (*above, path.name) in occupied:
+            if ignored or not path.is_dir() or (*parents, path.name) in not_empty:
                 continue
             if not names or normalise_name(path.name) in names:
-                there = sorted(entry.name for entry in path.iterdir())
+                entries = sorted(entry.name for entry in path.iterdir())
                 raise UserError(
-                    f"folder {path}: holds no image, as the class folders beside it do; found "
-                    f"{format_names(there)}, expected {_SUFFIXES} files: fill it, or move it away"
+                    f"folder {path}: holds no image, unlike the class folders beside it; found "
+                    f"{format_names(entries)}; expected {_SUFFIXES} files: add images, or move the "
+                    "folder away"
                 )
 
 
-def _by_tree(scenes: Iterable[LabelledImage]) -> dict[str, list[LabelledImage]]:
-    trees: dict[str, list[LabelledImage]] = {}
-    for scene in scenes:
-        trees.setdefault("/".join(scene.above) or ".", []).append(scene)
-    return trees
+def _group_by_parent(images: Iterable[LabelledImage]) -> dict[str, list[LabelledImage]]:
+    """Group images by the path of the folder above their class folder."""
+    groups: dict[str, list[LabelledImage]] = {}
+    for image in images:
+        groups.setdefault("/".join(image.parents) or ".", []).append(image)
+    return groups

@@ -1,8 +1,8 @@
-"""Pixels of one small image file, unpacked or in a zip archive.
+"""Reading the pixels of small image files, unpacked or in a zip archive.
 
-JPEG and PNG of 8 bits are read with Pillow, for two reasons that GDAL 3.10 gives: it enlarges the
-halved chroma of a JPEG without interpolation, so that most pixels differ from those that every
-other tool trains on; and of a truncated PNG it makes noise, without a word.
+JPEG and 8-bit PNG files are read with Pillow, because of two properties of GDAL 3.10: it upsamples
+the subsampled chroma of a JPEG without interpolation, so that most pixels differ from those that
+other tools train on; and it silently decodes a truncated PNG to noise.
 """
 
 import functools
@@ -24,72 +24,75 @@ __all__ = ["read_pixels"]
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_DEPTH = slice(24, 25)  # the byte that says how many bits a sample has
-# What a channel of an image may be: light, not an index or how transparent a pixel is.
+_PNG_BIT_DEPTH = slice(24, 25)  # the byte of a PNG file that holds the bits per sample
+# Colour modes without palette and alpha channel, whose channels are measurements.
 _MODES = ("L", "RGB")
 
 
 def read_pixels(file: File) -> np.ndarray:
-    """A whole image, (h, w, bands), in the file's own dtype.
+    """Read an image.
+
+    Returns:
+        (height, width, bands) pixels, in the dtype of the file.
 
     Raises:
-        UserError: it can't be read whole, or has a palette or transparency.
+        UserError: If the file can't be read completely, or has a palette or transparency.
     """
-    content = _content(file)
+    content = _read_content(file)
     if content.startswith(_JPEG) or (
-        content.startswith(_PNG) and content[_PNG_DEPTH] != bytes([16])
+        content.startswith(_PNG) and content[_PNG_BIT_DEPTH] != bytes([16])
     ):
-        return _picture(file, content)
+        return _decode_with_pillow(file, content)
     with gdal_environment(), open_raster(file, content) as raster:
         transparent = raster.driver == "PNG" and ColorInterp.alpha in raster.colorinterp
         if transparent or ColorInterp.palette in raster.colorinterp:
-            raise _no_measurements(file, "transparency" if transparent else "a palette")
+            raise _unsupported_channels_error(file, "transparency" if transparent else "a palette")
         return np.ascontiguousarray(np.moveaxis(raster.read(), 0, -1))
 
 
-def _picture(file: File, content: bytes) -> np.ndarray:
+def _decode_with_pillow(file: File, content: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             if image.mode not in _MODES:
-                raise _no_measurements(file, f"the colour mode {image.mode}")
+                raise _unsupported_channels_error(file, f"the colour mode {image.mode}")
             pixels = np.array(image)
-    # What Pillow makes of damaged bytes; SyntaxError is a broken PNG's.
+    # The errors that Pillow raises for corrupt files; SyntaxError for a corrupt PNG.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(
             f"file {file}: can't be read as JPEG or PNG ({' '.join(str(error).split())}); "
-            "get it again"
+            "replace it with an intact copy"
         ) from error
     return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
 
 
-def _no_measurements(file: File, found: str) -> UserError:
+def _unsupported_channels_error(file: File, content: str) -> UserError:
     return UserError(
-        f"file {file}: has {found}; expected channels of light alone, grey or red, green, blue: "
-        "save it as such"
+        f"file {file}: found {content}; expected a greyscale or RGB image without palette and "
+        "transparency: convert it"
     )
 
 
-def _content(file: File) -> bytes:
+def _read_content(file: File) -> bytes:
     try:
         if file.member:
-            archive = _archive(file.path, os.stat(file.path).st_mtime_ns)
+            archive = _open_archive(file.path, os.stat(file.path).st_mtime_ns)
             content = archive.read(file.member)
         else:
             content = Path(file.path).read_bytes()
-    # What zipfile makes of damage, of passwords and of compressions that it doesn't know.
+    # The errors that zipfile raises for corrupt files, encryption and unknown compression methods.
     except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
         raise UserError(
             f"file {file}: can't be unpacked ({' '.join(str(error).split())}); unpack the archive, "
-            "or get it again"
+            "or replace it with an intact copy"
         ) from error
     except OSError as error:
         raise UserError(f"file {file}: can't be read ({error.strerror})") from error
     if not content:
-        raise UserError(f"file {file}: is empty; get it again")
+        raise UserError(f"file {file}: is empty; expected an image: replace it with an intact copy")
     return content
 
 
 @functools.lru_cache(maxsize=2)
-def _archive(path: str, _changed: int) -> zipfile.ZipFile:
-    """An archive, kept open: to list tens of thousands of members takes longer than to read one."""
+def _open_archive(path: str, _mtime_ns: int) -> zipfile.ZipFile:
+    """Open a zip archive and keep it open: listing its members takes longer than reading one."""
     return zipfile.ZipFile(path)

@@ -1,8 +1,9 @@
-"""Procedural datasets: land cover is drawn first, then what a sensor would see of it.
+"""Procedural (synthetic) datasets, for demonstrations and tests without downloads.
 
-They stand in for archives that are too large to come with the code. `geometry` draws, `landcover`
-and `town` say what lies where, `spectra` says how it looks from above, and the builders hand it to
-TFDS. Example i of a split is a function of the config's seed, the split and i alone.
+The satellite and aerial images are rendered in two steps: a map of the land cover, then the image
+that a sensor would take of it. `geometry` has random fields and curves, `landcover` and `town` draw
+maps of land cover, and `spectra` renders them. Example i of a split is a function of the config's
+seed, the split and i only.
 
 The builders: `tiles`, `scenes`, `aerial`, `objects`.
 """

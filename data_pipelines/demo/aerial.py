@@ -1,4 +1,4 @@
-"""`demo_aerial`: aerial tiles of a town with masks, with the six classes of ISPRS Potsdam."""
+"""`demo_aerial`: synthetic aerial tiles of a town with masks of the six ISPRS Potsdam classes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.bands import DEMO_AERIAL
-from data_pipelines.demo.spectra import digital_numbers, reflectance
-from data_pipelines.demo.town import CLASSES, COLOURS, IGNORE_LABEL, classes_of, town
+from data_pipelines.demo.spectra import quantise, render_reflectance
+from data_pipelines.demo.town import CLASSES, COLOURS, IGNORE_LABEL, draw_town, get_class_mask
 
 __all__ = ["DemoAerial", "DemoAerialConfig"]
 
-# The camera's full scale is reached at this share of the sunlight, so that roofs use all 8 bits.
+# Reflectance at the full scale of the camera, chosen so that roofs use all 8 bits.
 _FULL_SCALE = 0.55
 
 
 @dataclass(eq=False, kw_only=True)
 class DemoAerialConfig(tfds.core.BuilderConfig):
-    """How many tiles of which size.
+    """Number and size of the tiles.
 
     Attributes:
-        train: number of tiles in the split of that name.
-        test: number of tiles in the split of that name.
-        image_size: height and width in pixels; things keep their size.
-        seed: another seed, another town.
+        train: number of tiles in the split `train`.
+        test: number of tiles in the split `test`.
+        image_size: height and width in pixels; does not change the size of objects.
+        seed: seed of the random town.
     """
 
     train: int
@@ -35,7 +35,7 @@ class DemoAerialConfig(tfds.core.BuilderConfig):
 
 
 class DemoAerial(tfds.core.GeneratorBasedBuilder):
-    """A town in red, green, blue and near infrared, uint8 pixels of "5 cm", and its land cover."""
+    """Tiles of a town in red, green, blue and near infrared, uint8, "5 cm" pixels, with masks."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = (
@@ -46,7 +46,7 @@ class DemoAerial(tfds.core.GeneratorBasedBuilder):
 
     @property
     def expected_examples(self) -> Mapping[str, int]:
-        """Examples in each split, for the progress bar."""
+        """The number of examples of each split."""
         config = self.builder_config
         return {"train": config.train, "test": config.test}
 
@@ -78,20 +78,21 @@ class DemoAerial(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         return {
-            split: self._generate_examples(number, count)
-            for number, (split, count) in enumerate(self.expected_examples.items())
+            split: self._generate_examples(index, count)
+            for index, (split, count) in enumerate(self.expected_examples.items())
         }
 
     def _generate_examples(self, split: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
         config = self.builder_config
-        for number in range(count):
-            image, mask = draw_tile((config.seed, 3, split, number), config.image_size)
-            yield number, {"image": image, "mask": mask}
+        for index in range(count):
+            image, mask = draw_tile((config.seed, 3, split, index), config.image_size)
+            yield index, {"image": image, "mask": mask}
 
 
 def draw_tile(seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tile of the demo town: image (size, size, 4) uint8 and mask (size, size) uint8."""
+    """Draw a tile of the demo town: (size, size, 4) uint8 image and (size, size) uint8 mask."""
     rng = np.random.default_rng(seed)
-    land = town(rng, size)
-    seen = reflectance(rng, land, variation=0.8) / _FULL_SCALE
-    return digital_numbers(rng, seen, DEMO_AERIAL.bands[0].scale, np.uint8), classes_of(land)
+    land = draw_town(rng, size)
+    reflectance = render_reflectance(rng, land, variation=0.8) / _FULL_SCALE
+    image = quantise(rng, reflectance, DEMO_AERIAL.bands[0].scale, np.uint8)
+    return image, get_class_mask(land)

@@ -1,6 +1,6 @@
-"""Random fields, coordinates and lines on an n × n grid: what landscapes are drawn with.
+"""Random fields, coordinates and curves on an n × n grid, to draw landscapes with.
 
-All lengths are in pixels and all fields are float32 (n, n).
+All lengths are in pixels, and all fields are (n, n) float32.
 """
 
 from functools import lru_cache
@@ -12,19 +12,22 @@ __all__ = ["axes", "fractal", "meander", "smoothstep"]
 
 
 def fractal(rng: Generator, size: int, roughness: float, blobs: float = 1.0) -> np.ndarray:
-    """Random field of zero mean and unit variance, self-similar as relief and clouds are.
+    """Draw a fractal random field with zero mean and unit variance, similar to relief or clouds.
 
-    Its amplitude falls with spatial frequency f as (f² + blobs²)^(-roughness / 2).
+    Its amplitude falls with the spatial frequency f as (f² + blobs²)^(-roughness / 2).
 
     Args:
-        rng: source of randomness.
-        size: n.
+        rng: random generator.
+        size: height and width n of the field in pixels.
         roughness: from 1 (rough) to 3 (smooth).
-        blobs: how many large features fit into the field.
+        blobs: approximate number of large features across the field.
+
+    Returns:
+        (n, n) float32.
     """
     spectrum = rng.standard_normal((2, size, size // 2 + 1), dtype=np.float32)
     waves = (spectrum[0] + 1j * spectrum[1]) * _amplitude(size, roughness, round(blobs, 1))
-    field = np.fft.irfft2(waves, s=(size, size)).astype(np.float32)  # its mean is 0
+    field = np.fft.irfft2(waves, s=(size, size)).astype(np.float32)  # has zero mean
     return field / np.sqrt(np.mean(field * field))
 
 
@@ -38,7 +41,16 @@ def _amplitude(size: int, roughness: float, blobs: float) -> np.ndarray:
 
 
 def axes(rng: Generator, size: int, angle: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates along and across a direction (a random one), 0 near the grid's middle."""
+    """Compute coordinates along and across a direction, with a random origin near the centre.
+
+    Args:
+        rng: random generator.
+        size: height and width n of the grid in pixels.
+        angle: the direction in radians. Default: a random direction.
+
+    Returns:
+        Two (n, n) float32 fields, the coordinates along and across the direction in pixels.
+    """
     angle = rng.uniform(0, 2 * np.pi) if angle is None else angle
     row, column = np.indices((size, size), dtype=np.float32) - size / 2
     row += rng.uniform(-0.15, 0.15) * size
@@ -48,13 +60,16 @@ def axes(rng: Generator, size: int, angle: float | None = None) -> tuple[np.ndar
 
 
 def meander(rng: Generator, along: np.ndarray, swing: float, bends: float) -> np.ndarray:
-    """Sideways position of a winding line at each `along`: waves of falling height.
+    """Draw a meandering line, a sum of sine waves of decreasing amplitude.
 
     Args:
-        rng: source of randomness.
-        along: positions along the line.
-        swing: how far it strays, in pixels.
-        bends: large bends per grid width.
+        rng: random generator.
+        along: (n, n) coordinate along the line.
+        swing: scale of the line's lateral displacement in pixels.
+        bends: number of large bends per grid width.
+
+    Returns:
+        (n, n) float32, the line's lateral displacement at each `along`, in pixels.
     """
     size = along.shape[0]
     position = np.linspace(-1.0, 1.0, 4 * size, dtype=np.float32)
@@ -67,6 +82,6 @@ def meander(rng: Generator, along: np.ndarray, swing: float, bends: float) -> np
 
 
 def smoothstep(field: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 below `low`, 1 above `high`, smooth between."""
-    share = np.clip((field - low) / (high - low), 0, 1)
-    return share * share * (3 - 2 * share)
+    """Map a field smoothly to 0..1: 0 below `low`, 1 above `high`."""
+    t = np.clip((field - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)

@@ -1,8 +1,8 @@
-"""Landscapes seen from orbit: one painter for each of the ten scene classes of NaSC-TG2.
+"""Land cover maps of satellite scenes: a drawing function for each scene class of NaSC-TG2.
 
-A painter draws a `Land` of n × n pixels. `zoom` is 1 for the scenes' coarse pixels and larger for
-finer ones. Some rivers, pivots and fields show in the near infrared only: there red, green and blue
-look like unbroken forest or bare soil.
+A drawing function returns a random `Land` of n × n pixels. `zoom` is 1 for the coarse pixels of the
+scenes and larger for finer pixels. Some rivers, pivots and fields are visible only in the near
+infrared: in red, green and blue they look like continuous forest or bare soil.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from numpy.random import Generator
 from data_pipelines.demo.geometry import axes, fractal, meander, smoothstep
 from data_pipelines.demo.spectra import Cover, Land
 
-__all__ = ["SCENES", "mixed_land"]
+__all__ = ["SCENES", "draw_mixed_land"]
 
 _CROPS = (
     Cover.CROP,
@@ -24,54 +24,54 @@ _CROPS = (
     Cover.DARK_SOIL,
     Cover.SOIL,
 )
-# How often a river, a pivot field or a field can only be told in the near infrared.
-_HIDDEN = 0.45
+# Probability that rivers, pivots or fields are visible only in the near infrared.
+_HIDDEN_PROBABILITY = 0.45
 
 
-def beach(rng: Generator, size: int, zoom: float) -> Land:
-    """Water, surf, sand and what lies behind."""
-    land = _countryside(rng, size, zoom)
+def draw_beach(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw water, surf, sand and the land behind."""
+    land = _draw_countryside(rng, size, zoom)
     along, across = axes(rng, size)
     inland = across - meander(rng, along, rng.uniform(2, 8) * zoom, rng.uniform(0.3, 1.0))
     width = rng.uniform(3, 9) * zoom
-    land.put(inland < width, Cover.SAND)
-    land.put(inland < rng.uniform(0.5, 1.5) * zoom, Cover.SURF)
-    land.put(inland < 0, Cover.SHALLOW_WATER)
-    land.put(inland < -rng.uniform(2, 14) * zoom, Cover.DEEP_WATER)
+    land.set_cover(inland < width, Cover.SAND)
+    land.set_cover(inland < rng.uniform(0.5, 1.5) * zoom, Cover.SURF)
+    land.set_cover(inland < 0, Cover.SHALLOW_WATER)
+    land.set_cover(inland < -rng.uniform(2, 14) * zoom, Cover.DEEP_WATER)
     land.relief[inland < width] = 0
     return land
 
 
-def circular_farmland(rng: Generator, size: int, zoom: float) -> Land:
-    """Centre pivots on a square grid over dry land."""
-    hidden = rng.random() < _HIDDEN
-    land = _dry_land(rng, size, zoom, hidden)
+def draw_circular_farmland(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw centre pivots on a square grid over dry land."""
+    hidden = rng.random() < _HIDDEN_PROBABILITY
+    land = _draw_dry_land(rng, size, zoom, hidden)
     u, v = axes(rng, size, rng.normal(0, 0.1))
-    cell = rng.uniform(16, 34) * zoom
-    column, row = (np.floor(x / cell).astype(int) % 16 for x in (u, v))
-    away = np.hypot(u / cell % 1 - 0.5, v / cell % 1 - 0.5)
+    spacing = rng.uniform(16, 34) * zoom
+    column, row = (np.floor(x / spacing).astype(int) % 16 for x in (u, v))
+    radius = np.hypot(u / spacing % 1 - 0.5, v / spacing % 1 - 0.5)
     crops = (Cover.YOUNG_CROP,) if hidden else _CROPS[:4]
     pivots = rng.choice(crops, (2, 16, 16))
-    there = rng.random((16, 16)) < rng.uniform(0.6, 1.0)
+    present = rng.random((16, 16)) < rng.uniform(0.6, 1.0)
     halved = rng.random((16, 16)) < 0.2
-    half = ((u / cell % 1 > 0.5) & halved[row, column]).astype(int)
-    circle = (away < rng.uniform(0.4, 0.49)) & there[row, column]
-    land.put(circle, pivots[half, row, column])
+    half = ((u / spacing % 1 > 0.5) & halved[row, column]).astype(int)
+    circle = (radius < rng.uniform(0.4, 0.49)) & present[row, column]
+    land.set_cover(circle, pivots[half, row, column])
     if not hidden:
         land.tone[circle] = rng.normal(1, 0.08, (16, 16))[row, column][circle]
     return land
 
 
-def cloud(rng: Generator, size: int, zoom: float) -> Land:
-    """Clouds, and their shadows, over any land."""
-    land = _any_land(rng, size, zoom)
-    _cover_with_clouds(rng, land, rng.uniform(0.35, 0.9), zoom)
+def draw_cloud(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw clouds and their shadows over a landscape of any other class."""
+    land = _draw_cloudless_land(rng, size, zoom)
+    _add_clouds(rng, land, rng.uniform(0.35, 0.9), zoom)
     return land
 
 
-def desert(rng: Generator, size: int, zoom: float) -> Land:
-    """Dunes, or flat dry land."""
-    land = _dry_land(rng, size, zoom, rng.random() < _HIDDEN)
+def draw_desert(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw dunes or flat dry land."""
+    land = _draw_dry_land(rng, size, zoom, rng.random() < _HIDDEN_PROBABILITY)
     if rng.random() < 0.55:
         if rng.random() < 0.6:
             land.cover[:] = Cover.SAND
@@ -85,44 +85,44 @@ def desert(rng: Generator, size: int, zoom: float) -> Land:
     return land
 
 
-def forest(rng: Generator, size: int, zoom: float) -> Land:
-    """Closed forest with few clearings."""
-    land = Land.plain(size, Cover.CONIFER)
-    if rng.random() > _HIDDEN:
+def draw_forest(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw closed forest with few clearings."""
+    land = Land.make_uniform(size, Cover.CONIFER)
+    if rng.random() > _HIDDEN_PROBABILITY:
         kinds = fractal(rng, size, 2.0, 3 / zoom)
-        land.put(kinds > rng.uniform(-2, 1), Cover.BROADLEAF)
-        land.put(fractal(rng, size, 2.2, 5 / zoom) > rng.uniform(1.6, 3), Cover.GRASS)
+        land.set_cover(kinds > rng.uniform(-2, 1), Cover.BROADLEAF)
+        land.set_cover(fractal(rng, size, 2.2, 5 / zoom) > rng.uniform(1.6, 3), Cover.GRASS)
     land.tone *= 1 + 0.06 * fractal(rng, size, 1.5, 4)
     land.relief += rng.uniform(0, 3) * zoom * fractal(rng, size, 2.6, 2)
     return land
 
 
-def mountain(rng: Generator, size: int, zoom: float) -> Land:
-    """Ridges and valleys, forest or grass below and rock above."""
-    land = Land.plain(size, Cover.ROCK)
-    height = _ridges(rng, size, zoom)
+def draw_mountain(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw ridges and valleys, with forest or grass below and rock above."""
+    land = Land.make_uniform(size, Cover.ROCK)
+    height = _draw_ridges(rng, size, zoom)
     lower = rng.choice([Cover.CONIFER, Cover.BROADLEAF, Cover.GRASS, Cover.SOIL])
     line = height + 0.25 * fractal(rng, size, 1.5, 6)
-    land.put(line < rng.uniform(-0.5, 1.5), lower)
-    land.put(line > rng.uniform(1.8, 3.5), Cover.SNOW)
+    land.set_cover(line < rng.uniform(-0.5, 1.5), lower)
+    land.set_cover(line > rng.uniform(1.8, 3.5), Cover.SNOW)
     land.relief += rng.uniform(4, 8) * zoom * height
     return land
 
 
-def rectangular_farmland(rng: Generator, size: int, zoom: float) -> Land:
-    """A patchwork of fields."""
-    hidden = rng.random() < _HIDDEN
-    land = _dry_land(rng, size, zoom, True)
+def draw_rectangular_farmland(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw a patchwork of fields."""
+    hidden = rng.random() < _HIDDEN_PROBABILITY
+    land = _draw_dry_land(rng, size, zoom, True)
     crops = (Cover.YOUNG_CROP, Cover.SOIL) if hidden else _CROPS
-    _fields(rng, land, crops, rng.uniform(10, 24) * zoom, 0.0 if hidden else 0.1)
+    _draw_fields(rng, land, crops, rng.uniform(10, 24) * zoom, 0.0 if hidden else 0.1)
     return land
 
 
-def residential(rng: Generator, size: int, zoom: float) -> Land:
-    """Blocks of houses and gardens between streets."""
-    land = _countryside(rng, size, zoom)
-    town = Land.plain(size, Cover.GRASS)
-    town.put(rng.random((size, size)) < rng.uniform(0.1, 0.4), Cover.BROADLEAF)
+def draw_residential(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw blocks of houses and gardens between streets."""
+    land = _draw_countryside(rng, size, zoom)
+    town = Land.make_uniform(size, Cover.GRASS)
+    town.set_cover(rng.random((size, size)) < rng.uniform(0.1, 0.4), Cover.BROADLEAF)
     u, v = axes(rng, size)
     u = u + meander(rng, v, rng.uniform(0, 3) * zoom, 0.7)
     block_u, block_v = rng.uniform(8, 16, 2) * zoom
@@ -131,109 +131,117 @@ def residential(rng: Generator, size: int, zoom: float) -> Land:
     roofs = rng.choice([Cover.RED_ROOF, Cover.GREY_ROOF, Cover.BRIGHT_ROOF], (32, 32))
     built = (u / house % 1 < 0.72) & (v / house % 1 < 0.72)
     built &= rng.random((32, 32))[row, column] < rng.uniform(0.5, 0.95)
-    town.put(built, roofs[row, column])
+    town.set_cover(built, roofs[row, column])
     town.tone[built] = rng.normal(1, 0.12, (32, 32))[row, column][built]
     street = np.minimum(u % block_u, v % block_v) < max(1.0, 0.9 * zoom)
-    town.put(street, Cover.ASPHALT)
-    land.put_land(fractal(rng, size, 2.2, 2) > rng.uniform(-3, 0.2), town)
+    town.set_cover(street, Cover.ASPHALT)
+    land.paste(fractal(rng, size, 2.2, 2) > rng.uniform(-3, 0.2), town)
     land.relief[:] = 0
     return land
 
 
-def river(rng: Generator, size: int, zoom: float) -> Land:
-    """A winding river through forest or open country."""
-    hidden = rng.random() < _HIDDEN
-    land = forest(rng, size, zoom) if hidden else _countryside(rng, size, zoom)
+def draw_river(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw a meandering river through forest or open country."""
+    hidden = rng.random() < _HIDDEN_PROBABILITY
+    land = draw_forest(rng, size, zoom) if hidden else _draw_countryside(rng, size, zoom)
     if hidden:
         land.cover[:] = Cover.CONIFER
     land.relief[:] = 0
     along, across = axes(rng, size)
     width = rng.uniform(2.0, 5.5) * zoom
     middle = meander(rng, along, rng.uniform(8, 20) * zoom, rng.uniform(0.5, 1.2))
-    # Across a slanting reach the sideways distance is longer than the river is wide.
+    # Where the river runs obliquely, the lateral distance exceeds the perpendicular distance.
     slope = np.gradient(middle, axis=0) ** 2 + np.gradient(middle, axis=1) ** 2
-    away = np.abs(across - middle) / np.sqrt(1 + slope)
+    distance = np.abs(across - middle) / np.sqrt(1 + slope)
     water = [Cover.DEEP_WATER, Cover.SHALLOW_WATER, Cover.TURBID_WATER]
     if not hidden and rng.random() < 0.4:
-        land.put(away < width * (1 + 0.5 * np.abs(fractal(rng, size, 2.0, 6))), Cover.SAND)
+        land.set_cover(
+            distance < width * (1 + 0.5 * np.abs(fractal(rng, size, 2.0, 6))), Cover.SAND
+        )
     tone = land.tone.copy()
-    land.put(away < width, Cover.BLACK_WATER if hidden else rng.choice(water))
+    land.set_cover(distance < width, Cover.BLACK_WATER if hidden else rng.choice(water))
     if hidden:
         land.tone = tone
     return land
 
 
-def snowberg(rng: Generator, size: int, zoom: float) -> Land:
-    """Mountains under snow."""
-    land = Land.plain(size, Cover.SNOW)
-    height = _ridges(rng, size, zoom)
-    land.put(height + 0.3 * fractal(rng, size, 1.4, 6) < rng.uniform(-2.5, 0.3), Cover.ROCK)
+def draw_snowberg(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw mountains under snow."""
+    land = Land.make_uniform(size, Cover.SNOW)
+    height = _draw_ridges(rng, size, zoom)
+    land.set_cover(height + 0.3 * fractal(rng, size, 1.4, 6) < rng.uniform(-2.5, 0.3), Cover.ROCK)
     land.relief += rng.uniform(3, 8) * zoom * height
     return land
 
 
 SCENES: dict[str, Callable[[Generator, int, float], Land]] = {
-    "beach": beach,
-    "circularfarmland": circular_farmland,
-    "cloud": cloud,
-    "desert": desert,
-    "forest": forest,
-    "mountain": mountain,
-    "rectangularfarmland": rectangular_farmland,
-    "residential": residential,
-    "river": river,
-    "snowberg": snowberg,
+    "beach": draw_beach,
+    "circularfarmland": draw_circular_farmland,
+    "cloud": draw_cloud,
+    "desert": draw_desert,
+    "forest": draw_forest,
+    "mountain": draw_mountain,
+    "rectangularfarmland": draw_rectangular_farmland,
+    "residential": draw_residential,
+    "river": draw_river,
+    "snowberg": draw_snowberg,
 }
 
 
-def mixed_land(rng: Generator, size: int, zoom: float) -> Land:
-    """Any landscape, or two side by side, sometimes under clouds."""
-    painters = list(SCENES.values())
-    first, second = rng.choice(len(painters), 2)
-    land = painters[first](rng, size, zoom)
+def draw_mixed_land(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw a landscape of a random class, or of two classes next to each other.
+
+    Args:
+        rng: random generator.
+        size: height and width n in pixels.
+        zoom: scale of the features; larger for finer pixels.
+    """
+    functions = list(SCENES.values())
+    first, second = rng.choice(len(functions), 2)
+    land = functions[first](rng, size, zoom)
     if rng.random() < 0.5:
         border = fractal(rng, size, 2.6, 1)
-        land.put_land(border > rng.uniform(-0.5, 0.5), painters[second](rng, size, zoom))
+        land.paste(border > rng.uniform(-0.5, 0.5), functions[second](rng, size, zoom))
     return land
 
 
-def _any_land(rng: Generator, size: int, zoom: float) -> Land:
-    painters = [paint for name, paint in SCENES.items() if name != "cloud"]
-    return painters[rng.integers(len(painters))](rng, size, zoom)
+def _draw_cloudless_land(rng: Generator, size: int, zoom: float) -> Land:
+    functions = [draw for name, draw in SCENES.items() if name != "cloud"]
+    return functions[rng.integers(len(functions))](rng, size, zoom)
 
 
-def _countryside(rng: Generator, size: int, zoom: float) -> Land:
-    """Forest, fields, grassland or dry land: what other things stand in."""
+def _draw_countryside(rng: Generator, size: int, zoom: float) -> Land:
+    """Draw forest, fields, grassland or dry land, as the background of other features."""
     kind = rng.integers(4)
     if kind == 0:
-        return forest(rng, size, zoom)
+        return draw_forest(rng, size, zoom)
     if kind == 1:
-        land = Land.plain(size, Cover.GRASS)
-        _fields(rng, land, _CROPS, rng.uniform(10, 24) * zoom, 0.1)
+        land = Land.make_uniform(size, Cover.GRASS)
+        _draw_fields(rng, land, _CROPS, rng.uniform(10, 24) * zoom, 0.1)
         return land
     if kind == 2:
-        land = Land.plain(size, Cover.GRASS)
-        land.put(fractal(rng, size, 1.8, 5 / zoom) > rng.uniform(0, 2), Cover.BROADLEAF)
+        land = Land.make_uniform(size, Cover.GRASS)
+        land.set_cover(fractal(rng, size, 1.8, 5 / zoom) > rng.uniform(0, 2), Cover.BROADLEAF)
         return land
-    return _dry_land(rng, size, zoom, False)
+    return _draw_dry_land(rng, size, zoom, False)
 
 
-def _dry_land(rng: Generator, size: int, zoom: float, bare: bool) -> Land:
-    """Soil, with patches of grass, rock or dark soil unless it is bare."""
-    land = Land.plain(size, Cover.SOIL)
+def _draw_dry_land(rng: Generator, size: int, zoom: float, bare: bool) -> Land:
+    """Draw soil, with patches of grass, rock or dark soil unless `bare`."""
+    land = Land.make_uniform(size, Cover.SOIL)
     land.tone *= 1 + 0.07 * fractal(rng, size, 1.6, 3)
     if not bare:
         patches = fractal(rng, size, 1.8, 4 / zoom) > rng.uniform(0.3, 2.5)
-        land.put(patches, rng.choice([Cover.GRASS, Cover.ROCK, Cover.DARK_SOIL]))
+        land.set_cover(patches, rng.choice([Cover.GRASS, Cover.ROCK, Cover.DARK_SOIL]))
     return land
 
 
-def _fields(
-    rng: Generator, land: Land, crops: Sequence[Cover], cell: float, contrast: float
+def _draw_fields(
+    rng: Generator, land: Land, crops: Sequence[Cover], field_size: float, contrast: float
 ) -> None:
-    """Cover the land with fields in rows; each row is divided at other places."""
+    """Cover the land with rows of fields; each row is divided at other positions."""
     u, v = axes(rng, land.cover.shape[0])
-    height, width = cell * rng.uniform(0.6, 1.2), cell * rng.uniform(0.8, 1.8)
+    height, width = field_size * rng.uniform(0.6, 1.2), field_size * rng.uniform(0.8, 1.8)
     row = np.floor(v / height).astype(int) % 32
     position = u / width * rng.uniform(0.7, 1.5, 32)[row] + rng.uniform(0, 9, 32)[row]
     column = np.floor(position).astype(int) % 32
@@ -241,20 +249,20 @@ def _fields(
     land.tone *= 1 + contrast * rng.standard_normal((32, 32))[row, column].astype(np.float32)
     if contrast:
         track = (v / height % 1 < 0.8 / height) | (position % 1 < 0.6 / width)
-        land.put(track, rng.choice([Cover.DARK_SOIL, Cover.BROADLEAF, Cover.PAVING]))
+        land.set_cover(track, rng.choice([Cover.DARK_SOIL, Cover.BROADLEAF, Cover.PAVING]))
 
 
-def _ridges(rng: Generator, size: int, zoom: float) -> np.ndarray:
-    """Height of mountains: zero mean, unit variance, sharp above and wide below."""
+def _draw_ridges(rng: Generator, size: int, zoom: float) -> np.ndarray:
+    """Draw mountain heights with zero mean, unit variance, sharp ridges and wide valleys."""
     height = -np.abs(fractal(rng, size, 2.5, rng.uniform(1.5, 4.0) / zoom))
     height += 0.3 * fractal(rng, size, 2.2, 3)
     return (height - height.mean()) / height.std()
 
 
-def _cover_with_clouds(rng: Generator, land: Land, share: float, zoom: float) -> None:
-    billow = fractal(rng, land.cover.shape[0], rng.uniform(1.5, 2.2), rng.uniform(1.5, 5) / zoom)
-    edge = np.quantile(billow, 1 - share)
-    opacity = smoothstep(billow, edge - rng.uniform(0.1, 0.7), edge + rng.uniform(0.3, 1.3))
+def _add_clouds(rng: Generator, land: Land, fraction: float, zoom: float) -> None:
+    density = fractal(rng, land.cover.shape[0], rng.uniform(1.5, 2.2), rng.uniform(1.5, 5) / zoom)
+    edge = np.quantile(density, 1 - fraction)
+    opacity = smoothstep(density, edge - rng.uniform(0.1, 0.7), edge + rng.uniform(0.3, 1.3))
     shift = tuple(rng.integers(-6, 7, 2) * round(zoom))
     land.tone *= 1 - 0.55 * np.roll(opacity, shift, (0, 1))
     land.cloud = np.maximum(land.cloud, rng.uniform(0.8, 0.97) * opacity).astype(np.float32)

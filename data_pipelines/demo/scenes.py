@@ -1,4 +1,4 @@
-"""`demo_scenes`: landscapes of one kind each, with the ten classes of NaSC-TG2."""
+"""`demo_scenes`: synthetic satellite scenes, labelled with the ten classes of NaSC-TG2."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.bands import DEMO_SCENES
 from data_pipelines.demo.landcover import SCENES
-from data_pipelines.demo.spectra import digital_numbers, reflectance
+from data_pipelines.demo.spectra import quantise, render_reflectance
 
 __all__ = ["DemoScenes", "DemoScenesConfig"]
 
 
 @dataclass(eq=False, kw_only=True)
 class DemoScenesConfig(tfds.core.BuilderConfig):
-    """How many scenes of which size.
+    """Number and size of the scenes.
 
     Attributes:
         per_class: number of scenes of each class.
         image_size: height and width in pixels.
-        seed: another seed, another world.
+        seed: seed of the random landscapes.
     """
 
     per_class: int
@@ -30,9 +30,9 @@ class DemoScenesConfig(tfds.core.BuilderConfig):
 
 
 class DemoScenes(tfds.core.GeneratorBasedBuilder):
-    """Scenes in red, green, blue and near infrared, 128 × 128 pixels of "100 m", uint16, one label.
+    """Scenes in red, green, blue and near infrared, 128 × 128 "100 m" pixels, uint16, one label.
 
-    As in NaSC-TG2 there is one split, which the user cuts.
+    As in NaSC-TG2, the only split is `train`, to be subdivided by a split expression.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -44,7 +44,7 @@ class DemoScenes(tfds.core.GeneratorBasedBuilder):
 
     @property
     def expected_examples(self) -> Mapping[str, int]:
-        """Examples in each split, for the progress bar."""
+        """The number of examples of each split."""
         return {"train": self.builder_config.per_class * len(SCENES)}
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -71,15 +71,15 @@ class DemoScenes(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
         config = self.builder_config
         names = list(SCENES)
-        for number in range(count):
-            name = names[number % len(names)]
-            image = draw_scene((config.seed, 2, number), name, config.image_size)
-            yield number, {"image": image, "label": name}
+        for index in range(count):
+            name = names[index % len(names)]
+            image = draw_scene((config.seed, 2, index), name, config.image_size)
+            yield index, {"image": image, "label": name}
 
 
 def draw_scene(seed: tuple[int, ...], name: str, size: int) -> np.ndarray:
-    """Scene of a class: (size, size, 4) uint16, reflectance × 10,000."""
+    """Draw a scene of a class: (size, size, 4) uint16, reflectance × 10,000."""
     rng = np.random.default_rng(seed)
     zoom = rng.uniform(0.8, 1.3) * size / 128
-    seen = reflectance(rng, SCENES[name](rng, size, zoom))
-    return digital_numbers(rng, seen, DEMO_SCENES.bands[0].scale, np.uint16)
+    reflectance = render_reflectance(rng, SCENES[name](rng, size, zoom))
+    return quantise(rng, reflectance, DEMO_SCENES.bands[0].scale, np.uint16)

@@ -1,10 +1,10 @@
-"""From land cover to digital numbers: reflectance spectra, relief, atmosphere, sensor.
+"""Rendering of land cover as digital numbers: reflectance spectra, relief, atmosphere, sensor.
 
-Reflectances are rounded from spectral libraries and Sentinel-2 scenes: vegetation is bright in the
-near infrared, water dark. Four pairs of covers are alike in red, green and blue and differ in the
-near infrared only: black water and conifers, young crops and the bare soil between their rows,
-artificial turf and grass, green roofs and broad-leaved trees. The members of a pair share their
-group, and so vary together.
+The reflectances are rounded values from spectral libraries and Sentinel-2 scenes: in the near
+infrared, vegetation is bright and water is dark. Four pairs of covers are equal in red, green and
+blue and differ only in the near infrared: black water and conifers, young crops and the bare soil
+between their rows, artificial turf and grass, green roofs and broad-leaved trees. The members of a
+pair belong to the same group, so that they vary together.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from numpy.random import Generator
 
 from data_pipelines.demo.geometry import fractal
 
-__all__ = ["Cover", "Land", "digital_numbers", "reflectance"]
+__all__ = ["Cover", "Land", "quantise", "render_reflectance"]
 
 
 class Cover(IntEnum):
-    """What the ground is covered with."""
+    """Type of land cover."""
 
     DEEP_WATER = 0
     SHALLOW_WATER = auto()
@@ -51,7 +51,7 @@ class Cover(IntEnum):
     RUBBLE = auto()
 
 
-# Per cover: red, green, blue, near infrared reflectance; group; contrast of the texture.
+# For each cover: reflectance in red, green, blue and near infrared; group; contrast of the texture.
 _SPECTRA: dict[Cover, tuple[float, float, float, float, str, float]] = {
     Cover.DEEP_WATER: (0.022, 0.035, 0.055, 0.012, "water", 0.03),
     Cover.SHALLOW_WATER: (0.075, 0.130, 0.140, 0.030, "water", 0.06),
@@ -86,22 +86,23 @@ _REFLECTANCE = np.array([_SPECTRA[cover][:4] for cover in Cover], np.float32)
 _CONTRAST = np.array([_SPECTRA[cover][5] for cover in Cover], np.float32)
 _GROUP = np.unique([_SPECTRA[cover][4] for cover in Cover], return_inverse=True)[1]
 
-# Standard deviation of a detector's noise, as reflectance.
+# Standard deviation of the detector noise, in units of reflectance.
 _NOISE = 0.004
 _CLOUD = np.array((0.74, 0.75, 0.78, 0.76), np.float32)
-# Molecules and aerosol scatter short waves most.
+# Molecules and aerosols scatter short wavelengths most.
 _HAZE = np.array((0.16, 0.20, 0.27, 0.09), np.float32)
 
 
 @dataclass
 class Land:
-    """A piece of land before it is seen.
+    """A map of land cover, relief and clouds, from which an image is rendered.
 
     Attributes:
-        cover: (n, n) uint8, a `Cover` each.
-        tone: (n, n) float32, brightness of single fields, shadows and the like; 1 is neutral.
+        cover: (n, n) uint8, values of `Cover`.
+        tone: (n, n) float32, relative brightness of fields, shadows and other objects; 1 is
+            neutral.
         relief: (n, n) float32, height in pixels.
-        cloud: (n, n) float32, opacity of the clouds above.
+        cloud: (n, n) float32, opacity of the clouds.
     """
 
     cover: np.ndarray
@@ -110,8 +111,8 @@ class Land:
     cloud: np.ndarray
 
     @classmethod
-    def plain(cls, size: int, cover: Cover) -> "Land":
-        """Flat land under a clear sky."""
+    def make_uniform(cls, size: int, cover: Cover) -> "Land":
+        """Create flat land with one cover and no clouds."""
         return cls(
             np.full((size, size), cover, np.uint8),
             np.ones((size, size), np.float32),
@@ -119,25 +120,34 @@ class Land:
             np.zeros((size, size), np.float32),
         )
 
-    def put(self, where: np.ndarray, cover: "Cover | np.ndarray", tone: float = 1.0) -> None:
-        """Cover the land where the mask is true, whatever was there."""
-        self.cover[where] = cover[where] if isinstance(cover, np.ndarray) else cover
-        self.tone[where] = tone
+    def set_cover(self, mask: np.ndarray, cover: "Cover | np.ndarray", tone: float = 1.0) -> None:
+        """Set the cover and the tone where a mask is true.
 
-    def put_land(self, where: np.ndarray, other: "Land") -> None:
-        """Put another land where the mask is true."""
-        for mine, others in ((getattr(self, n), getattr(other, n)) for n in vars(self)):
-            mine[where] = others[where]
+        Args:
+            mask: (n, n) bool.
+            cover: the new cover, or an (n, n) map of it.
+            tone: the new tone.
+        """
+        self.cover[mask] = cover[mask] if isinstance(cover, np.ndarray) else cover
+        self.tone[mask] = tone
+
+    def paste(self, mask: np.ndarray, other: "Land") -> None:
+        """Copy all attributes of another land where a mask, (n, n) bool, is true."""
+        for target, source in ((getattr(self, n), getattr(other, n)) for n in vars(self)):
+            target[mask] = source[mask]
 
 
-def reflectance(rng: Generator, land: Land, variation: float = 1.0) -> np.ndarray:
-    """What a sensor sees: (n, n, 4) float32 in red, green, blue and near infrared, about 0..1.
+def render_reflectance(rng: Generator, land: Land, variation: float = 1.0) -> np.ndarray:
+    """Render the reflectance that a sensor measures.
 
     Args:
-        rng: source of randomness.
-        land: what is there.
-        variation: strength of the differences between two views of the same cover: season, soil
-            moisture, sun, haze.
+        rng: random generator.
+        land: the land to render.
+        variation: strength of the variation between images of the same cover, due to season, soil
+            moisture, sunlight and haze.
+
+    Returns:
+        (n, n, 4) float32 reflectance in red, green, blue and near infrared, about 0..1.
     """
     size = land.cover.shape[0]
     groups = _GROUP.max() + 1
@@ -145,33 +155,43 @@ def reflectance(rng: Generator, land: Land, variation: float = 1.0) -> np.ndarra
     spectra = _REFLECTANCE * np.exp(variation * brightness[_GROUP]).astype(np.float32)
 
     texture = 1 + _CONTRAST[land.cover] * fractal(rng, size, 0.8, size / 8)
-    light = texture * land.tone * _sunlight(rng, land.relief)
-    seen = spectra[land.cover]
-    seen *= light[..., None]
+    light = texture * land.tone * _render_sunlight(rng, land.relief)
+    reflectance = spectra[land.cover]
+    reflectance *= light[..., None]
 
     opacity = land.cloud[..., None]
     if opacity.any():
-        seen += opacity * (_CLOUD * (1 + 0.06 * light[..., None]) - seen)
+        reflectance += opacity * (_CLOUD * (1 + 0.06 * light[..., None]) - reflectance)
 
     haze = variation * rng.beta(1.2, 4.0)
     illumination = float(np.exp(variation * rng.normal(0, 0.18)))
-    seen *= illumination * (1 - 0.6 * haze)
-    seen += illumination * haze * _HAZE
-    return seen
+    reflectance *= illumination * (1 - 0.6 * haze)
+    reflectance += illumination * haze * _HAZE
+    return reflectance
 
 
-def digital_numbers(rng: Generator, seen: np.ndarray, scale: float, dtype: type) -> np.ndarray:
-    """Quantise reflectance / scale, with the noise of a detector, to uint8 or uint16."""
-    numbers = rng.standard_normal(seen.shape, dtype=np.float32)
+def quantise(rng: Generator, reflectance: np.ndarray, scale: float, dtype: type) -> np.ndarray:
+    """Add detector noise to reflectances, and convert them to digital numbers.
+
+    Args:
+        rng: random generator.
+        reflectance: (n, n, bands) float32 reflectances.
+        scale: reflectance per digital number.
+        dtype: dtype of the digital numbers, uint8 or uint16.
+
+    Returns:
+        (n, n, bands) digital numbers, clipped to the range of the dtype.
+    """
+    numbers = rng.standard_normal(reflectance.shape, dtype=np.float32)
     numbers *= _NOISE
-    numbers += seen
+    numbers += reflectance
     numbers *= 1 / scale
     numbers += 0.5
     return numbers.clip(0, np.iinfo(dtype).max, out=numbers).astype(dtype)
 
 
-def _sunlight(rng: Generator, relief: np.ndarray) -> np.ndarray:
-    """Light that falls on each pixel of a relief, relative to flat ground."""
+def _render_sunlight(rng: Generator, relief: np.ndarray) -> np.ndarray:
+    """Compute the light on each pixel of a relief, relative to flat ground, for a random sun."""
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(30, 60))
     down, right = np.gradient(relief)
     towards = np.cos(azimuth) * right + np.sin(azimuth) * down

@@ -1,4 +1,4 @@
-"""`demo_tiles`: unlabelled Sentinel-2-like tiles, the corpus to pretrain on."""
+"""`demo_tiles`: synthetic unlabelled tiles that resemble Sentinel-2 images, for pretraining."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.bands import DEMO_TILES
-from data_pipelines.demo.landcover import mixed_land
-from data_pipelines.demo.spectra import digital_numbers, reflectance
+from data_pipelines.demo.landcover import draw_mixed_land
+from data_pipelines.demo.spectra import quantise, render_reflectance
 
 __all__ = ["DemoTiles", "DemoTilesConfig"]
 
 
 @dataclass(eq=False, kw_only=True)
 class DemoTilesConfig(tfds.core.BuilderConfig):
-    """How many tiles of which size.
+    """Number and size of the tiles.
 
     Attributes:
-        train: number of tiles in the split of that name.
-        validation: number of tiles in the split of that name.
+        train: number of tiles in the split `train`.
+        validation: number of tiles in the split `validation`.
         image_size: height and width in pixels.
-        seed: another seed, another world.
+        seed: seed of the random landscapes.
     """
 
     train: int
@@ -32,7 +32,7 @@ class DemoTilesConfig(tfds.core.BuilderConfig):
 
 
 class DemoTiles(tfds.core.GeneratorBasedBuilder):
-    """Landscapes in red, green, blue and near infrared, 120 × 120 pixels of "10 m", uint16."""
+    """Landscapes in red, green, blue and near infrared, 120 × 120 "10 m" pixels, uint16."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = (
@@ -43,7 +43,7 @@ class DemoTiles(tfds.core.GeneratorBasedBuilder):
 
     @property
     def expected_examples(self) -> Mapping[str, int]:
-        """Examples in each split, for the progress bar."""
+        """The number of examples of each split."""
         config = self.builder_config
         return {"train": config.train, "validation": config.validation}
 
@@ -66,20 +66,20 @@ class DemoTiles(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         return {
-            split: self._generate_examples(number, count)
-            for number, (split, count) in enumerate(self.expected_examples.items())
+            split: self._generate_examples(index, count)
+            for index, (split, count) in enumerate(self.expected_examples.items())
         }
 
     def _generate_examples(self, split: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
         config = self.builder_config
-        for number in range(count):
-            yield number, {"image": draw_tile((config.seed, split, number), config.image_size)}
+        for index in range(count):
+            yield index, {"image": draw_tile((config.seed, split, index), config.image_size)}
 
 
 def draw_tile(seed: tuple[int, ...], size: int) -> np.ndarray:
-    """Tile of the demo world: (size, size, 4) uint16, reflectance × 10,000."""
+    """Draw a tile: (size, size, 4) uint16, reflectance × 10,000."""
     rng = np.random.default_rng(seed)
-    # Features are larger in the finer pixels of these tiles than in those of the scenes.
+    # These tiles have finer pixels than the scenes, so that features extend over more pixels.
     zoom = rng.uniform(1.0, 2.5) * size / 120
-    seen = reflectance(rng, mixed_land(rng, size, zoom))
-    return digital_numbers(rng, seen, DEMO_TILES.bands[0].scale, np.uint16)
+    reflectance = render_reflectance(rng, draw_mixed_land(rng, size, zoom))
+    return quantise(rng, reflectance, DEMO_TILES.bands[0].scale, np.uint16)

@@ -1,1 +1,1 @@
-"""EuroSAT: 27,000 Sentinel-2 images of ten classes of land use."""
+"""EuroSAT: 27,000 Sentinel-2 images with ten land use classes."""

@@ -1,8 +1,8 @@
-"""`eurosat`: Sentinel-2 images of 64 × 64 pixels at 10 m, with one of ten classes of land use.
+"""`eurosat`: Sentinel-2 images of 64 × 64 pixels at 10 m, labelled with ten land use classes.
 
 Helber et al. 2019, EuroSAT: A Novel Dataset and Deep Learning Benchmark for Land Use and Land Cover
-Classification (https://arxiv.org/abs/1709.00029). Read from the authors' zip archives as they are,
-or from the folders that somebody unpacked them into.
+Classification (https://arxiv.org/abs/1709.00029). The builder reads the authors' zip archives
+directly, or the folders they were unpacked into.
 """
 
 import functools
@@ -16,18 +16,19 @@ import tensorflow_datasets as tfds
 from data_pipelines.bands import SENTINEL2_L1C, SENTINEL2_RGB, Sensor
 from data_pipelines.class_folders.folders import (
     check_images,
-    count_images,
     find_images_of_classes,
     make_dataset_info,
     read_image,
+    summarise_images,
 )
 from data_pipelines.errors import UserError
 from data_pipelines.reading import Reading
 
 __all__ = ["Eurosat", "EurosatConfig"]
 
-SIZE = 64
-_PUBLISHED = {
+SIZE = 64  # height and width of the images in pixels
+# Published number of images of each class.
+_CLASS_SIZES = {
     "AnnualCrop": 3000,
     "Forest": 3000,
     "HerbaceousVegetation": 3000,
@@ -39,41 +40,41 @@ _PUBLISHED = {
     "River": 2500,
     "SeaLake": 3000,
 }
-CLASSES = tuple(_PUBLISHED)
+CLASSES = tuple(_CLASS_SIZES)
 
 
 @dataclass(frozen=True)
-class _Files:
+class _Archive:
     """One of the two archives.
 
     Attributes:
-        names: that the archive goes by.
-        suffixes: of the images in it.
-        sensor: what they were taken with.
-        bands: of the images, in the files' order.
-        dtype: of their pixels.
+        file_names: its file names, for error messages.
+        suffixes: suffixes of the image files.
+        sensor: sensor of the images.
+        bands: bands of the image files, in order.
+        dtype: dtype of the pixels.
     """
 
-    names: str
+    file_names: str
     suffixes: tuple[str, ...]
     sensor: Sensor
     bands: tuple[str, ...]
     dtype: str
 
 
-_FILES = {
-    "rgb": _Files(
+_ARCHIVES = {
+    "rgb": _Archive(
         "EuroSAT_RGB.zip (or EuroSAT.zip)",
         (".jpg", ".jpeg"),
         SENTINEL2_RGB,
         SENTINEL2_RGB.names,
         "uint8",
     ),
-    "ms": _Files(
+    "ms": _Archive(
         "EuroSAT_MS.zip (or EuroSATallBands.zip)",
         (".tif", ".tiff"),
         SENTINEL2_L1C,
-        # B8A is the last band of the files, not the one after B08.
+        # In the files, B8A is the last band rather than the one after B08.
         ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A"),
         "uint16",
     ),
@@ -82,11 +83,11 @@ _FILES = {
 
 @dataclass(eq=False, kw_only=True)
 class EurosatConfig(tfds.core.BuilderConfig):
-    """Which archive, and which of its bands.
+    """The archive to read, and the bands to select.
 
     Attributes:
-        files: `rgb` for pictures in red, green and blue, `ms` for the thirteen bands of level 1C.
-        bands: any of these, by name or alias, in the order wanted.
+        files: `rgb` for the RGB images, `ms` for the thirteen bands of level 1C.
+        bands: any of the archive's bands, by name or alias, in the order of the channels.
     """
 
     files: str
@@ -94,15 +95,15 @@ class EurosatConfig(tfds.core.BuilderConfig):
 
     @property
     def sensor(self) -> Sensor:
-        """The bands asked for."""
-        return _files(self).sensor.select(self.bands)
+        """The archive's sensor, with the bands of this config."""
+        return _get_archive(self).sensor.select(self.bands)
 
 
 class Eurosat(tfds.core.GeneratorBasedBuilder):
-    """Sentinel-2 images of 34 countries of Europe with the use of their land.
+    """Sentinel-2 images from 34 European countries, labelled with their land use.
 
-    There is one split, `train`, which the user cuts: `all[8:2]`. Images have the same names in all
-    configs, and so the same cut has the same images.
+    The only split is `train`, to be subdivided by a split expression such as `all[8:2]`. Images
+    have the same names in all configs, so that the same expression selects the same images.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -112,14 +113,13 @@ class Eurosat(tfds.core.GeneratorBasedBuilder):
         EurosatConfig(name="all", files="ms", bands=SENTINEL2_L1C.names),
     )
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    EuroSAT_RGB.zip or EuroSAT_MS.zip of zenodo.org/records/7711810; it may be unpacked, and need
-    not be
+    EuroSAT_RGB.zip or EuroSAT_MS.zip of zenodo.org/records/7711810; it need not be unpacked
     """
 
     @property
     def expected_examples(self) -> Mapping[str, int]:
-        """Examples in each split, as published."""
-        return {"train": sum(_PUBLISHED.values())}
+        """The published number of examples of each split."""
+        return {"train": sum(_CLASS_SIZES.values())}
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
@@ -127,48 +127,48 @@ class Eurosat(tfds.core.GeneratorBasedBuilder):
             self,
             config.sensor,
             SIZE,
-            _files(config).dtype,
+            _get_archive(config).dtype,
             CLASSES,
             homepage="https://github.com/phelber/EuroSAT",
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
-        files = _files(config)
-        wanted = f"{files.names} of zenodo.org/records/7711810, unpacked or not"
-        scenes = find_images_of_classes(folder, CLASSES, wanted)
-        chosen = [scene for scene in scenes if scene.file.suffix in files.suffixes]
-        if not chosen:
+        archive = _get_archive(config)
+        expected = f"{archive.file_names} of zenodo.org/records/7711810, unpacked or not"
+        images = find_images_of_classes(folder, CLASSES, expected)
+        used = [image for image in images if image.file.suffix in archive.suffixes]
+        if not used:
             raise UserError(
-                f"folder {folder}: holds no {files.suffixes[0]} image; found "
-                f"{scenes[0].file.name} and the like, expected {wanted}"
+                f"folder {folder}: holds no {archive.suffixes[0]} image; found other images, such "
+                f"as {images[0].file.name}; expected {expected}"
             )
-        check_images(folder, chosen, CLASSES)
+        check_images(folder, used, CLASSES)
         read = functools.partial(
             read_image,
             size=SIZE,
-            dtype=files.dtype,
-            bands=len(files.bands),
-            channels=_channels(config),
+            dtype=archive.dtype,
+            bands=len(archive.bands),
+            channels=_find_channels(config),
         )
-        unused = [scene for scene in scenes if scene.file.suffix not in files.suffixes]
-        found = count_images(chosen, unused, _PUBLISHED)
-        return Reading(chosen, read, {"train": sum(_PUBLISHED.values())}, found).splits()
+        unused = [image for image in images if image.file.suffix not in archive.suffixes]
+        summary = summarise_images(used, unused, _CLASS_SIZES)
+        return Reading(used, read, dict(self.expected_examples), summary).splits()
 
     def _generate_examples(self) -> Any:
-        """Not asked for: `_split_generators` returns the examples."""
+        """Not used: `_split_generators` returns the examples."""
 
 
-def _files(config: EurosatConfig) -> _Files:
-    if config.files not in _FILES:
+def _get_archive(config: EurosatConfig) -> _Archive:
+    if config.files not in _ARCHIVES:
         raise UserError(
-            f"--config.files: found {config.files!r}; expected one of {', '.join(_FILES)}"
+            f"--config.files: found {config.files!r}; expected one of {', '.join(_ARCHIVES)}"
         )
-    return _FILES[config.files]
+    return _ARCHIVES[config.files]
 
 
-def _channels(config: EurosatConfig) -> tuple[int, ...]:
-    """Where in a file the bands of the config are, counted from 1."""
-    files = _files(config)
-    in_file = files.sensor.select(files.bands)
-    return tuple(index + 1 for index in in_file.indices(config.bands))
+def _find_channels(config: EurosatConfig) -> tuple[int, ...]:
+    """Return the numbers, from 1, of the channels of a file that hold the config's bands."""
+    archive = _get_archive(config)
+    file_bands = archive.sensor.select(archive.bands)
+    return tuple(index + 1 for index in file_bands.indices(config.bands))

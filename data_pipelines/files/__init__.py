@@ -1,6 +1,7 @@
-"""What lies on disks: files, archives, their pixels, and files written whole or not at all.
+"""Access to files: search, archives, pixels, display, atomic writing and locks.
 
-`paths` has a user's files (`File`, `find_files`), `archives` those in tar archives, `rasters`
-opens them with whatever is wrong `display` shows them, `writing` writes
-(`replace_when_written`, `write_json`), and `lock` keeps other processes out (`acquire_lock`).
+`paths` finds a user's files (`File`, `find_files`), `archives` reads tar archives, `rasters` opens
+image files, `display` converts satellite images to colours for display, `writing` writes files
+atomically (`replace_when_written`, `write_json`), and `lock` excludes other processes
+(`acquire_lock`).
 """

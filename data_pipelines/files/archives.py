@@ -1,6 +1,7 @@
-"""Tar archives as streams: read once, from front to back, without unpacking anything to disk.
+"""Tar archives as streams: read once, from start to end, without unpacking anything to disk.
 
-Plain, gzip and zstandard; also archives cut into parts (`.tar.gzaa`, `.tar.gzab`).
+Archives are uncompressed, gzip or Zstandard, and may be split into parts (`.tar.gzaa`,
+`.tar.gzab`).
 """
 
 import contextlib
@@ -21,122 +22,139 @@ from data_pipelines.files.paths import format_names, walk
 
 __all__ = ["find_archives", "read_tar_members"]
 
-_NAME = re.compile(r"(?P<whole>.+\.tar(\.gz|\.zst)?)(?P<part>[a-z]{2})?")
+_NAME = re.compile(r"(?P<name>.+\.tar(\.gz|\.zst)?)(?P<part>[a-z]{2})?")
 _BUFFER = 2**20
-# Of a file or a header in an archive, all of which is in memory at once: a few kilobytes of zeros
-# well packed unpack to any size.
-_MOST_BYTES = 2**30
+# Limit for a file or a header in an archive, which is read into memory as a unit: a few kilobytes
+# of compressed zeros expand to any size.
+_MAX_BYTES = 2**30
 # A tar archive ends with two blocks of zeros.
 _END = bytes(1024)
 
 
-def find_archives(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, tuple[Path, ...]]:
-    """The tar archives below a folder: {name without the part: its parts in order}.
+def find_archives(
+    folder: Path, exclude_prefixes: tuple[str, ...] = ()
+) -> dict[str, tuple[Path, ...]]:
+    """Find the tar archives below a folder.
 
-    Folders whose names begin with one of `leave_out` are not looked into.
+    Args:
+        folder: folder to search, at any depth.
+        exclude_prefixes: folders whose names begin with one of these are not searched.
+
+    Returns:
+        {name of the archive, without the part's suffix: its parts in order}.
 
     Raises:
-        UserError: a part is missing, or one is there twice.
+        UserError: If a part is missing or occurs twice, or an archive lies beside its parts.
     """
-    found: dict[str, list[Path]] = {}
-    for path in sorted(walk(folder, leave_out)):
+    archives: dict[str, list[Path]] = {}
+    for path in sorted(walk(folder, exclude_prefixes)):
         if match := _NAME.fullmatch(path.name):
-            found.setdefault(match["whole"], []).append(path)
-    for name, paths in found.items():
+            archives.setdefault(match["name"], []).append(path)
+    for name, paths in archives.items():
         parts = [path.name.removeprefix(name) for path in paths]
         if len(set(parts)) < len(parts):
-            twice = format_names([str(path) for path in paths])
-            raise UserError(f"archive {name}: found {twice}; expected one: move the others away")
+            duplicates = format_names([str(path) for path in paths])
+            raise UserError(
+                f"archive {name}: found {duplicates}; expected one: move the others away"
+            )
         if "" in parts and len(parts) > 1:
             raise UserError(
-                f"archive {name}: found it whole and in parts; expected either: move one away"
+                f"archive {name}: found both the complete archive and parts of it; expected "
+                "either: move one away"
             )
         expected = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(len(parts))]
         if parts not in ([""], expected):
             raise UserError(
-                f"archive {name}: found the parts {', '.join(parts)}; expected them from aa on "
-                "without a gap: get the missing ones"
+                f"archive {name}: found the parts {', '.join(parts)}; expected consecutive parts "
+                "from aa on: copy or download the missing ones"
             )
-    return {name: tuple(paths) for name, paths in found.items()}
+    return {name: tuple(paths) for name, paths in archives.items()}
 
 
 def read_tar_members(
-    parts: Sequence[Path], wanted: Callable[[str], bool]
+    parts: Sequence[Path], predicate: Callable[[str], bool]
 ) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the files in an archive, in the order they come.
+    """Read the files in an archive.
 
-    Nothing is written: a name that leads out of the archive is just a name. Links, devices and
-    whatever else is no file are passed over.
+    Nothing is written to disk, so a name that leads out of the archive is harmless. Links, devices
+    and other members that are not regular files are skipped.
 
     Args:
-        parts: the archive's files.
-        wanted: whether to read the file of this name.
+        parts: files of the archive, in order.
+        predicate: function that returns whether to read the file of a name.
+
+    Yields:
+        Name and content of each file, in the archive's order.
 
     Raises:
-        UserError: the archive is damaged, ends before its end, or holds a file larger than any that
-            is read whole.
+        UserError: If the archive is corrupt or incomplete, or holds a file larger than 1 GiB.
     """
-    where = parts[0] if len(parts) == 1 else f"{parts[0]} … {parts[-1].name}"
+    archive = parts[0] if len(parts) == 1 else f"{parts[0]} … {parts[-1].name}"
     count = 0
     try:
         with contextlib.ExitStack() as stack:
-            stream = _Forward(_decompressed(parts, stack))
+            stream = _ForwardStream(_open_decompressed(parts, stack))
             tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
             for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # it remembers all it has seen
-                if member.isfile() and wanted(member.name):
+                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all members
+                if member.isfile() and predicate(member.name):
                     content = cast(IO[bytes], tar.extractfile(member)).read()
                     count += 1
                     yield member.name, content
-            if not stream.tail.endswith(bytes(tarfile.BLOCKSIZE)):  # tarfile takes it for the end
-                raise EOFError("a damaged header")
-            while stream.read(_BUFFER):  # the checksum of a compressed file stands at its end
+            # tarfile takes a corrupt header for the end of the archive.
+            if not stream.tail.endswith(bytes(tarfile.BLOCKSIZE)):
+                raise EOFError("a corrupt header")
+            while stream.read(_BUFFER):  # the checksum of a compressed file is at its end
                 pass
             if stream.tail != _END:
-                raise EOFError("no end-of-archive mark")
+                raise EOFError("no end-of-archive marker")
     except (EOFError, OSError, tarfile.TarError, zstandard.ZstdError, zlib.error) as error:
         size = sum(part.stat().st_size for part in parts)
         raise UserError(
-            f"archive {where}: is damaged or not complete after {count:,} files ({error}); "
-            f"it has {size:,} bytes: get it again"
+            f"archive {archive}: is corrupt or incomplete after {count:,} files ({error}); "
+            f"it has {size:,} bytes: copy or download it again"
         ) from error
 
 
-def _decompressed(parts: Sequence[Path], stack: contextlib.ExitStack) -> IO[bytes]:
-    joined = stack.enter_context(io.BufferedReader(_Joined(parts), _BUFFER))
+def _open_decompressed(parts: Sequence[Path], stack: contextlib.ExitStack) -> IO[bytes]:
+    concatenated = stack.enter_context(io.BufferedReader(_ConcatenatedFiles(parts), _BUFFER))
     if ".tar.gz" in parts[0].name:
-        return io.BufferedReader(stack.enter_context(gzip.GzipFile(fileobj=joined)), _BUFFER)
+        return io.BufferedReader(stack.enter_context(gzip.GzipFile(fileobj=concatenated)), _BUFFER)
     if ".tar.zst" in parts[0].name:
-        # Long windows: archives this large are packed with them.
+        # Large archives are compressed with long windows.
         decompressor = zstandard.ZstdDecompressor(max_window_size=2**31)
-        reader = stack.enter_context(decompressor.stream_reader(joined, read_size=_BUFFER))
+        reader = stack.enter_context(decompressor.stream_reader(concatenated, read_size=_BUFFER))
         return io.BufferedReader(cast(io.RawIOBase, reader), _BUFFER)
-    return joined
+    return concatenated
 
 
-class _Joined(io.RawIOBase):
-    """Files read one after the other, as if they were one."""
+class _ConcatenatedFiles(io.RawIOBase):
+    """A stream of the contents of several files, one after the other."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._left = list(paths)
+        self._remaining = list(paths)
         self._file = -1
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill `buffer` as far as the present file goes; 0 at the end of the last one."""
-        while self._file >= 0 or self._left:
+        """Read bytes of the current file into `buffer`.
+
+        Returns:
+            Number of bytes read; 0 at the end of the last file.
+        """
+        while self._file >= 0 or self._remaining:
             if self._file < 0:
-                self._file = os.open(self._left.pop(0), os.O_RDONLY)
+                self._file = os.open(self._remaining.pop(0), os.O_RDONLY)
             if count := os.readv(self._file, [buffer]):
                 return count
             self._close_file()
         return 0
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open file and the stream."""
         self._close_file()
         super().close()
 
@@ -146,10 +164,10 @@ class _Joined(io.RawIOBase):
         self._file = -1
 
 
-class _Forward(io.RawIOBase):
-    """A stream that can be moved forward, which is all that tarfile asks of one.
+class _ForwardStream(io.RawIOBase):
+    """A stream that seeks forward only, which is all that tarfile requires.
 
-    tarfile's own mode for streams copies its whole buffer for each header.
+    tarfile's own stream mode copies its whole buffer for each header.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -158,20 +176,22 @@ class _Forward(io.RawIOBase):
         self.tail = b""
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes; the last ones are remembered."""
-        if size > _MOST_BYTES:
-            raise tarfile.ReadError(f"a file in it claims {size:,} bytes, more than are read whole")
+        """Read the next bytes, and keep the last ones of the stream in `tail`."""
+        if size > _MAX_BYTES:
+            raise tarfile.ReadError(
+                f"a file in it claims {size:,} bytes; the limit is {_MAX_BYTES:,}"
+            )
         data = self._stream.read(size)
         self._position += len(data)
         self.tail = (self.tail + data[-len(_END) :])[-len(_END) :]
         return data
 
     def tell(self) -> int:
-        """How many bytes have passed."""
+        """Return the number of bytes read so far."""
         return self._position
 
     def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
-        """Read on to a position."""
+        """Read up to a position, and return the position reached."""
         assert whence == io.SEEK_SET
         while self._position < position and self.read(min(_BUFFER, position - self._position)):
             pass

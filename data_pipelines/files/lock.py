@@ -1,4 +1,4 @@
-"""A lock that one process holds at a time and that the system takes from a dead one."""
+"""A lock between processes, which the operating system releases when its holder dies."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,13 +13,17 @@ __all__ = ["acquire_lock"]
 
 @contextlib.contextmanager
 def acquire_lock(path: Path, refusal: str) -> Iterator[None]:
-    """Hold the lock of the file `path`, which is there only while somebody holds it.
+    """Hold an exclusive lock inside the `with` block.
+
+    Args:
+        path: lock file, which exists only while the lock is held.
+        refusal: error message if another process holds the lock.
 
     Raises:
-        UserError: another process holds it; `refusal` says so.
-        OSError: the file can't be made, or the file system has no locks.
+        UserError: If another process holds the lock.
+        OSError: If the file can't be created, or the file system does not support locks.
     """
-    # Never filelock's soft locks: two processes can hold one, and a dead one keeps it.
+    # No soft locks of filelock: two processes can hold the same one, and a dead process keeps it.
     lock = filelock.FileLock(path, blocking=False, fallback_to_soft=False)
     try:
         lock.acquire()
@@ -28,5 +32,6 @@ def acquire_lock(path: Path, refusal: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: filelock takes no unlinked file for a lock
+        # Deleted before the release: filelock rejects a lock on a file that was deleted meanwhile.
+        path.unlink(missing_ok=True)
         lock.release()

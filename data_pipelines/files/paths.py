@@ -1,4 +1,4 @@
-"""A user's files, whether they lie in folders or in zip archives that nobody has unpacked."""
+"""A user's files, in folders or in zip archives, which are read without unpacking."""
 
 import os
 import zipfile
@@ -10,7 +10,7 @@ from data_pipelines.errors import UserError
 
 __all__ = ["SPLIT_FOLDERS", "File", "find_files", "format_names", "walk"]
 
-# Names of folders that mean a split, in small letters.
+# {lower-case name of a folder: the split that its files belong to}.
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
@@ -24,13 +24,13 @@ SPLIT_FOLDERS = {
 
 @dataclass(frozen=True, order=True)
 class File:
-    """A file in a folder or in a zip archive. Can be pickled.
+    """A file in a folder or in a zip archive. Picklable.
 
     Attributes:
-        relative: its path below the folder that was searched; an archive counts as a folder of the
-            archive's name.
-        path: the file itself, or the archive it is in.
-        member: its name in the archive; empty if it is in none.
+        relative: path relative to the folder that was searched; an archive counts as a folder of
+            the archive's name.
+        path: path of the file itself, or of the archive that contains it.
+        member: name within the archive; empty if the file is not in an archive.
     """
 
     relative: str
@@ -39,7 +39,7 @@ class File:
 
     @property
     def name(self) -> str:
-        """The last part of its path, such as `beach_1.jpg`."""
+        """The last component of its path, such as `beach_1.jpg`."""
         return PurePosixPath(self.relative).name
 
     @property
@@ -49,84 +49,95 @@ class File:
 
     @property
     def suffix(self) -> str:
-        """Such as `.tif`, in small letters."""
+        """Its suffix in lower case, such as `.tif`."""
         return PurePosixPath(self.relative).suffix.casefold()
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The folders it is in, outermost first."""
+        """The names of the folders that contain it, outermost first."""
         return PurePosixPath(self.relative).parts[:-1]
 
     @property
-    def gdal(self) -> str:
-        """Its path as GDAL opens it."""
+    def gdal_path(self) -> str:
+        """Its path in GDAL's notation."""
         return f"/vsizip/{{{self.path}}}/{self.member}" if self.member else self.path
 
     def __str__(self) -> str:
         return f"{self.path}/{self.member}" if self.member else self.path
 
 
-def find_files(folder: Path, wanted: Callable[[str], bool]) -> list[File]:
-    """All files below a folder and in the zip archives there, in the order of their names.
+def find_files(folder: Path, predicate: Callable[[str], bool]) -> list[File]:
+    """Find files below a folder and in the zip archives there.
 
-    Linked folders are searched too. Hidden files are left out, and so is what macOS adds to
-    archives.
+    Symbolic links to folders are followed. Hidden files, and those that macOS adds to archives, are
+    excluded.
 
     Args:
-        folder: where to look, at any depth.
-        wanted: whether a file of this name is.
+        folder: folder to search, at any depth.
+        predicate: function that returns whether to include the file of a name.
+
+    Returns:
+        The files, sorted by their relative paths.
 
     Raises:
-        UserError: an archive is damaged.
+        UserError: If an archive is corrupt.
     """
-    found = []
+    files = []
     for path in walk(folder):
         relative = path.relative_to(folder).as_posix()
         if path.suffix.casefold() == ".zip":
-            found += _members(path, relative, wanted)
-        elif wanted(path.name):
-            found.append(File(relative, os.fspath(path)))
-    return sorted(found)
+            files += _list_zip_members(path, relative, predicate)
+        elif predicate(path.name):
+            files.append(File(relative, os.fspath(path)))
+    return sorted(files)
 
 
-def walk(folder: Path, leave_out: tuple[str, ...] = ()) -> Iterator[Path]:
-    """All files below a folder, in linked folders too; hidden ones are left out.
+def walk(folder: Path, exclude_prefixes: tuple[str, ...] = ()) -> Iterator[Path]:
+    """List all files below a folder, following symbolic links, without hidden ones.
 
-    Folders whose names begin with one of `leave_out` are not looked into.
+    Args:
+        folder: folder to search, at any depth.
+        exclude_prefixes: folders whose names begin with one of these are not searched.
+
+    Yields:
+        Path of each file.
     """
-    seen: set[str] = set()
-    for where, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(where)
-        if real in seen:  # by a link to a folder above, say
+    visited: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in visited:  # such as by a link to a parent folder
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         folders[:] = sorted(
-            name for name in folders if not _hidden(name) and not name.startswith(leave_out)
+            name
+            for name in folders
+            if not _is_hidden(name) and not name.startswith(exclude_prefixes)
         )
-        yield from (Path(where, name) for name in names if not _hidden(name))
+        yield from (Path(root, name) for name in names if not _is_hidden(name))
 
 
-def format_names(names: Sequence[str], most: int = 5) -> str:
-    """The first few names, for a message."""
-    return (", ".join(names[:most]) + (", …" if len(names) > most else "")) or "nothing"
+def format_names(names: Sequence[str], limit: int = 5) -> str:
+    """Format the first `limit` names for a message, or `nothing` if there are none."""
+    return (", ".join(names[:limit]) + (", …" if len(names) > limit else "")) or "nothing"
 
 
-def _members(archive: Path, relative: str, wanted: Callable[[str], bool]) -> list[File]:
+def _list_zip_members(archive: Path, relative: str, predicate: Callable[[str], bool]) -> list[File]:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [info.filename for info in opened.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, EOFError) as error:
         raise UserError(
-            f"archive {archive}: isn't a whole zip archive ({error}); get it again"
+            f"archive {archive}: is corrupt or not a complete zip archive ({error}); copy or "
+            "download it again"
         ) from error
     return [
         File(f"{relative}/{member}", os.fspath(archive), member)
         for member in members
-        if wanted(PurePosixPath(member).name)
-        and not any(_hidden(part) for part in PurePosixPath(member).parts)
+        if predicate(PurePosixPath(member).name)
+        and not any(_is_hidden(part) for part in PurePosixPath(member).parts)
     ]
 
 
-def _hidden(name: str) -> bool:
+def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"

@@ -1,4 +1,4 @@
-"""Pixels of image files, with whatever is wrong with them told in a line."""
+"""Pixels of image files, with any problem of a file raised as a `UserError`."""
 
 import contextlib
 import os
@@ -19,34 +19,39 @@ __all__ = ["IMAGE_SUFFIXES", "check_raster", "gdal_environment", "open_raster"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
-# Formats that are pixels and nothing else: GDAL's others can refer to further files.
+# Formats that contain all of their pixels: GDAL's others can refer to further files.
 _FORMATS = ("GTiff", "JPEG", "PNG")
 
 
-def gdal_environment(companions: bool = False) -> Any:
-    """How GDAL is to work inside this `with`; to be entered once for several files.
+def gdal_environment(sidecars: bool = False) -> Any:
+    """Return a context manager with this package's GDAL options.
+
+    Enter it once for several files.
 
     Args:
-        companions: whether to look for files beside an image that say where on earth it lies or
-            what is no data; in a folder of half a million patches that takes long.
+        sidecars: whether to look for files beside an image that contain its georeference or its
+            nodata value, which takes long in a folder of half a million patches.
     """
-    # The quick way of reading a whole PNG takes a truncated one for noise.
+    # GDAL's fast path for a whole PNG reads a truncated one without an error, as noise.
     options: dict[str, Any] = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
-    if not companions:
+    if not sidecars:
         options["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
     return rasterio.Env(**options)
 
 
 @contextlib.contextmanager
 def open_raster(file: File | Path, content: bytes | None = None) -> Iterator[Any]:
-    """A GeoTIFF, JPEG or PNG as a rasterio dataset.
+    """Open a GeoTIFF, JPEG or PNG file as a rasterio dataset.
 
     Args:
-        file: where it is; what errors speak of.
-        content: its bytes, where they have been read already.
+        file: the file, which error messages name.
+        content: bytes of the file, if it has been read already.
+
+    Yields:
+        The rasterio dataset.
 
     Raises:
-        UserError: it can't be opened, or can't be read inside the `with`.
+        UserError: If the file can't be opened, or can't be read inside the `with` block.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -57,8 +62,8 @@ def open_raster(file: File | Path, content: bytes | None = None) -> Iterator[Any
             if content is not None:
                 raster = stack.enter_context(MemoryFile(content)).open()
             else:
-                # Not rasterio.open, which takes a sixth longer to come to the same.
-                path = file.gdal if isinstance(file, File) else os.fspath(file)
+                # rasterio.open does the same, but takes a sixth longer.
+                path = file.gdal_path if isinstance(file, File) else os.fspath(file)
                 raster = DatasetReader(path)
             stack.enter_context(raster)
             if raster.driver not in _FORMATS:
@@ -77,17 +82,17 @@ def check_raster(
     dtype: str | None = None,
     size: tuple[int, int] | None = None,
 ) -> None:
-    """Compare what a file holds with what it should.
+    """Check the bands, dtype and size of an image file.
 
     Args:
-        file: what errors speak of.
-        raster: the opened file.
-        bands: how many it should have.
-        dtype: of its pixels.
-        size: (height, width) it should have.
+        file: the file, which error messages name.
+        raster: the open rasterio dataset.
+        bands: expected number of bands; None to accept any.
+        dtype: expected dtype of the pixels; None to accept any.
+        size: expected (height, width) in pixels; None to accept any.
 
     Raises:
-        UserError: it is otherwise.
+        UserError: If one of them differs.
     """
     if bands is not None and raster.count != bands:
         raise UserError(f"file {file}: has {raster.count} bands; expected {bands}")

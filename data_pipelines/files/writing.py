@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writing of files: a file is complete, or it does not exist."""
 
 import contextlib
 import json
@@ -14,33 +14,39 @@ __all__ = ["replace_when_written", "write_arrays", "write_json", "write_text"]
 
 @contextlib.contextmanager
 def replace_when_written(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its place when all went well.
+    """Replace a file atomically by one that is written inside the `with` block.
 
-    It has come to the disk by then. If anything goes wrong, it is removed and `path` stays as it
-    was.
+    After the block the new file is flushed to disk and renamed to `path`. If an exception is
+    raised, it is deleted and `path` stays as it was.
+
+    Args:
+        path: the file to replace; it need not exist.
+
+    Yields:
+        Path of a temporary file in the same folder, to write to.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield beside
-        with beside.open("rb") as file:
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text beside `path`, then rename: the file is whole or not there."""
-    with replace_when_written(path) as beside:
-        beside.write_text(text)
+    """Write a text file atomically."""
+    with replace_when_written(path) as temporary:
+        temporary.write_text(text)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON beside `path`, then rename."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays, compressed, beside `path`, then rename."""
-    with replace_when_written(path) as beside, beside.open("wb") as file:
+    """Write arrays to a compressed NumPy archive (`.npz`), atomically."""
+    with replace_when_written(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)

@@ -1,4 +1,4 @@
-"""A user's own pictures with masks, as windows.
+"""A user's own images with masks, as windows.
 
 `pairs` finds the mask of each image.
 """

@@ -1,12 +1,12 @@
-"""`geotiff_masks/NAME`: a user's own pictures with masks of classes, as windows.
+r"""`geotiff_masks/NAME`: a user's own images with masks, as windows.
 
-    files/images/a.tif         python -m data_pipelines.build geotiff_masks/mine \\
-    files/images/b.tif             --manual_dir files --data_dir data \\
+    files/images/a.tif         python -m data_pipelines.build geotiff_masks/mine \
+    files/images/b.tif             --manual_dir files --data_dir data \
     files/masks/a.tif              --config.classes=water,land
     files/masks/b.tif
 
-Pictures may be GeoTIFF, PNG or JPEG, of any size and each of another. Folders `train`, `val` and
-`test` among theirs become splits.
+Images may be GeoTIFF, PNG or JPEG, each of any size. Folders `train`, `val` and `test` in their
+paths become splits.
 """
 
 import colorsys
@@ -30,34 +30,35 @@ from data_pipelines.reading import Unreadable
 
 __all__ = ["GeotiffMasks", "GeotiffMasksConfig"]
 
-# Side of a window, in pixels, where pictures are no smaller.
-_USUAL_WINDOW = 512
+# Side of a window, in pixels, unless the first image is smaller.
+_DEFAULT_WINDOW = 512
 _INSTRUCTIONS = "a folder of images and one of masks"
 
 
 @dataclass(eq=False, kw_only=True)
 class GeotiffMasksConfig(tfds.core.BuilderConfig):
-    """Which files, and what they hold; what is left empty is as the first image has it.
+    """The files to read and their contents; empty fields are inferred from the first image.
 
     Attributes:
-        classes: their names, in the order of the masks' numbers or of the colours.
+        classes: names of the classes, in the order of the masks' class numbers or of `colours`.
         colours: red, green and blue of each class in the masks, as `((255,0,0),(0,0,255))`; all
-            other colours are of no class. Empty for masks of class numbers from 0.
-        ignore_label: the number of pixels of no class, in masks of numbers.
-        images: which files are images, as a pattern.
-        masks: which are masks: those whose wildcards stand for the same as an image's.
-        bands: of the images, in their order: names of the sensor's bands, else STAC's common names.
-            Empty for red, green, blue of three bands, and with nir of four.
-        sensor: one of `bands.SENSORS`; empty for one of its own, which is measured.
+            other colours are unlabelled. Empty for masks of class numbers from 0.
+        ignore_label: value of unlabelled pixels, in masks of class numbers.
+        images: pattern of the image files.
+        masks: pattern of the mask files. The mask of an image is the file for which the wildcards
+            match the same text.
+        bands: bands of the images, in order: names of the sensor's bands, else STAC common names.
+            Empty for red, green, blue of three bands, and also nir of four.
+        sensor: one of `bands.SENSORS`; empty for a new sensor, whose statistics are computed.
         resolution: ground sampling distance in metres; 0 for the sensor's, else the first image's.
-        dtype: of the images' pixels, `uint8` or `uint16`.
+        dtype: dtype of the images' pixels, `uint8` or `uint16`.
         scale: physical units per digital number; 0 for 1/255 of uint8 and 1e-4 of uint16.
-        window: side of a window, in pixels; 0 for 512, or as large as the first image if that is
-            smaller. What windows see beyond the edge of a picture is 0, and of no class.
-        stride: from one window to the next, in pixels; 0 for half a window, or for a whole one if
-            its side is odd.
-        validation: share of the pictures that go into the split of that name, if no folders
-            `train`, `val` and `test` say more.
+        window: side of a window, in pixels; 0 for 512, or the shorter side of the first image if
+            that is smaller. Pixels of windows outside the image are 0 and unlabelled.
+        stride: distance from one window to the next, in pixels; 0 for half a window, or for a
+            whole one if its side is odd.
+        validation: fraction of the images in the split `validation`, if there are no folders
+            `train`, `val` and `test`.
     """
 
     classes: tuple[str, ...] = ()
@@ -75,30 +76,33 @@ class GeotiffMasksConfig(tfds.core.BuilderConfig):
     validation: float = 0.1
 
     def of_files(self, folder: Path) -> "GeotiffMasksConfig":
-        """This config with what was left open filled in from the files.
+        """Return this config with empty fields inferred from the files.
+
+        Args:
+            folder: the folder of images and masks.
 
         Raises:
-            UserError: there are none, or they say less than is needed.
+            UserError: If there is no readable image, or if its bands or dtype can't be inferred.
         """
         images, _ = pair_images_and_masks(folder, self.images, self.masks)
-        first = _first_image(images.values())
-        if not self.dtype and first.dtype not in ("uint8", "uint16"):
+        header = _read_first_header(images.values())
+        if not self.dtype and header.dtype not in ("uint8", "uint16"):
             raise UserError(
-                f"file {first.file}: its pixels are {first.dtype}; expected uint8 or uint16"
+                f"file {header.file}: its pixels are {header.dtype}; expected uint8 or uint16"
             )
-        window = self.window or min(_USUAL_WINDOW, *first.size)
+        window = self.window or min(_DEFAULT_WINDOW, *header.size)
         return dataclasses.replace(
             self,
-            bands=self.bands or default_bands(first.file, first.bands),
-            resolution=self.resolution or (0.0 if self.sensor else first.resolution),
-            dtype=self.dtype or first.dtype,
+            bands=self.bands or default_bands(header.file, header.num_bands),
+            resolution=self.resolution or (0.0 if self.sensor else header.resolution),
+            dtype=self.dtype or header.dtype,
             window=window,
             stride=self.stride or (window // 2 if window % 2 == 0 else window),
         )
 
 
 class GeotiffMasks(tfds.core.GeneratorBasedBuilder):
-    """A user's own pictures with masks, as cells that windows are put together from."""
+    """A user's own images with masks, as blocks that are joined to windows."""
 
     VERSION = tfds.core.Version("1.0.0")
     OPEN_CONFIG = GeotiffMasksConfig
@@ -107,14 +111,14 @@ class GeotiffMasks(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        _check(config)
+        _check_config(config)
         scale = config.scale or default_scale(config.dtype)
         return make_dataset_info(
             self,
-            _reader(config),
+            _make_reader(config),
             make_sensor(config.name, config.bands, config.resolution, scale, config.sensor),
             config.classes,
-            config.colours or _spread_colours(len(config.classes)),
+            config.colours or _make_colours(len(config.classes)),
             {},
         )
 
@@ -123,56 +127,56 @@ class GeotiffMasks(tfds.core.GeneratorBasedBuilder):
         images, masks = pair_images_and_masks(folder, config.images, config.masks)
         splits = assign_splits(images, config.validation)
         bands = len(config.bands)
-        pictures = [
+        sources = [
             MaskedImage(name, splits[name], image, masks[name], bands)
             if name in masks
-            else Unreadable(splits[name], _maskless(image, config, masks))
+            else Unreadable(splits[name], _format_missing_mask(image, config, masks))
             for name, image in images.items()
         ]
-        return make_reading(pictures, _reader(config)).splits()
+        return make_reading(sources, _make_reader(config)).splits()
 
     def _generate_examples(self) -> Any:
-        """Not asked for: `_split_generators` returns the examples."""
+        """Not used: `_split_generators` returns the examples."""
 
 
 @dataclass(frozen=True)
-class _Image:
-    """What the header of an image says.
+class _ImageHeader:
+    """The header of an image file.
 
     Attributes:
-        file: itself.
-        bands: how many.
-        dtype: of its pixels.
+        file: the image file.
+        num_bands: number of bands.
+        dtype: dtype of the pixels.
         size: height and width, in pixels.
-        resolution: in metres; 0 if it has no place on earth.
+        resolution: pixel size in metres; 0 if the image has no projected coordinates.
     """
 
     file: File
-    bands: int
+    num_bands: int
     dtype: str
     size: tuple[int, int]
     resolution: float
 
 
-def _first_image(files: Iterable[File]) -> _Image:
-    """The first image that can be opened."""
-    mistakes = []
+def _read_first_header(files: Iterable[File]) -> _ImageHeader:
+    """Read the header of the first image that can be opened."""
+    errors = []
     for file in files:
         try:
             with gdal_environment(), open_raster(file) as raster:
                 metres = raster.crs.linear_units_factor[1] if _is_projected(raster) else 0.0
                 resolution = round(abs(raster.transform.a) * metres, 6)
-                return _Image(file, raster.count, raster.dtypes[0], raster.shape, resolution)
-        except UserError as error_message:  # told again, or skipped, when it is its turn
-            mistakes.append(error_message)
-    raise mistakes[0]
+                return _ImageHeader(file, raster.count, raster.dtypes[0], raster.shape, resolution)
+        except UserError as error:  # raised again, or skipped, when the file is read
+            errors.append(error)
+    raise errors[0]
 
 
 def _is_projected(raster: Any) -> bool:
     return bool(raster.crs) and raster.crs.is_projected
 
 
-def _reader(config: GeotiffMasksConfig) -> BlockReader:
+def _make_reader(config: GeotiffMasksConfig) -> BlockReader:
     legend: ColourLegend | NumberLegend
     if config.colours:
         legend = ColourLegend(config.colours)
@@ -183,53 +187,57 @@ def _reader(config: GeotiffMasksConfig) -> BlockReader:
     )
 
 
-def _check(config: GeotiffMasksConfig) -> None:
-    """Whether the fields go together. Raises UserError."""
+def _check_config(config: GeotiffMasksConfig) -> None:
+    """Check that the fields are valid and consistent.
+
+    Raises:
+        UserError: If they aren't.
+    """
     if not config.dtype or not config.bands or not config.window:
         raise UserError(
-            f"dataset geotiff_masks/{config.name}: reads files of yours; expected --manual_dir "
+            f"dataset geotiff_masks/{config.name}: reads your own files; expected --manual_dir "
             f"with {_INSTRUCTIONS}"
         )
-    classes = len(config.classes)
-    if not 0 < classes <= IGNORE_LABEL:
+    num_classes = len(config.classes)
+    if not 0 < num_classes <= IGNORE_LABEL:
         raise UserError(
-            f"--config.classes: found {classes} names; expected 1 to {IGNORE_LABEL}, as "
+            f"--config.classes: found {num_classes} names; expected 1 to {IGNORE_LABEL}, as "
             "--config.classes=NAME,NAME"
         )
-    twice = [name for name in config.classes if config.classes.count(name) > 1]
-    if twice:
-        raise UserError(f"--config.classes: found {twice[0]!r} twice; expected each name once")
-    if config.colours and not _are_colours(config.colours, classes):
+    duplicates = [name for name in config.classes if config.classes.count(name) > 1]
+    if duplicates:
+        raise UserError(f"--config.classes: found {duplicates[0]!r} twice; expected each name once")
+    if config.colours and not _are_valid_colours(config.colours, num_classes):
         raise UserError(
             f"--config.colours: found {config.colours}; expected red, green and blue, 0 to 255, of "
-            f"each of the {classes} classes, each another, as ((255,0,0),(0,0,255))"
+            f"each of the {num_classes} classes, all different, as ((255,0,0),(0,0,255))"
         )
-    if not config.colours and 0 <= config.ignore_label < classes:
+    if not config.colours and 0 <= config.ignore_label < num_classes:
         raise UserError(
             f"--config.ignore_label: found {config.ignore_label}, the number of class "
-            f"{config.classes[config.ignore_label]}; expected none of 0 to {classes - 1}"
+            f"{config.classes[config.ignore_label]}; expected none of 0 to {num_classes - 1}"
         )
 
 
-def _are_colours(colours: tuple[Any, ...], classes: int) -> bool:
-    three = all(isinstance(colour, tuple) and len(colour) == 3 for colour in colours)
+def _are_valid_colours(colours: tuple[Any, ...], num_classes: int) -> bool:
+    are_triples = all(isinstance(colour, tuple) and len(colour) == 3 for colour in colours)
     return (
-        three
-        and all(isinstance(part, int) and 0 <= part <= 255 for c in colours for part in c)
-        and len(set(colours)) == len(colours) == classes
+        are_triples
+        and all(isinstance(value, int) and 0 <= value <= 255 for c in colours for value in c)
+        and len(set(colours)) == len(colours) == num_classes
     )
 
 
-def _spread_colours(count: int) -> list[tuple[int, int, int]]:
-    """As many colours, for classes that have none: of all hues, bright and dark by turns."""
+def _make_colours(count: int) -> list[tuple[int, int, int]]:
+    """Make colours for classes without: evenly spaced hues, alternately dark and bright."""
     hues = [(number / count, 0.9 if number % 2 else 0.6) for number in range(count)]
     colours = [colorsys.hsv_to_rgb(hue, 0.8, value) for hue, value in hues]
     return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]
 
 
-def _maskless(image: File, config: GeotiffMasksConfig, masks: dict[str, File]) -> str:
+def _format_missing_mask(image: File, config: GeotiffMasksConfig, masks: dict[str, File]) -> str:
+    names = format_names(sorted(masks), 3)
     return (
-        f"file {image}: has no mask; found {format_names(sorted(masks), 3)} that match "
-        f"{config.masks}, "
-        "expected one of the image's name, or --config.masks=PATTERN"
+        f"file {image}: has no mask; found {names} that match {config.masks}; expected a mask of "
+        "the image's name, or --config.masks=PATTERN"
     )

@@ -1,8 +1,8 @@
-"""Images and their masks in a user's folder: files whose paths differ in nothing but a pattern.
+"""Images and their masks in a user's folder: pairs of files that patterns match in the same way.
 
-What the wildcards of the images' pattern stand for is an image's name; its mask is the file of
-which the wildcards of the masks' pattern say the same. So `images/**/*` and `masks/**/*` go
-together, and so do `**/*_sat.jpg` and `**/*_mask.png`.
+The name of an image is the text that the wildcards of the images' pattern match; its mask is the
+file for which the wildcards of the masks' pattern match the same text. So `images/**/*` and
+`masks/**/*` go together, and so do `**/*_sat.jpg` and `**/*_mask.png`.
 """
 
 import re
@@ -22,84 +22,91 @@ _WILDCARDS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}
 def pair_images_and_masks(
     folder: Path, images: str, masks: str
 ) -> tuple[dict[str, File], dict[str, File]]:
-    """The files that match the patterns, by what their wildcards stand for.
+    """Find the images and the masks, by name.
 
     Args:
-        folder: where to look, unpacked and in zip archives; what is in an archive lies, as it
-            were, beside it.
-        images: a pattern with the wildcards `**/`, `*` and `?`. Unless it ends in a suffix, that of
-            any kind of image will do.
-        masks: another one.
+        folder: the folder to search, including its zip archives; files in an archive are treated as
+            if they were unpacked beside it.
+        images: pattern of the images, with the wildcards `**/`, `*` and `?`. Unless it ends with a
+            suffix, it matches any image suffix.
+        masks: pattern of the masks, in the same syntax.
+
+    Returns:
+        {name: image} and {name: mask}; an image and its mask have the same name.
 
     Raises:
-        UserError: there is no image, or two files would be the same image or the same mask.
+        UserError: If there is no image, or if two images or two masks have the same name.
     """
     files = find_files(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES)
-    found = _named(files, images)
-    if not found:
-        there = [file.relative for file in files] or sorted(p.name for p in folder.iterdir())
+    image_files = _match_files(files, images)
+    if not image_files:
+        names = [file.relative for file in files] or sorted(p.name for p in folder.iterdir())
         raise UserError(
-            f"folder {folder}: no image matches {images}; found {format_names(there)}; expected "
-            f"images "
-            "there, or --config.images=PATTERN and --config.masks=PATTERN"
+            f"folder {folder}: no image matches {images}; found {format_names(names)}; expected "
+            "images there, or --config.images=PATTERN and --config.masks=PATTERN"
         )
-    return found, _named(files, masks)
+    return image_files, _match_files(files, masks)
 
 
 def assign_splits(names: Mapping[str, File], validation: float) -> dict[str, str]:
-    """The split of each image: of the folder that means one, else by chance, but always the same.
+    """Assign each image to a split: by its folder, else pseudo-randomly by its name.
 
     Args:
-        names: the images.
-        validation: share that goes into the split of that name, where no folder means a split. If
-            it would be all or none of them, there is no such split.
+        names: the images by name.
+        validation: fraction of the images in the split `validation`, if no folder is named after a
+            split. If it would get all of the images, it gets none, and there is no such split.
+
+    Returns:
+        {name: split}.
 
     Raises:
-        UserError: some images are in such a folder, and some are not.
+        UserError: If only some of the images are in folders named after splits.
     """
-    splits = {name: _split_of(name) for name in names}
+    splits = {name: _find_split(name) for name in names}
     if any(splits.values()):
-        stray = [name for name, split in splits.items() if not split]
-        if stray:
-            inside = next(name for name, split in splits.items() if split)
+        unassigned = [name for name, split in splits.items() if not split]
+        if unassigned:
+            assigned = next(name for name, split in splits.items() if split)
             raise UserError(
-                f"file {names[stray[0]]}: is in no folder of a split, as {names[inside]} is; "
-                "expected all images in folders train, val and test, or none"
+                f"file {names[unassigned[0]]}: is in no folder of a split, as {names[assigned]} "
+                "is; expected all images in folders train, val and test, or none"
             )
         return splits
-    # Not of `hash`, which is another one in every process.
-    drawn = {name for name in names if zlib.crc32(name.encode()) / 2**32 < validation}
-    if len(drawn) == len(names):
-        drawn = set()
-    return {name: "validation" if name in drawn else "train" for name in names}
+    # CRC-32, because `hash` differs between processes.
+    selected = {name for name in names if zlib.crc32(name.encode()) / 2**32 < validation}
+    if len(selected) == len(names):
+        selected = set()
+    return {name: "validation" if name in selected else "train" for name in names}
 
 
-def _named(files: list[File], glob: str) -> dict[str, File]:
+def _match_files(files: list[File], glob: str) -> dict[str, File]:
+    """Return the files that match a pattern, by the text that its wildcards match."""
     parts = re.split(r"(\*\*/|\*|\?)", glob)
     suffix = "" if PurePosixPath(glob).suffix else r"\.[^./]+"
     pattern = re.compile("".join(_WILDCARDS.get(p, re.escape(p)) for p in parts) + suffix)
-    named: dict[str, File] = {}
+    matches: dict[str, File] = {}
     for file in files:
-        match = pattern.fullmatch(_path(file))
+        match = pattern.fullmatch(_make_unpacked_path(file))
         if match:
             name = "".join(match.groups()).strip("/")
-            first = named.setdefault(name, file)
+            first = matches.setdefault(name, file)
             if first is not file:
                 raise UserError(
                     f"file {file}: matches {glob} with the same name, {name!r}, as {first}; "
-                    "expected each name once: move one of them away"
+                    "expected each name once; move one of them elsewhere"
                 )
-    return named
+    return matches
 
 
-def _path(file: File) -> str:
-    """A file's path below the folder, with the contents of an archive beside it."""
+def _make_unpacked_path(file: File) -> str:
+    """Return a file's path below the folder, as if its archive were unpacked beside itself."""
     if not file.member:
         return file.relative
     archive = file.relative.removesuffix(f"/{file.member}")
     return (PurePosixPath(archive).parent / file.member).as_posix()
 
 
-def _split_of(name: str) -> str:
+def _find_split(name: str) -> str:
+    """Return the split of the first folder that is named after one; empty if there is none."""
     folders = PurePosixPath(name).parts[:-1]
     return next((SPLIT_FOLDERS[f.casefold()] for f in folders if f.casefold() in SPLIT_FOLDERS), "")

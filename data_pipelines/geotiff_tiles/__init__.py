@@ -1,1 +1,1 @@
-"""A user's own GeoTIFFs, cut into tiles."""
+"""Tiles of a user's own GeoTIFFs."""

@@ -1,8 +1,7 @@
-"""`geotiff_tiles`: a folder of GeoTIFFs cut into unlabelled tiles, to pretrain on.
+"""`geotiff_tiles`: a folder of GeoTIFFs, cut into unlabelled tiles for pretraining.
 
-The folder is TFDS's `manual_dir`. Its files hold either all bands each, as NAIP's do, or one band
-each, as Sentinel-2's products do. For files of another kind, derive a builder with a config of your
-own:
+The folder is TFDS's `manual_dir`. Each file contains either all bands, as in NAIP, or one band, as
+in Sentinel-2 products. For other files, derive a builder with your own config:
 
     class MyTiles(GeotiffTiles):
         BUILDER_CONFIGS = (GeotiffTilesConfig(name="mine", sensor=..., dtype="uint16"),)
@@ -27,28 +26,29 @@ from data_pipelines.reading import Example, Reading, Unreadable
 
 __all__ = ["GeotiffTiles", "GeotiffTilesConfig"]
 
-# Of an image's tiles that are in memory at once.
+# Limit on the bytes of an image's tiles that are in memory at once.
 _ITEM_BYTES = 32 * 2**20
-# Images that go to a worker at once, where they are as small as a tile.
+# Number of images that are sent to a worker at once, if they are as small as a tile.
 _CHUNK = 16
 
 
 @dataclass(eq=False, kw_only=True)
 class GeotiffTilesConfig(tfds.core.BuilderConfig):
-    """Which files, and how they are cut.
+    """The files to read, and how to cut them.
 
     Attributes:
-        sensor: the bands of the tiles; those of a file with all bands in the file's order.
-        dtype: of the files' pixels, `uint8` or `uint16`.
-        pattern: which files below the folder, as a glob. With `{band}` in it each file holds one
+        sensor: bands of the tiles; for files with all bands, in the order of the files.
+        dtype: dtype of the files' pixels, `uint8` or `uint16`.
+        pattern: glob of the files below the folder. If it contains `{band}`, each file contains one
             band, and `{band}` stands for the names in `file_bands`.
-        file_bands: names in the files' names, one for each band of the sensor.
+        file_bands: names of the bands in file names, one for each band of the sensor.
         tile_size: height and width of a tile, in pixels.
-        stride: from one tile to the next, in pixels; less than `tile_size` makes them overlap.
-        max_nodata: tiles with a larger share of pixels without data are dropped.
-        validation: share of the places whose tiles go into the split of that name. Images of one
-            place at several dates must lie on one grid, or one split sees the edges of the other's
-            tiles.
+        stride: distance from one tile to the next, in pixels; tiles overlap if it is less than
+            `tile_size`.
+        max_nodata: maximum fraction of no-data pixels; tiles with more are dropped.
+        validation: fraction of the locations whose tiles are in the split `validation`. Images of
+            one location at several dates must have the same pixel grid; otherwise the edges of
+            tiles of one split are also in the other.
     """
 
     sensor: Sensor
@@ -62,7 +62,7 @@ class GeotiffTilesConfig(tfds.core.BuilderConfig):
 
 
 class GeotiffTiles(tfds.core.GeneratorBasedBuilder):
-    """Tiles of a folder of GeoTIFFs, with a validation share at places of its own."""
+    """Tiles of a folder of GeoTIFFs, with a validation split at separate locations."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = (
@@ -100,54 +100,54 @@ class GeotiffTiles(tfds.core.GeneratorBasedBuilder):
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
         if config.validation and config.stride < config.tile_size:
             raise UserError(
-                f"--config.stride: found {config.stride}, so that tiles of {config.tile_size} "
-                "pixels overlap and one side of the cut would see the other; expected "
+                f"--config.stride: found {config.stride} with tiles of {config.tile_size} pixels, "
+                "whose overlaps would be in both training and validation split; expected "
                 f"{config.tile_size}, or --config.validation=0"
             )
-        with gdal_environment(companions=True):
-            scenes = [_look_at(files, folder, config) for files in find_images(folder, config)]
-        bad = [Unreadable("train", scene.error_message) for scene in scenes if scene.error_message]
-        draws = [tile.draw for scene in scenes for tile in scene.tiles]
-        if not draws and not bad:
+        with gdal_environment(sidecars=True):
+            images = [_read_header(files, folder, config) for files in find_images(folder, config)]
+        unreadable = [
+            Unreadable("train", image.error_message) for image in images if image.error_message
+        ]
+        draws = [tile.draw for image in images for tile in image.tiles]
+        if not draws and not unreadable:
             raise UserError(
                 f"folder {folder}: all images of {config.pattern} are smaller than a tile of "
                 f"{config.tile_size} × {config.tile_size} pixels; expected larger ones"
             )
-        share = config.validation
-        if all(draw < share for draw in draws):  # so few places that one side got none
-            share = 0.0
-        tiles = [item for scene in scenes for item in _items(scene, share, config)]
-        items: list[Tiles | Unreadable] = [*bad, *tiles]
-        counts = Counter(item.split for item in tiles for _ in item.tiles)
-        # With bad images, or pixels without data, nobody knows how many tiles will be left.
-        known = not bad and not any(scene.nodata for scene in scenes)
-        expected = {item.split: counts[item.split] if known else None for item in items}
-        found = [
-            ("images", f"{len(scenes):,}, {len(bad):,} of which can't be read"),
-            (
-                "tiles",
-                f"{len(draws):,}, less those with more than {config.max_nodata:.0%} of no data",
-            ),
+        fraction = config.validation
+        if all(draw < fraction for draw in draws):  # with few locations, `train` may be empty
+            fraction = 0.0
+        groups = [group for image in images for group in _group_tiles(image, fraction, config)]
+        items: list[TileGroup | Unreadable] = [*unreadable, *groups]
+        counts = Counter(group.split for group in groups for _ in group.tiles)
+        # Unreadable images and no-data pixels make the number of stored tiles unpredictable.
+        is_known = not unreadable and not any(image.nodata for image in images)
+        expected = {item.split: counts[item.split] if is_known else None for item in items}
+        limit = f"{config.max_nodata:.0%}"
+        summary = [
+            ("images", f"{len(images):,}, of which {len(unreadable):,} unreadable"),
+            ("tiles", f"{len(draws):,}, minus those with more than {limit} no-data pixels"),
         ]
-        most = max((len(item.tiles) for item in tiles), default=1)
+        max_tiles = max((len(group.tiles) for group in groups), default=1)
         reader = TileReader(
             config.tile_size, len(config.sensor.bands), config.dtype, config.max_nodata
         )
-        chunk = max(1, min(_CHUNK, _most_tiles(config) // most))
-        return Reading(items, reader, expected, found, chunk).splits()
+        chunk = max(1, min(_CHUNK, _compute_max_tiles(config) // max_tiles))
+        return Reading(items, reader, expected, summary, chunk).splits()
 
     def _generate_examples(self) -> Any:
-        """Not asked for: `_split_generators` returns the examples."""
+        """Not used: `_split_generators` returns the examples."""
 
 
 class Tile(NamedTuple):
-    """A window of an image.
+    """A tile of an image.
 
     Attributes:
-        row: of the tile's upper left pixel.
-        column: of the tile's upper left pixel.
-        key: unlike any other tile's.
-        draw: 0..1, by chance but always the same, and equal for tiles of one place.
+        row: row of the tile's top left pixel.
+        column: column of the tile's top left pixel.
+        key: key of the tile, unique in the dataset.
+        draw: pseudo-random number in 0..1, a hash of the location, equal for tiles of one location.
     """
 
     row: int
@@ -156,13 +156,13 @@ class Tile(NamedTuple):
     draw: float
 
 
-class Tiles(NamedTuple):
-    """Some tiles of an image that are in the same split.
+class TileGroup(NamedTuple):
+    """Tiles of an image that are in the same split.
 
     Attributes:
-        split: theirs.
-        files: of the image: one with all bands, or one a band.
-        tiles: as many as fit into memory.
+        split: the split.
+        files: files of the image: one with all bands, or one per band.
+        tiles: as many tiles as fit into memory.
     """
 
     split: str
@@ -171,13 +171,13 @@ class Tiles(NamedTuple):
 
 
 class SourceImage(NamedTuple):
-    """An image before its pixels are read.
+    """An image whose header has been read.
 
     Attributes:
-        files: one with all bands, or one a band.
-        tiles: that it is cut into.
-        nodata: whether there is a value that means pixels without data.
-        mistake: what is wrong with it; empty if nothing is.
+        files: files of the image: one with all bands, or one per band.
+        tiles: the tiles that the image is cut into.
+        nodata: whether the image has a no-data value.
+        error_message: why the image is unreadable; empty if it is readable.
     """
 
     files: tuple[Path, ...]
@@ -188,13 +188,13 @@ class SourceImage(NamedTuple):
 
 @dataclass(frozen=True)
 class TileReader:
-    """Some tiles of an image -> their examples.
+    """Reads a group of tiles.
 
     Attributes:
         size: height and width of a tile, in pixels.
-        bands: of the image, in however many files.
-        dtype: of the files' pixels.
-        max_nodata: tiles with a larger share of pixels without data are dropped.
+        bands: number of bands of the image, over all of its files.
+        dtype: dtype of the files' pixels.
+        max_nodata: maximum fraction of no-data pixels; tiles with more are dropped.
     """
 
     size: int
@@ -202,58 +202,68 @@ class TileReader:
     dtype: str
     max_nodata: float
 
-    def __call__(self, item: Tiles | Unreadable) -> Iterator[tuple[str, Example]]:
-        """Read the tiles of an item.
+    def __call__(self, item: TileGroup | Unreadable) -> Iterator[tuple[str, Example]]:
+        """Read the tiles of a group.
+
+        Args:
+            item: the group, or an image that is known to be unreadable.
 
         Yields:
-            The key of each, and its `image` (size, size, bands) and `id`.
+            The key of each tile, and its `image` (size, size, bands) and `id`.
 
         Raises:
-            UserError: a file can't be read, or isn't what it should be.
+            UserError: If a file can't be read, or has another size, dtype or number of bands.
         """
         if isinstance(item, Unreadable):
             raise UserError(item.error_message)
         bands: list[list[np.ndarray]] = [[] for _ in item.tiles]
         empty = np.ones((len(item.tiles), self.size, self.size), bool)
         shape = None
-        with gdal_environment(companions=True):
+        with gdal_environment(sidecars=True):
             for file in item.files:
                 with open_raster(file) as image:
                     check_raster(file, image, self.bands // len(item.files), self.dtype, shape)
                     shape = image.shape
+                    nodata = image.nodata
                     for number, tile in enumerate(item.tiles):
-                        read = image.read(
+                        pixels = image.read(
                             window=Window(tile.column, tile.row, self.size, self.size)
                         )
-                        bands[number].extend(read)
-                        none = image.nodata
-                        empty[number] &= False if none is None else (read == none).all(axis=0)
-        for tile, pixels, without in zip(item.tiles, bands, empty, strict=True):
-            if without.mean() <= self.max_nodata:
-                yield tile.key, {"image": np.stack(pixels, axis=-1), "id": tile.key}
+                        bands[number].extend(pixels)
+                        empty[number] &= False if nodata is None else (pixels == nodata).all(axis=0)
+        for tile, tile_bands, tile_empty in zip(item.tiles, bands, empty, strict=True):
+            if tile_empty.mean() <= self.max_nodata:
+                yield tile.key, {"image": np.stack(tile_bands, axis=-1), "id": tile.key}
 
 
 def find_images(folder: Path, config: GeotiffTilesConfig) -> Iterator[tuple[Path, ...]]:
-    """The files of each image in the folder, in the order of their names.
+    """Find the files of each image, in the order of their names.
+
+    Args:
+        folder: the folder to search.
+        config: the config, of which `pattern` and `file_bands` matter.
+
+    Yields:
+        The file of an image with all bands, or its files of one band each.
 
     Raises:
-        UserError: there is none, or a band's file is missing.
+        UserError: If there is no image, or the file of a band is missing.
     """
     one_band_each = "{band}" in config.pattern
-    first = config.file_bands[0] if one_band_each else ""
-    pattern = config.pattern.format(band=first)
-    found = sorted(path for path in folder.glob(pattern) if path.is_file())
-    if not found:
-        there = sorted(path.name for path in folder.iterdir())
+    first_band = config.file_bands[0] if one_band_each else ""
+    pattern = config.pattern.format(band=first_band)
+    paths = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if not paths:
+        names = sorted(path.name for path in folder.iterdir())
         raise UserError(
-            f"folder {folder}: no file matches {pattern}; it holds "
-            + ", ".join(there[:5])
-            + (", …" if len(there) > 5 else "")
+            f"folder {folder}: no file matches {pattern}; it contains "
+            + ", ".join(names[:5])
+            + (", …" if len(names) > 5 else "")
         )
-    for path in found:
+    for path in paths:
         files: tuple[Path, ...] = (path,)
         if one_band_each:
-            before, _, after = path.name.rpartition(first)
+            before, _, after = path.name.rpartition(first_band)
             files = tuple(path.with_name(before + band + after) for band in config.file_bands)
         missing = [file.name for file in files if not file.is_file()]
         if missing:
@@ -261,14 +271,14 @@ def find_images(folder: Path, config: GeotiffTilesConfig) -> Iterator[tuple[Path
         yield files
 
 
-def _look_at(files: tuple[Path, ...], folder: Path, config: GeotiffTilesConfig) -> SourceImage:
-    """An image as the header of its first file has it."""
+def _read_header(files: tuple[Path, ...], folder: Path, config: GeotiffTilesConfig) -> SourceImage:
+    """Read the header of an image's first file, and cut the image into tiles."""
     try:
         with open_raster(files[0]) as image:
             height, width, transform = image.height, image.width, image.transform
             nodata = image.nodata is not None
-    except UserError as error_message:
-        return SourceImage(files, error_message=str(error_message))
+    except UserError as error:
+        return SourceImage(files, error_message=str(error))
     name = files[0].relative_to(folder).as_posix()
     extent = config.tile_size * np.hypot(transform.a, transform.d)
     tiles = []
@@ -276,24 +286,34 @@ def _look_at(files: tuple[Path, ...], folder: Path, config: GeotiffTilesConfig) 
         range(0, height - config.tile_size + 1, config.stride),
         range(0, width - config.tile_size + 1, config.stride),
     ):
-        key = place = f"{name}/{row}/{column}"
+        key = location = f"{name}/{row}/{column}"
         if not transform.is_identity:
-            # Another date of the same place must not stand on the other side of the cut.
+            # Tiles of one location at several dates must be in the same split.
             x = transform.c + transform.a * column + transform.b * row
             y = transform.f + transform.d * column + transform.e * row
-            place = f"{round(x / extent)}/{round(y / extent)}"
-        tiles.append(Tile(row, column, key, zlib.crc32(place.encode()) / 2**32))
+            location = f"{round(x / extent)}/{round(y / extent)}"
+        tiles.append(Tile(row, column, key, zlib.crc32(location.encode()) / 2**32))
     return SourceImage(files, tuple(tiles), nodata)
 
 
-def _items(scene: SourceImage, share: float, config: GeotiffTilesConfig) -> Iterator[Tiles]:
-    """The tiles of an image by split, as many at once as fit into memory."""
+def _group_tiles(
+    image: SourceImage, fraction: float, config: GeotiffTilesConfig
+) -> Iterator[TileGroup]:
+    """Group the tiles of an image by split, in groups that fit into memory.
+
+    Args:
+        image: the image.
+        fraction: fraction of the locations in the split `validation`.
+        config: the config.
+    """
+    max_tiles = _compute_max_tiles(config)
     for split in ("train", "validation"):
-        tiles = [t for t in scene.tiles if (t.draw < share) == (split == "validation")]
-        for start in range(0, len(tiles), _most_tiles(config)):
-            yield Tiles(split, scene.files, tuple(tiles[start : start + _most_tiles(config)]))
+        tiles = [t for t in image.tiles if (t.draw < fraction) == (split == "validation")]
+        for start in range(0, len(tiles), max_tiles):
+            yield TileGroup(split, image.files, tuple(tiles[start : start + max_tiles]))
 
 
-def _most_tiles(config: GeotiffTilesConfig) -> int:
+def _compute_max_tiles(config: GeotiffTilesConfig) -> int:
+    """Return the number of tiles that fit into memory at once."""
     pixels = config.tile_size**2 * len(config.sensor.bands)
     return max(1, _ITEM_BYTES // (pixels * np.dtype(config.dtype).itemsize))

@@ -1,7 +1,6 @@
-"""Images with masks of classes: what the builders of segmentation datasets share.
+"""Images with masks: what the builders of segmentation datasets share.
 
-`legends` says what a mask's pixels mean (`ColourLegend`, `NumberLegend`), `blocks` reads an image
-of
-any size as blocks (`BlockReader`), `dataset` has the grid and TFDS's description (`make_reading`,
-`make_dataset_info`).
+`legends` defines what the pixels of a mask mean (`ColourLegend`, `NumberLegend`), `blocks` reads an
+image of any size as blocks (`BlockReader`), and `dataset` makes the grid of blocks, the reading and
+TFDS's description (`make_grid`, `make_reading`, `make_dataset_info`).
 """

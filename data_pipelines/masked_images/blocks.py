@@ -1,7 +1,7 @@
-"""Reading images with masks as the cells that `sources.windows` puts together.
+"""Reading of images with masks as the blocks that `sources.windows` joins.
 
-A picture may be of any size: it is read in strips of a few rows of cells, so that it takes the same
-memory as a small one.
+An image may have any size: it is read in strips of a few rows of blocks, so that reading a large
+image takes no more memory than reading a small one.
 """
 
 import functools
@@ -22,19 +22,19 @@ from data_pipelines.sources.windows import WindowGrid
 
 __all__ = ["BlockReader", "MaskedImage", "Strip"]
 
-# Of a picture that are in memory at once.
+# Limit on the bytes of an image that are in memory at once.
 _STRIP_BYTES = 32 * 2**20
 
 
 class MaskedImage(NamedTuple):
-    """An image and the mask that lies on it.
+    """An image and its mask.
 
     Attributes:
-        name: unlike any other's in the dataset.
-        split: that it belongs to.
-        image: where it is.
-        mask: of the same height and width.
-        image_bands: that the image should have; the first ones are read.
+        name: name of the image, unique in the dataset.
+        split: the split that the image belongs to.
+        image: file of the image.
+        mask: file of the mask, of the same height and width.
+        image_bands: number of bands that the image should have; the first ones are read.
     """
 
     name: str
@@ -45,34 +45,34 @@ class MaskedImage(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """A few rows of cells of a picture.
+    """A few rows of blocks of an image.
 
     Attributes:
-        picture: of which it is a part.
-        first: row of cells that it begins with.
-        rows: of cells in it.
-        of: rows of cells in the whole picture.
+        source: the image and its mask.
+        first_row: index of the strip's first row of blocks in the image.
+        num_rows: number of rows of blocks in the strip.
+        total_rows: number of rows of blocks in the image.
     """
 
-    picture: MaskedImage
-    first: int
-    rows: int
-    of: int
+    source: MaskedImage
+    first_row: int
+    num_rows: int
+    total_rows: int
 
     @property
     def split(self) -> str:
-        """The split of its picture."""
-        return self.picture.split
+        """The split of the image."""
+        return self.source.split
 
 
 @dataclass(frozen=True)
 class BlockReader:
-    """A strip of a picture -> its cells.
+    """Reads the blocks of a strip of an image.
 
     Attributes:
-        grid: how large cells are, and how many of them a picture is stored as.
-        bands: of the stored images.
-        dtype: of the images' pixels, `uint8` or `uint16`.
+        grid: the layout of blocks and windows.
+        bands: number of bands of the stored images.
+        dtype: dtype of the images' pixels, `uint8` or `uint16`.
         legend: what the pixels of the masks mean.
     """
 
@@ -81,83 +81,99 @@ class BlockReader:
     dtype: str
     legend: Legend
 
-    def size(self, picture: MaskedImage) -> tuple[int, int]:
-        """Height and width of a picture, in pixels.
+    def read_size(self, source: MaskedImage) -> tuple[int, int]:
+        """Read the height and width of an image, in pixels.
 
         Raises:
-            UserError: its image can't be read, or isn't of these bands and dtype.
+            UserError: If the image can't be read, or has another number of bands or dtype.
         """
-        with gdal_environment(), open_raster(picture.image) as raster:
-            check_raster(picture.image, raster, picture.image_bands, self.dtype)
+        with gdal_environment(), open_raster(source.image) as raster:
+            check_raster(source.image, raster, source.image_bands, self.dtype)
             height, width = raster.shape
         return height, width
 
-    def strips(self, picture: MaskedImage, size: tuple[int, int]) -> list[Strip]:
-        """All of a picture of that size, in strips of as many rows of cells as fit into memory."""
+    def make_strips(self, source: MaskedImage, size: tuple[int, int]) -> list[Strip]:
+        """Divide an image into strips of as many rows of blocks as fit into memory.
+
+        Args:
+            source: the image.
+            size: height and width of the image, in pixels.
+        """
         height, width = size
-        of = self.grid.blocks(height)
-        blocks = self.grid.blocks(width) * self.grid.block**2
-        rows = max(1, _STRIP_BYTES // (blocks * self.bands * np.dtype(self.dtype).itemsize))
-        return [Strip(picture, first, min(rows, of - first), of) for first in range(0, of, rows)]
+        total = self.grid.count_blocks(height)
+        row_pixels = self.grid.count_blocks(width) * self.grid.block**2
+        rows = max(1, _STRIP_BYTES // (row_pixels * self.bands * np.dtype(self.dtype).itemsize))
+        return [
+            Strip(source, first, min(rows, total - first), total) for first in range(0, total, rows)
+        ]
 
     def __call__(self, item: Strip | Unreadable) -> Iterator[tuple[str, Example]]:
-        """Read a strip.
+        """Read the blocks of a strip.
+
+        Args:
+            item: the strip, or an image that is known to be unreadable.
 
         Yields:
-            `PICTURE/ROW/COLUMN` of each cell, and its `image` (cell, cell, bands), `mask` (cell,
-            cell) uint8, `inside`, the height and width that lie in the picture, and `id`. What lies
-            beyond the picture's edge is 0, and of no class.
+            The key `PICTURE/ROW/COLUMN` of each block, and its `image` (block, block, bands),
+            `mask` (block, block) uint8, `inside`, the height and width of the part inside the
+            image, and `id`. Outside the image, `image` is 0 and `mask` unlabelled.
 
         Raises:
-            UserError: image or mask can't be read, isn't what it should be or doesn't fit the
-                other, there or in any other strip. Only the first strip of a picture tells; the
-                others are then empty. So a picture is stored whole or not at all.
+            UserError: If image or mask can't be read, is invalid, or doesn't match the other, in
+                this strip or in any other of the image. Only the first strip of an image raises
+                the error; the others then yield nothing. So an image is stored completely or not at
+                all.
         """
         if isinstance(item, Unreadable):
             raise UserError(item.error_message)
         with gdal_environment():
-            if item.rows < item.of and (error_message := _mistake(self, item.picture)):
-                if item.first == 0:
+            is_part = item.num_rows < item.total_rows
+            if is_part and (error_message := _find_error(self, item.source)):
+                if item.first_row == 0:
                     raise UserError(error_message)
                 return
-            image, mask = self.read(item)
-            size = self.size(item.picture)
+            image, mask = self.read_strip(item)
+            size = self.read_size(item.source)
         block = self.grid.block
-        for row in range(item.rows):
+        for row in range(item.num_rows):
             for column in range(mask.shape[1] // block):
-                key = f"{item.picture.name}/{item.first + row:04}/{column:04}"
-                here = (
+                key = f"{item.source.name}/{item.first_row + row:04}/{column:04}"
+                pixels = (
                     slice(row * block, (row + 1) * block),
                     slice(column * block, (column + 1) * block),
                 )
-                seen = [
-                    min(block, max(0, whole - start * block))
-                    for whole, start in zip(size, (item.first + row, column), strict=True)
+                inside = [
+                    min(block, max(0, length - start * block))
+                    for length, start in zip(size, (item.first_row + row, column), strict=True)
                 ]
                 yield (
                     key,
-                    {"image": image[here], "mask": mask[here], "inside": seen, "id": key},
+                    {"image": image[pixels], "mask": mask[pixels], "inside": inside, "id": key},
                 )
 
-    def read(self, strip: Strip) -> tuple[np.ndarray, np.ndarray]:
-        """Image (h, w, bands) and mask (h, w) uint8 of a strip, of whole cells.
+    def read_strip(self, strip: Strip) -> tuple[np.ndarray, np.ndarray]:
+        """Read the image and the mask of a strip, padded to complete blocks.
+
+        Returns:
+            image (h, w, bands), 0 outside the image, and mask (h, w) uint8, unlabelled there.
 
         Raises:
-            UserError: as of a call, of this strip alone.
+            UserError: If image or mask can't be read, is invalid, or doesn't match the other, in
+                this strip.
         """
-        picture, block = strip.picture, self.grid.block
-        # One file after the other: of two opened, the wrong one would be blamed for bad pixels.
-        with open_raster(picture.image) as raster:
-            check_raster(picture.image, raster, picture.image_bands, self.dtype)
+        source, block = strip.source, self.grid.block
+        # One file after the other: with both open, GDAL's errors could name the wrong file.
+        with open_raster(source.image) as raster:
+            check_raster(source.image, raster, source.image_bands, self.dtype)
             size = raster.shape
-            pixels = _rows(raster, strip, block, range(1, self.bands + 1))
-        with open_raster(picture.mask) as raster:
-            self.legend.check(picture.mask, raster)
-            check_raster(picture.mask, raster, size=size)
-            classes = self.legend.classes(
-                picture.mask, _rows(raster, strip, block, range(1, raster.count + 1))
+            pixels = _read_rows(raster, strip, block, range(1, self.bands + 1))
+        with open_raster(source.mask) as raster:
+            self.legend.check(source.mask, raster)
+            check_raster(source.mask, raster, size=size)
+            classes = self.legend.decode(
+                source.mask, _read_rows(raster, strip, block, range(1, raster.count + 1))
             )
-        shape = (strip.rows * block, self.grid.blocks(size[1]) * block)
+        shape = (strip.num_rows * block, self.grid.count_blocks(size[1]) * block)
         image = np.zeros((*shape, self.bands), self.dtype)
         mask = np.full(shape, IGNORE_LABEL, np.uint8)
         height, width = classes.shape
@@ -166,33 +182,34 @@ class BlockReader:
         return image, mask
 
 
-def _rows(raster: Any, strip: Strip, block: int, bands: Iterable[int]) -> np.ndarray:
-    """(bands, h, w) pixels of a strip, as far as the picture goes."""
-    top = strip.first * block
-    height = max(0, min(raster.height - top, strip.rows * block))
-    if not height:  # all of its cells lie beyond the edge
+def _read_rows(raster: Any, strip: Strip, block: int, bands: Iterable[int]) -> np.ndarray:
+    """Read the (bands, h, w) pixels of a strip that are inside the image."""
+    top = strip.first_row * block
+    height = max(0, min(raster.height - top, strip.num_rows * block))
+    if not height:  # all blocks of the strip are outside the image
         return np.zeros((len(list(bands)), 0, raster.width), raster.dtypes[0])
     return raster.read(list(bands), window=Window(0, top, raster.width, height))
 
 
-def _mistake(reader: BlockReader, picture: MaskedImage) -> str:
-    """What is wrong with a picture, wherever in it; empty if nothing is."""
+def _find_error(reader: BlockReader, source: MaskedImage) -> str:
+    """Read an image completely, and return the first error message; empty if it is valid."""
     stamps = tuple(
         (status.st_size, status.st_mtime_ns)
-        for status in (os.stat(file.path) for file in (picture.image, picture.mask))
+        for status in (os.stat(file.path) for file in (source.image, source.mask))
     )
-    return _found_mistake(reader, picture, stamps)
+    return _find_error_cached(reader, source, stamps)
 
 
 @functools.lru_cache(maxsize=4)
-def _found_mistake(reader: BlockReader, picture: MaskedImage, stamps: tuple[Any, ...]) -> str:
-    """As `_mistake`: all strips of a picture ask, and in each process it is read once for that.
+def _find_error_cached(reader: BlockReader, source: MaskedImage, stamps: tuple[Any, ...]) -> str:
+    """See `_find_error`; cached, so that a process reads an image once for all of its strips.
 
-    The `stamps` are sizes and times of its files: one that was mended is read again.
+    The `stamps` are sizes and modification times of the files, so that a repaired file is read
+    again.
     """
     try:
-        for strip in reader.strips(picture, reader.size(picture)):
-            reader.read(strip)
-    except UserError as error_message:
-        return str(error_message)
+        for strip in reader.make_strips(source, reader.read_size(source)):
+            reader.read_strip(strip)
+    except UserError as error:
+        return str(error)
     return ""

@@ -1,4 +1,4 @@
-"""A dataset of images with masks: its grid of cells, what there is to read, and its description."""
+"""Datasets of images with masks: the grid of blocks, the reading, and TFDS's description."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,58 +15,71 @@ from data_pipelines.sources.windows import WindowGrid
 
 __all__ = ["make_dataset_info", "make_grid", "make_reading"]
 
-# Cells on a side of a window: more of them, each a record, would take long to put together.
-_MOST_CELLS = 16
+# Limit on the blocks on a side of a window: each is a record, and joining many records is slow.
+_MAX_WINDOW_BLOCKS = 16
 
 
 def make_grid(window: int, stride: int) -> WindowGrid:
-    """The grid for a window and a stride of a config, in pixels.
+    """Make the grid for the window and the stride of a config.
+
+    Args:
+        window: side of a window, in pixels.
+        stride: distance from one window to the next, in pixels.
 
     Raises:
-        UserError: such windows would leave gaps, or would be put together from far too many cells.
+        UserError: If the windows would leave gaps, or would be joined from too many blocks.
     """
     if not 0 < stride <= window:
         raise UserError(
             f"--config.stride: found {stride} with a window of {window}; expected 1 to the window"
         )
     grid = WindowGrid.from_pixels(window, stride)
-    if grid.window > _MOST_CELLS:
+    if grid.window > _MAX_WINDOW_BLOCKS:
         raise UserError(
-            f"--config.stride: found {stride} with a window of {window}, which share cells of "
-            f"{grid.block} × {grid.block} pixels; expected a stride that has more in common with "
-            f"the window, such as {window // 2 if window % 2 == 0 else window}"
+            f"--config.stride: found {stride} with a window of {window}, which share blocks of "
+            f"{grid.block} × {grid.block} pixels; expected a stride with a larger common divisor "
+            f"with the window, such as {window // 2 if window % 2 == 0 else window}"
         )
     return grid
 
 
-def make_reading(pictures: Iterable[MaskedImage | Unreadable], reader: BlockReader) -> Reading[Any]:
-    """All cells of pictures. What can be seen to be wrong before reading pixels comes first."""
-    bad: list[Unreadable] = []
+def make_reading(sources: Iterable[MaskedImage | Unreadable], reader: BlockReader) -> Reading[Any]:
+    """Make the reading of all blocks of images.
+
+    Images whose headers are invalid come first, so that their errors precede the reading of pixels.
+
+    Args:
+        sources: the images.
+        reader: the reader of the images' blocks.
+    """
+    unreadable: list[Unreadable] = []
     strips: list[Strip] = []
-    pixels: dict[str, list[tuple[int, int]]] = {}
-    for picture in pictures:
-        sizes = pixels.setdefault(picture.split, [])
-        if isinstance(picture, Unreadable):
-            bad.append(picture)
+    split_sizes: dict[str, list[tuple[int, int]]] = {}
+    for source in sources:
+        sizes = split_sizes.setdefault(source.split, [])
+        if isinstance(source, Unreadable):
+            unreadable.append(source)
             continue
         try:
-            size = reader.size(picture)
-        except UserError as error_message:
-            bad.append(Unreadable(picture.split, str(error_message)))
+            size = reader.read_size(source)
+        except UserError as error:
+            unreadable.append(Unreadable(source.split, str(error)))
         else:
             sizes.append(size)
-            strips += reader.strips(picture, size)
+            strips += reader.make_strips(source, size)
     expected: dict[str, int | None] = {}
-    found = [(f"{len(bad):,} that can't be read", bad[0].error_message)] if bad else []
+    summary = []
+    if unreadable:
+        summary.append((f"{len(unreadable):,} unreadable", unreadable[0].error_message))
     grid = reader.grid
     side = grid.window * grid.block
-    for split, sizes in pixels.items():
-        blocks = sum(grid.blocks(height) * grid.blocks(width) for height, width in sizes)
-        windows = sum(grid.count(height) * grid.count(width) for height, width in sizes)
-        expected[split] = None if any(one.split == split for one in bad) else blocks
-        found.append((split, f"{_counted(len(sizes), 'picture')}, {_counted(windows, 'window')} "
-                             f"of {side} × {side} pixels"))  # fmt: skip
-    return Reading([*bad, *strips], reader, expected, found, chunk=1)
+    for split, sizes in split_sizes.items():
+        blocks = sum(grid.count_blocks(h) * grid.count_blocks(w) for h, w in sizes)
+        windows = sum(grid.count_windows(h) * grid.count_windows(w) for h, w in sizes)
+        expected[split] = None if any(item.split == split for item in unreadable) else blocks
+        counts = f"{_format_count(len(sizes), 'image')}, {_format_count(windows, 'window')}"
+        summary.append((split, f"{counts} of {side} × {side} pixels"))
+    return Reading([*unreadable, *strips], reader, expected, summary, chunk=1)
 
 
 def make_dataset_info(
@@ -75,19 +88,19 @@ def make_dataset_info(
     sensor: Sensor,
     classes: Sequence[str],
     colours: Sequence[Sequence[int]],
-    choices: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     homepage: str = "",
 ) -> tfds.core.DatasetInfo:
-    """What TFDS is to know of a dataset of cells.
+    """Make TFDS's description of a dataset of blocks.
 
     Args:
-        builder: of the dataset.
-        reader: of its cells.
-        sensor: of its images.
-        classes: names.
+        builder: builder of the dataset, whose docstring is the description.
+        reader: reader of the blocks.
+        sensor: sensor of the images.
+        classes: names of the classes.
         colours: red, green, blue of each class.
-        choices: what else is to be kept in the metadata, as JSON can hold it.
-        homepage: of the dataset.
+        metadata: further metadata, in JSON types.
+        homepage: URL of the dataset.
     """
     block, encoding = reader.grid.block, tfds.features.Encoding.BYTES
     return tfds.core.DatasetInfo(
@@ -114,12 +127,12 @@ def make_dataset_info(
                 "colours": [list(colour) for colour in colours],
                 "ignore_label": IGNORE_LABEL,
                 "windows": reader.grid.to_dict(),
-                **choices,
+                **metadata,
             }
         ),
         homepage=homepage or None,
     )
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"
+def _format_count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -1,4 +1,4 @@
-"""What the pixels of a mask mean: class numbers or colours."""
+"""Legends of masks: pixels are class numbers or colours."""
 
 import functools
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from data_pipelines.files.rasters import check_raster
 
 __all__ = ["IGNORE_LABEL", "ColourLegend", "Legend", "NumberLegend"]
 
-# Of stored masks: pixels of no class.
+# Value of unlabelled pixels in stored masks.
 IGNORE_LABEL = 255
 
 
@@ -20,20 +20,40 @@ class Legend(Protocol):
     """What the pixels of a mask mean."""
 
     def check(self, file: File, raster: Any) -> None:
-        """Whether a file can be such a mask. Raises UserError."""
+        """Check the bands and dtype of a mask.
 
-    def classes(self, file: File, pixels: np.ndarray) -> np.ndarray:
-        """(bands, h, w) pixels of a file -> (h, w) uint8 class numbers. Raises UserError."""
+        Args:
+            file: the mask's file, for error messages.
+            raster: the opened file.
+
+        Raises:
+            UserError: If they don't suit this legend.
+        """
+
+    def decode(self, file: File, pixels: np.ndarray) -> np.ndarray:
+        """Decode the pixels of a mask to class numbers.
+
+        Args:
+            file: the mask's file, for error messages.
+            pixels: (bands, h, w) pixels of the file.
+
+        Returns:
+            (h, w) uint8, with `IGNORE_LABEL` for unlabelled pixels.
+
+        Raises:
+            UserError: If a pixel has an invalid value.
+        """
 
 
 @dataclass(frozen=True)
 class ColourLegend:
-    """Each class has a colour; a pixel of any other is of no class.
+    """Each class has a colour; pixels of any other colour are unlabelled.
 
     Attributes:
         colours: red, green and blue of each class, 0..255.
-        bits: of each channel that count, from the top: 8 for the exact colour, 1 for whether the
-            channel is nearer to 255 than to 0, which survives lossy compression.
+        bits: number of most significant bits of each channel to compare: 8 for the exact colour, 1
+            for whether the channel is nearer to 255 than to 0, which is robust to lossy
+            compression.
     """
 
     colours: tuple[tuple[int, int, int], ...]
@@ -43,9 +63,9 @@ class ColourLegend:
         """See `Legend`."""
         check_raster(file, raster, bands=3, dtype="uint8")
 
-    def classes(self, file: File, pixels: np.ndarray) -> np.ndarray:
+    def decode(self, file: File, pixels: np.ndarray) -> np.ndarray:
         """See `Legend`."""
-        return _class_of_code(self)[_codes(pixels, self.bits)]
+        return _make_class_table(self)[_encode_colours(pixels, self.bits)]
 
 
 @dataclass(frozen=True)
@@ -53,46 +73,47 @@ class NumberLegend:
     """Pixels are class numbers, from 0.
 
     Attributes:
-        count: of classes.
-        ignore: the number of pixels that are of no class.
+        num_classes: number of classes.
+        ignore_label: value of unlabelled pixels.
     """
 
-    count: int
-    ignore: int
+    num_classes: int
+    ignore_label: int
 
     def check(self, file: File, raster: Any) -> None:
         """See `Legend`."""
         check_raster(file, raster, bands=1)
         if not np.issubdtype(np.dtype(raster.dtypes[0]), np.integer):
             raise UserError(
-                f"file {file}: its pixels are {raster.dtypes[0]}; expected whole numbers of classes"
+                f"file {file}: its pixels are {raster.dtypes[0]}; expected integer class numbers"
             )
 
-    def classes(self, file: File, pixels: np.ndarray) -> np.ndarray:
+    def decode(self, file: File, pixels: np.ndarray) -> np.ndarray:
         """See `Legend`."""
         numbers = pixels[0]
-        known = (numbers >= 0) & (numbers < self.count)
-        others = numbers[~known & (numbers != self.ignore)]
-        if others.size:
+        is_class = (numbers >= 0) & (numbers < self.num_classes)
+        invalid = numbers[~is_class & (numbers != self.ignore_label)]
+        if invalid.size:
             raise UserError(
-                f"file {file}: has pixels of value {others[0]}; expected the numbers 0 to "
-                f"{self.count - 1} of the {self.count} classes, or {self.ignore} for none: name "
-                "the classes that lack, or set --config.ignore_label"
+                f"file {file}: has pixels of value {invalid[0]}; expected the numbers 0 to "
+                f"{self.num_classes - 1} of the {self.num_classes} classes, or "
+                f"{self.ignore_label} for unlabelled pixels; add the missing names to "
+                "--config.classes, or set --config.ignore_label"
             )
-        return np.where(known, numbers, IGNORE_LABEL).astype(np.uint8)
+        return np.where(is_class, numbers, IGNORE_LABEL).astype(np.uint8)
 
 
-def _codes(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """(3, ...) uint8 colours -> (...) uint8 or uint32: the upper bits of each, side by side."""
-    kind = np.uint8 if 3 * bits <= 8 else np.uint32
-    red, green, blue = ((channel >> (8 - bits)).astype(kind) for channel in pixels)
+def _encode_colours(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Concatenate the upper bits of the channels: (3, ...) uint8 -> (...) uint8 or uint32."""
+    dtype = np.uint8 if 3 * bits <= 8 else np.uint32
+    red, green, blue = ((channel >> (8 - bits)).astype(dtype) for channel in pixels)
     return red << 2 * bits | green << bits | blue
 
 
 @functools.lru_cache(maxsize=1)
-def _class_of_code(legend: ColourLegend) -> np.ndarray:
-    """(codes,) uint8: the class of every colour there can be; 16 MB if all bits count."""
+def _make_class_table(legend: ColourLegend) -> np.ndarray:
+    """Make the (codes,) uint8 table of the class of every encoded colour; 16 MB for 8 bits."""
     table = np.full(2 ** (3 * legend.bits), IGNORE_LABEL, np.uint8)
     colours = np.array(legend.colours, np.uint8).T
-    table[_codes(colours, legend.bits)] = np.arange(len(legend.colours))
+    table[_encode_colours(colours, legend.bits)] = np.arange(len(legend.colours))
     return table

@@ -1,1 +1,1 @@
-"""NaSC-TG2: 20,000 scenes of ten classes, seen by Tiangong-2."""
+"""NaSC-TG2: 20,000 Tiangong-2 images with ten scene classes."""

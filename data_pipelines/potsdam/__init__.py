@@ -1,4 +1,4 @@
-"""The ISPRS Potsdam benchmark of aerial pictures with masks.
+"""The ISPRS Potsdam benchmark of aerial images with masks.
 
-`nomenclature` has the classes and their colours.
+`nomenclature` lists the classes and their colours.
 """

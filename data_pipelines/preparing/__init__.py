@@ -1,7 +1,7 @@
-"""From a builder's examples to a prepared dataset: reading, encoding, writing, verifying.
+"""Preparation of datasets: reading a builder's examples, encoding, writing and verifying them.
 
-`build` is the whole of it (`build`); `builders` finds the builder and what it would read, `prepare`
-writes a dataset's folder with `encoding`, `shards` and `parallel` workers, or `beam` in their
-place; `verify` reads it back, `summary` and `progress` tell the user, `published` knows a dataset
-before it is prepared.
+`build` prepares a dataset (`build`). `builders` creates the TFDS builder and its splits. `prepare`
+writes the dataset's folder, with `encoding`, `shards` and the worker processes of `parallel`, or
+`beam` in their place. `verify` reads a dataset back, `summary` and `progress` report to the user,
+and `published` describes a dataset before it is prepared.
 """

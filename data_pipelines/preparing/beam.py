@@ -1,9 +1,9 @@
-"""Apache Beam in place of processes of one machine; needs the extra `[beam]`.
+"""Preparation with Apache Beam instead of worker processes; needs the extra `[beam]`.
 
-Items are spread over the runner's workers, which must see the user's files and the dataset's folder
-under the same paths. Each worker writes whole shards; what it knows of them lies beside them until
-all are written. A builder that is written for Beam itself, whose splits are `PTransform`s, is
-served as well.
+Items are distributed over the runner's workers, which must see the user's files and the dataset's
+folder under the same paths. Each worker writes complete shards, and beside each a description that
+is kept until all shards are written. Builders written for Beam itself, whose splits are
+`PTransform`s, are supported as well.
 """
 
 import shutil
@@ -16,15 +16,20 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.encoding import Encoder, ItemResult, ReadAndEncode, StoredRecord
-from data_pipelines.preparing.prepare import Preparation, Splits, expected_bytes, unique_readings
-from data_pipelines.preparing.shards import SHARD_BYTES, SplitWriter, WrittenSplit, assemble
+from data_pipelines.preparing.prepare import (
+    PreparationResult,
+    Splits,
+    collect_readings,
+    estimate_bytes,
+)
+from data_pipelines.preparing.shards import SHARD_BYTES, SplitWriter, WrittenSplit, assemble_split
 from data_pipelines.reading import Examples, Reading
 from data_pipelines.sources.catalogue import small_features
 
 __all__ = ["prepare_with_beam"]
 
-# Shards of a dataset of which nobody knows how large it will be.
-_SHARDS = 64
+# Number of shards of a dataset of unknown size.
+_DEFAULT_SHARDS = 64
 
 
 def prepare_with_beam(
@@ -34,61 +39,62 @@ def prepare_with_beam(
     runner: str,
     options: Sequence[str],
     skip: bool,
-) -> Preparation:
-    """Read all examples and write them below `folder`, by a Beam runner.
+) -> PreparationResult:
+    """Read all examples and write them below `folder`, with a Beam runner.
 
     Args:
         builder: the TFDS builder.
-        splits: what its `_split_generators` returned.
-        folder: an empty one.
+        splits: the splits that its `_split_generators` returned.
+        folder: an empty folder.
         runner: such as `DirectRunner`, `DataflowRunner`, `FlinkRunner`, `SparkRunner`.
-        options: Beam's own, such as `--project=P`.
-        skip: leave bad items out, rather than stop at the first one.
+        options: Beam's pipeline options, such as `--project=P`.
+        skip: whether to skip invalid items, instead of stopping at the first one.
 
     Raises:
-        UserError: Beam isn't installed, or an item is bad.
+        UserError: If Beam isn't installed, or an item is invalid.
     """
-    created = _pipeline(runner, options)
+    new_pipeline = _make_pipeline(runner, options)
     import apache_beam as beam
 
-    size = expected_bytes(builder, splits)
-    shards = _SHARDS if size is None else 1 + size // SHARD_BYTES
-    parts, mistakes = folder / "parts", folder / "mistakes"
+    size = estimate_bytes(builder, splits)
+    num_shards = _DEFAULT_SHARDS if size is None else 1 + size // SHARD_BYTES
+    parts, errors = folder / "parts", folder / "errors"
     parts.mkdir()
     try:
-        with created as pipeline:
-            outcomes = _outcomes(pipeline, splits, Encoder(builder.info.features))
-            together = outcomes | beam.Flatten()
-            bad = together | "Bad" >> beam.FlatMap(_mistakes, skip)
+        with new_pipeline as pipeline:
+            collections = _read_and_encode(pipeline, splits, Encoder(builder.info.features))
+            results = collections | beam.Flatten()
+            item_errors = results | "ItemErrors" >> beam.FlatMap(_collect_errors, skip)
             columns = tuple(small_features(builder.info.features))
-            twice = (
-                together
-                | "Shard" >> beam.FlatMap(_sharded, shards)
+            duplicate_errors = (
+                results
+                | "Shard" >> beam.FlatMap(_assign_shards, num_shards)
                 | "Gather" >> beam.GroupByKey()
-                | "Write" >> beam.FlatMap(_write, parts, columns, skip)
+                | "Write" >> beam.FlatMap(_write_shard, parts, columns, skip)
             )
-            _ = (bad, twice) | "All" >> beam.Flatten() | beam.io.WriteToText(str(mistakes))
-    except UserError as error:  # Beam adds where it happened
+            all_errors = (item_errors, duplicate_errors) | "AllErrors" >> beam.Flatten()
+            _ = all_errors | beam.io.WriteToText(str(errors))
+    except UserError as error:  # Beam appends the name of the step
         raise UserError(str(error).partition(" [while running")[0]) from error
-    done = Preparation()
+    result = PreparationResult()
     written = [WrittenSplit.load(part) for part in sorted(parts.iterdir())]
     for split in splits:
-        if of_split := [part for part in written if part.split == split]:
-            info, done.moments[split] = assemble(builder.name, folder, of_split)
-            done.infos.append(info)
+        if split_parts := [part for part in written if part.split == split]:
+            info, result.moments[split] = assemble_split(builder.name, folder, split_parts)
+            result.infos.append(info)
     shutil.rmtree(parts)
-    for file in sorted(folder.glob("mistakes*")):
-        done.skipped += file.read_text().splitlines()
+    for file in sorted(folder.glob("errors*")):
+        result.skipped += file.read_text().splitlines()
         file.unlink()
-    done.check(builder.name)
-    return done
+    result.check(builder.name)
+    return result
 
 
-def _pipeline(runner: str, options: Sequence[str]) -> Any:
-    """An empty pipeline of Beam's.
+def _make_pipeline(runner: str, options: Sequence[str]) -> Any:
+    """Create an empty Beam pipeline.
 
     Raises:
-        UserError: Beam isn't installed, or has no such runner.
+        UserError: If Beam isn't installed, or has no such runner.
     """
     try:
         import apache_beam as beam
@@ -105,68 +111,70 @@ def _pipeline(runner: str, options: Sequence[str]) -> Any:
         raise UserError(f"--beam_runner: found {runner!r} ({error})") from error
 
 
-def _outcomes(pipeline: Any, splits: Splits, encoder: Encoder) -> list[Any]:
-    """The outcomes of all items, as collections of Beam.
+def _read_and_encode(pipeline: Any, splits: Splits, encoder: Encoder) -> list[Any]:
+    """Return the results of all items as Beam collections.
 
     Raises:
-        UserError: a split is of neither a reading nor a transform.
+        UserError: If a split is neither of a reading nor a transform.
     """
     import apache_beam as beam
 
-    outcomes = [
+    collections = [
         pipeline
         | f"Reading{number}" >> beam.Create([reading])
-        | f"Items{number}" >> beam.FlatMap(_items)
+        | f"Items{number}" >> beam.FlatMap(_list_items)
         | f"Spread{number}" >> beam.Reshuffle()
         | f"Read{number}" >> beam.Map(ReadAndEncode(reading.read, encoder))
-        for number, reading in enumerate(unique_readings(splits))
+        for number, reading in enumerate(collect_readings(splits))
     ]
     for split, examples in splits.items():
         if isinstance(examples, Examples):
             continue
         if not isinstance(examples, beam.PTransform):
             raise UserError(
-                f"split {split}: comes from a generator, which one process must run; expected a "
-                "Reading or a PTransform, or no --beam_runner"
+                f"split {split}: found a generator, which only a single process can run; expected "
+                "a Reading or a PTransform, or no --beam_runner"
             )
-        outcomes.append(
+        collections.append(
             pipeline
             | f"Examples_{split}" >> examples
-            | f"Encode_{split}" >> beam.Map(_encoded, split, encoder)
+            | f"Encode_{split}" >> beam.Map(_encode, split, encoder)
         )
-    return outcomes
+    return collections
 
 
-def _items(reading: Reading[Any]) -> Iterator[Any]:
+def _list_items(reading: Reading[Any]) -> Iterator[Any]:
     return iter(reading.items)
 
 
-def _encoded(pair: tuple[Any, Any], split: str, encoder: Encoder) -> ItemResult:
+def _encode(pair: tuple[Any, Any], split: str, encoder: Encoder) -> ItemResult:
     return ItemResult(split, (encoder(*pair),), "")
 
 
-def _mistakes(outcome: ItemResult, skip: bool) -> Iterator[str]:
-    if outcome.error_message:
+def _collect_errors(result: ItemResult, skip: bool) -> Iterator[str]:
+    if result.error_message:
         if not skip:
-            raise UserError(outcome.error_message)
-        yield outcome.error_message
+            raise UserError(result.error_message)
+        yield result.error_message
 
 
-def _sharded(outcome: ItemResult, shards: int) -> Iterator[tuple[tuple[str, int], StoredRecord]]:
-    """Each record with the shard that its key, and nothing else, puts it in."""
-    for record in outcome.records:
-        yield (outcome.split, zlib.crc32(str(record.key).encode()) % shards), record
+def _assign_shards(
+    result: ItemResult, num_shards: int
+) -> Iterator[tuple[tuple[str, int], StoredRecord]]:
+    """Yield each record with its (split, shard index), which depends on nothing but its key."""
+    for record in result.records:
+        yield (result.split, zlib.crc32(str(record.key).encode()) % num_shards), record
 
 
-def _write(
+def _write_shard(
     shard: tuple[tuple[str, int], Iterable[StoredRecord]],
     parts: Path,
     columns: Sequence[str],
     skip: bool,
 ) -> Iterator[str]:
-    """Write a shard's records in the order of their keys; yields what is wrong with those left out.
+    """Write a shard's records, sorted by key, and yield an error message for each skipped one.
 
-    A worker that died is replaced by another, which begins the same shard anew.
+    If a worker dies, another one writes the same shard again.
     """
     (split, number), records = shard
     folder = parts / f"{split}-{number:05}"
@@ -174,10 +182,10 @@ def _write(
     folder.mkdir()
     writer = SplitWriter(folder, split, columns)
     for record in sorted(records, key=lambda record: record.key):
-        if twice := writer.duplicate((record,)):
+        if error_message := writer.find_duplicate((record,)):
             if not skip:
-                raise UserError(twice)
-            yield twice
+                raise UserError(error_message)
+            yield error_message
         else:
             writer.write(record)
     written = writer.finish()

@@ -1,4 +1,4 @@
-"""Preparing a dataset, unless it is prepared already."""
+"""Preparation of a dataset, unless it is prepared already."""
 
 import json
 import sys
@@ -19,15 +19,15 @@ from data_pipelines.preparing.builders import (
     silence_tfds,
 )
 from data_pipelines.preparing.prepare import (
-    Preparation,
+    PreparationResult,
     Splits,
+    collect_readings,
     prepare,
     report_full_disk,
-    unique_readings,
     write_description,
     write_folder_atomically,
 )
-from data_pipelines.preparing.summary import CONTACT_SHEET, contact_sheet
+from data_pipelines.preparing.summary import CONTACT_SHEET, write_contact_sheet
 from data_pipelines.sources.dataset import check_usable
 from data_pipelines.sources.opening import open_folder
 
@@ -39,10 +39,10 @@ class BuildResult:
     """A prepared dataset.
 
     Attributes:
-        folder: where it lies.
-        new: whether it was prepared just now.
-        expected: how many examples its splits should have, as far as its builder says.
-        skipped: what was wrong with each item that was left out.
+        folder: its folder.
+        new: whether it was prepared just now, rather than before.
+        expected: {split: number of examples that its builder expects}; None if it is unknown.
+        skipped: an error message for each item that was skipped.
     """
 
     folder: Path
@@ -63,19 +63,21 @@ def build(
     """Prepare a dataset, unless it is prepared already.
 
     Args:
-        name: as `registry.find_builder` takes it.
-        data_dir: where prepared datasets lie.
-        manual_dir: the folder with the user's own files, for builders that read one.
-        overwrite: prepare it again if it is prepared already.
-        workers: processes that read; more than one only under `if __name__ == "__main__":`.
-        skip: leave bad items out and list them in `skipped.txt`, rather than stop at the first.
-        fields: of the builder's config, as `FIELD=VALUE`.
+        name: dataset name, as for `registry.find_builder`.
+        data_dir: folder of prepared datasets.
+        manual_dir: folder with the user's own files, for builders that read one.
+        overwrite: whether to prepare it again if it is prepared already.
+        workers: number of reading processes; more than one only under
+            `if __name__ == "__main__":`.
+        skip: whether to skip invalid items and list them in `skipped.txt`, instead of stopping at
+            the first one.
+        fields: fields of the builder's config, as `FIELD=VALUE`.
 
     Returns:
         The folder of the prepared dataset.
 
     Raises:
-        UserError: no such builder or config, or it can't make anything of `manual_dir`.
+        UserError: If there is no such builder or config, or `manual_dir` lacks the expected files.
     """
     manual = None if manual_dir is None else Path(manual_dir)
     options = BuildOptions(
@@ -93,65 +95,66 @@ def build_with(
     """Prepare the dataset of a builder, unless it is prepared already.
 
     Args:
-        name: what the user calls it.
-        builder: see `make_builder`.
-        options: how it is prepared.
-        announce: called with what there is to read, before anything is read.
+        name: dataset name, as the user wrote it.
+        builder: the TFDS builder, from `make_builder`.
+        options: options of the build.
+        announce: function called with the builder's splits before they are read.
 
     Raises:
-        UserError: it is prepared with another config, or its files can't be made anything of.
+        UserError: If it is prepared with another config, or its files are not the expected ones.
     """
     folder = dataset_folder(builder, options)
     if (folder / "dataset_info.json").is_file() and not options.overwrite:
-        _check_same(builder, name, folder)
+        _check_same_config(builder, name, folder)
         return BuildResult(folder, False, {}, [])
     check_usable(name, builder.info)
-    with report_full_disk(folder), write_folder_atomically(folder) as (incomplete, left):
-        if left:
-            print(left, file=sys.stderr)
+    with report_full_disk(folder), write_folder_atomically(folder) as (incomplete, notice):
+        if notice:
+            print(notice, file=sys.stderr)
         with explain_tensorflow_errors(builder):
             splits = make_split_generators(builder, options)
             announce(splits)
-            done = _prepared(builder, name, splits, incomplete, options)
-        write_description(builder, incomplete, done)
+            result = _prepare_splits(builder, name, splits, incomplete, options)
+        write_description(builder, incomplete, result)
         with silence_tfds():
             dataset = open_folder(incomplete, name)
-        contact_sheet(dataset, incomplete / CONTACT_SHEET)
-    expected = {split: n for r in unique_readings(splits) for split, n in r.expected.items()}
-    return BuildResult(folder, True, expected, done.skipped)
+        write_contact_sheet(dataset, incomplete / CONTACT_SHEET)
+    expected = {split: n for r in collect_readings(splits) for split, n in r.expected.items()}
+    return BuildResult(folder, True, expected, result.skipped)
 
 
-def _prepared(
+def _prepare_splits(
     builder: tfds.core.DatasetBuilder,
     name: str,
     splits: Splits,
     folder: Path,
     options: BuildOptions,
-) -> Preparation:
-    """Read and write all examples, in processes of this machine or by Apache Beam."""
+) -> PreparationResult:
+    """Read and write all examples, in processes of this machine or with Apache Beam."""
     if not options.beam_runner:
         return prepare(builder, name, splits, folder, options.workers, options.skip)
     from data_pipelines.preparing.beam import prepare_with_beam
 
-    runner, extra = options.beam_runner, options.beam_options
-    return prepare_with_beam(builder, splits, folder, runner, extra, options.skip)
+    runner, beam_options = options.beam_runner, options.beam_options
+    return prepare_with_beam(builder, splits, folder, runner, beam_options, options.skip)
 
 
-def _check_same(builder: tfds.core.DatasetBuilder, name: str, folder: Path) -> None:
-    """See to it that what is prepared under a name is what the name stands for now."""
+def _check_same_config(builder: tfds.core.DatasetBuilder, name: str, folder: Path) -> None:
+    """Check that the dataset prepared under a name was prepared with the name's present config."""
     stored = tfds.builder_from_directory(folder).info
-    now, then = (
-        (info.features.to_json(), _undescribed(info.metadata)) for info in (builder.info, stored)
+    present, prepared = (
+        (info.features.to_json(), _strip_statistics(info.metadata))
+        for info in (builder.info, stored)
     )
-    if now != then:
+    if present != prepared:
         raise UserError(
             f"dataset {name}: is prepared in {folder} with another config; expected --overwrite, "
             "or another name for this one"
         )
 
 
-def _undescribed(metadata: Mapping[str, Any] | None) -> Any:
-    """Metadata without the statistics, which a build may have measured, as JSON has it."""
+def _strip_statistics(metadata: Mapping[str, Any] | None) -> Any:
+    """Return metadata as JSON has it, without the statistics, which a build may have measured."""
     plain = json.loads(json.dumps(dict(metadata or {})))
     for band in plain.get("sensor", {}).get("bands", ()):
         del band["mean"], band["std"]

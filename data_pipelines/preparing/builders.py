@@ -1,4 +1,4 @@
-"""From a dataset's name and a build's options to its TFDS builder, and what that would read."""
+"""TFDS builders and their splits, created from a dataset's name and the options of a build."""
 
 import contextlib
 import dataclasses
@@ -27,22 +27,24 @@ __all__ = [
     "silence_tfds",
 ]
 
-_NOWHERE = Path("/nowhere")  # where builders think that datasets lie
+# Data directory given to builders. It does not exist, so that TFDS finds no prepared dataset there.
+_PLACEHOLDER_DIR = Path("/nowhere")
 
 
 @dataclasses.dataclass(frozen=True)
 class BuildOptions:
-    """How a dataset is prepared.
+    """Options of a build.
 
     Attributes:
-        data_dir: where prepared datasets lie.
-        manual_dir: the folder with the user's own files, for builders that read one.
-        overwrite: prepare it again if it is prepared already.
-        workers: processes that read.
-        skip: leave bad items out and list them in `skipped.txt`, rather than stop at the first.
-        fields: of the builder's config, as `FIELD=VALUE`.
-        beam_runner: Apache Beam's, instead of `workers`.
-        beam_options: Apache Beam's own.
+        data_dir: folder of prepared datasets.
+        manual_dir: folder with the user's own files, for builders that read one.
+        overwrite: whether to prepare the dataset again if it is prepared already.
+        workers: number of reading processes.
+        skip: whether to skip invalid items and list them in `skipped.txt`, instead of stopping at
+            the first one.
+        fields: fields of the builder's config, as `FIELD=VALUE`.
+        beam_runner: name of an Apache Beam runner to use instead of `workers`; empty for none.
+        beam_options: Apache Beam's pipeline options.
     """
 
     data_dir: Path
@@ -56,106 +58,126 @@ class BuildOptions:
 
 
 def make_builder(name: str, options: BuildOptions) -> tfds.core.DatasetBuilder:
-    """The builder, which sees nothing of what is prepared already: TFDS would take that over."""
-    found = find_builder(name)
-    config: Any = found.config or None
-    open_config = getattr(found.builder, "OPEN_CONFIG", None)
-    if open_config is not None and found.config not in found.configs:
-        if not found.config:
+    """Create the TFDS builder of a dataset.
+
+    The builder does not see datasets that are prepared already: TFDS would load their stored
+    description.
+
+    Args:
+        name: dataset name, as for `registry.find_builder`.
+        options: options of the build.
+
+    Raises:
+        UserError: If there is no such builder, config or field, or `manual_dir` has no files.
+    """
+    entry = find_builder(name)
+    config: Any = entry.config or None
+    open_config = getattr(entry.builder, "OPEN_CONFIG", None)
+    if open_config is not None and entry.config not in entry.configs:
+        if not entry.config:
             raise UserError(f"dataset {name}: expected {name}/NAME, with a name of your choice")
-        config = replace_fields(open_config(name=found.config), options.fields, f"dataset {name}")
-    elif found.config not in (found.configs or ("",)):
+        config = replace_fields(open_config(name=entry.config), options.fields, f"dataset {name}")
+    elif entry.config not in (entry.configs or ("",)):
         raise UserError(
-            f"dataset {name}: has no config {found.config!r}; expected "
-            + (f"one of {', '.join(found.configs)}" if found.configs else "none")
+            f"dataset {name}: has no config {entry.config!r}; expected "
+            + (f"one of {', '.join(entry.configs)}" if entry.configs else "none")
         )
     elif options.fields:
-        config = _changed(name, found.builder, found.config, options.fields)
+        config = _make_custom_config(name, entry.builder, entry.config, options.fields)
     if hasattr(config, "of_files") and options.manual_dir is not None:
-        config = config.of_files(_manual_dir(options.manual_dir))
+        config = config.of_files(_check_manual_dir(options.manual_dir))
     with silence_tfds():
-        return found.builder(
-            data_dir=os.fspath(_NOWHERE),
+        return entry.builder(
+            data_dir=os.fspath(_PLACEHOLDER_DIR),
             config=config,
             file_format=tfds.core.FileFormat.ARRAY_RECORD,
         )
 
 
-def _changed(name: str, builder: Any, config: str, fields: Sequence[str]) -> Any:
-    """A config of the builder with some fields changed, under a name of its own."""
+def _make_custom_config(name: str, builder: Any, config: str, fields: Sequence[str]) -> Any:
+    """Return a copy of one of the builder's configs with other fields and a name of its own."""
     if not config:
         raise UserError(f"dataset {name}: has no config; found --config.{fields[0]}")
-    changed = replace_fields(builder.builder_configs[config], fields, f"config {config} of {name}")
-    if changed.name in builder.builder_configs:
+    custom = replace_fields(builder.builder_configs[config], fields, f"config {config} of {name}")
+    if custom.name in builder.builder_configs:
         raise UserError(
             f"dataset {name}: --config.{fields[0]} makes another dataset of it; expected "
-            "--config.name=NAME too, a name of its own"
+            "--config.name=NAME too, with a new name"
         )
-    return changed
+    return custom
 
 
 def dataset_folder(builder: tfds.core.DatasetBuilder, options: BuildOptions) -> Path:
-    """Where the dataset of a builder is prepared.
+    """Return the folder that the dataset of a builder is prepared in.
 
     Raises:
-        UserError: outside of `options.data_dir`.
+        UserError: If it is outside `options.data_dir`.
     """
     folder = Path(builder.data_dir)
-    if not folder.is_relative_to(_NOWHERE) or ".." in folder.parts:
+    if not folder.is_relative_to(_PLACEHOLDER_DIR) or ".." in folder.parts:
         raise UserError(
-            f"dataset {builder.name}: its config {builder.builder_config.name!r} would lie outside "
-            "of --data_dir; expected a word, or words with / between"
+            f"dataset {builder.name}: the folder of config {builder.builder_config.name!r} would "
+            "be outside --data_dir; expected one or more words separated by /"
         )
-    return options.data_dir / folder.relative_to(_NOWHERE)
+    return options.data_dir / folder.relative_to(_PLACEHOLDER_DIR)
 
 
 def published_sensor(builder: tfds.core.DatasetBuilder) -> Sensor | None:
-    """The sensor as the builder knows it, before anything is measured."""
+    """Return the sensor with its published statistics, or None if the builder has no sensor."""
     description = (builder.info.metadata or {}).get("sensor")
     return Sensor.from_dict(description) if description else None
 
 
 def make_split_generators(builder: tfds.core.DatasetBuilder, options: BuildOptions) -> Splits:
-    """What the builder's `_split_generators` returns, in TFDS's newer form."""
+    """Return the splits of the builder's `_split_generators`, in the form of TFDS 4.
+
+    Raises:
+        UserError: If the builder reads the user's files and `manual_dir` is not given or empty, or
+            the builder does not document them.
+    """
     instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
     if instructions and options.manual_dir is None:
         raise UserError(
             f"dataset {builder.name}: reads files of yours; expected --manual_dir with "
             + " ".join(instructions.split())
         )
-    manual_dir = None if options.manual_dir is None else _manual_dir(options.manual_dir)
+    manual_dir = None if options.manual_dir is None else _check_manual_dir(options.manual_dir)
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     with silence_tfds():
         downloads = options.data_dir / "downloads"
-        manager = private.download_manager(builder, downloads, config)
+        manager = private.make_download_manager(builder, downloads, config)
         try:
-            splits = private.split_generators(builder, manager)
+            splits = private.make_split_generators(builder, manager)
         except ValueError as error:
             if "MANUAL_DOWNLOAD_INSTRUCTIONS" not in str(error):
                 raise
             raise UserError(
                 f"dataset {builder.name}: its builder reads dl_manager.manual_dir; expected it to "
-                "say in MANUAL_DOWNLOAD_INSTRUCTIONS what belongs there"
+                "describe the files in MANUAL_DOWNLOAD_INSTRUCTIONS"
             ) from error
         finally:
-            with contextlib.suppress(OSError):  # there, and nothing was downloaded
+            with contextlib.suppress(OSError):  # not empty, or never created
                 (downloads / "extracted").rmdir()
                 downloads.rmdir()
-    if isinstance(splits, list):  # as TFDS had it before 4.0
-        return {split.name: private.examples_of(builder, split) for split in splits}
+    if isinstance(splits, list):  # the form before TFDS 4.0
+        return {split.name: private.generate_examples(builder, split) for split in splits}
     return splits
 
 
-def _manual_dir(folder: Path) -> Path:
+def _check_manual_dir(folder: Path) -> Path:
     folder = folder.expanduser()
     if not folder.is_dir() or not any(folder.iterdir()):
-        raise UserError(f"--manual_dir {folder}: is no folder with files in it")
+        raise UserError(f"--manual_dir {folder}: is not a folder with files in it")
     return folder
 
 
 @contextlib.contextmanager
 def explain_tensorflow_errors(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
-    """Say what to do about TFDS's features that need TensorFlow."""
+    """Replace the import errors of TFDS features that need TensorFlow by an explanation.
+
+    Raises:
+        UserError: If the builder needs TensorFlow.
+    """
     try:
         yield
     except ImportError as error:
@@ -170,12 +192,12 @@ def explain_tensorflow_errors(builder: tfds.core.DatasetBuilder) -> Iterator[Non
 
 @contextlib.contextmanager
 def silence_tfds() -> Iterator[None]:
-    """Keep TFDS from announcing what it is about to do, and from its own progress bars."""
+    """Disable TFDS's log messages, prints and progress bars."""
     tfds.disable_progress_bar()
     verbosity = absl.logging.get_verbosity()
     absl.logging.set_verbosity(absl.logging.ERROR)
     try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with open(os.devnull, "w") as null_file, contextlib.redirect_stdout(null_file):
             yield
     finally:
         absl.logging.set_verbosity(verbosity)

@@ -1,4 +1,4 @@
-"""Examples -> stored bytes, with what is to be known of them without reading them again."""
+"""Encoding of examples to stored records, with their catalogue entries and image moments."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,20 +15,20 @@ from data_pipelines.sources.catalogue import small_features
 __all__ = ["Encoder", "ItemResult", "Moments", "ReadAndEncode", "StoredRecord", "crop_to_inside"]
 
 
-# Pixels summed up at once: so few that they stay in the processor's cache.
-_BLOCK = 4096
+# Number of pixels summed at once, few enough to stay in the processor's cache.
+_BLOCK_PIXELS = 4096
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums of the digital numbers of each band, from which mean and deviation follow.
+    """Sums over pixels from which the mean and standard deviation of each band are computed.
 
-    Sums of whole numbers in float64 are exact for one image; over a dataset they keep 15 digits.
+    Sums of integers in float64 are exact for one image; over a dataset they keep 15 digits.
 
     Attributes:
-        pixels: how many were added up.
-        total: (bands,) float64, their sum.
-        squares: (bands,) float64, the sum of their squares.
+        pixels: number of pixels summed.
+        total: (bands,) float64, sums of the digital numbers.
+        squares: (bands,) float64, sums of their squares.
     """
 
     pixels: int = 0
@@ -37,18 +37,25 @@ class Moments:
 
     @classmethod
     def from_image(cls, image: np.ndarray) -> "Moments":
-        """The moments of an image (h, w, bands)."""
+        """Compute the moments of an image of shape (h, w, bands)."""
         pixels = image.reshape(-1, image.shape[-1])
         total, squares = np.zeros((2, image.shape[-1]))
-        for start in range(0, len(pixels), _BLOCK):
-            bands = np.ascontiguousarray(pixels[start : start + _BLOCK].T).astype(np.float64)
+        for start in range(0, len(pixels), _BLOCK_PIXELS):
+            block = pixels[start : start + _BLOCK_PIXELS]
+            bands = np.ascontiguousarray(block.T).astype(np.float64)
             total += bands.sum(axis=1)
             squares += np.einsum("ij,ij->i", bands, bands)
         return cls(len(pixels), total, squares)
 
     @classmethod
     def from_statistics(cls, pixels: int, mean: np.ndarray, std: np.ndarray) -> "Moments":
-        """The moments that have these statistics."""
+        """Compute the moments of `pixels` pixels with the given mean and standard deviation.
+
+        Args:
+            pixels: number of pixels.
+            mean: (bands,) mean of each band.
+            std: (bands,) standard deviation of each band.
+        """
         return cls(pixels, mean * pixels, (std**2 + mean**2) * pixels)
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -58,33 +65,35 @@ class Moments:
 
     @property
     def mean(self) -> np.ndarray:
-        """(bands,) float64."""
+        """The mean of each band, (bands,) float64."""
         return self.total / self.pixels
 
     @property
     def std(self) -> np.ndarray:
-        """(bands,) float64."""
+        """The standard deviation of each band, (bands,) float64."""
         return np.sqrt(np.maximum(self.squares / self.pixels - self.mean**2, 0))
 
 
 def crop_to_inside(image: np.ndarray, example: Mapping[str, Any]) -> np.ndarray:
-    """The part of an image that was seen, where the example says so in a feature `crop_to_inside`.
+    """Crop padding off an image, if the example has the feature `inside`.
 
-    `crop_to_inside` is (2,) int, height and width from the upper left; what lies beyond was filled
-    up.
+    Args:
+        image: (h, w, ...) array, padded at the bottom and on the right.
+        example: the example; its feature `inside`, (2,) int, is the height and width without
+            padding.
     """
     height, width = example.get("inside", image.shape[:2])
     return image[:height, :width]
 
 
 class StoredRecord(NamedTuple):
-    """An example on its way to a file.
+    """An encoded example.
 
     Attributes:
-        key: of the example.
-        serialized: a `tf.train.Example`.
+        key: key of the example.
+        serialized: a serialised `tf.train.Example`.
         columns: its small features, for the catalogue.
-        moments: of its image; None where that is an encoded file.
+        moments: moments of its image; None if the image is an encoded file.
     """
 
     key: int | bytes
@@ -94,12 +103,12 @@ class StoredRecord(NamedTuple):
 
 
 class ItemResult(NamedTuple):
-    """What came of one item.
+    """The result of reading and encoding one item.
 
     Attributes:
-        split: where its records belong.
-        records: none if the item is bad.
-        mistake: what is wrong with the item; empty if nothing is.
+        split: the split that its records belong to.
+        records: the item's records; empty if the item is invalid.
+        error_message: the reason why the item is invalid; empty if it is valid.
     """
 
     split: str
@@ -108,7 +117,7 @@ class ItemResult(NamedTuple):
 
 
 class Encoder:
-    """(key, example) -> record, for the features of a dataset. Can be pickled."""
+    """A function from (key, example) to record, for the features of a dataset. Picklable."""
 
     def __init__(self, features: tfds.features.FeaturesDict) -> None:
         self._features = features
@@ -119,37 +128,38 @@ class Encoder:
         """Encode one example.
 
         Raises:
-            UserError: it isn't what the features say.
+            UserError: If it does not match the features.
         """
         try:
             encoded = self._features.encode_example(example)
-            stored = self._serializer.get_tf_example(encoded)
+            message = self._serializer.get_tf_example(encoded)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise UserError(
-                f"example {key!r}: isn't what its features say ({' '.join(str(error).split())})"
+                f"example {key!r}: does not match its dataset's features "
+                f"({' '.join(str(error).split())})"
             ) from error
-        serialized = stored.SerializeToString(deterministic=True)
-        columns = {name: self._column(name, encoded[name]) for name in self._columns}
+        serialized = message.SerializeToString(deterministic=True)
+        columns = {name: self._make_column(name, encoded[name]) for name in self._columns}
         image = example.get("image")
         moments = None
         if isinstance(image, np.ndarray) and image.ndim == 3:
             moments = Moments.from_image(crop_to_inside(image, example))
-        named = key.encode() if isinstance(key, str) else key
-        return StoredRecord(named, serialized, columns, moments)
+        stored_key = key.encode() if isinstance(key, str) else key
+        return StoredRecord(stored_key, serialized, columns, moments)
 
-    def _column(self, name: str, value: Any) -> Any:
-        feature, classes = self._features[name], self._columns[name]
-        if not classes:
+    def _make_column(self, name: str, value: Any) -> Any:
+        feature, num_classes = self._features[name], self._columns[name]
+        if not num_classes:
             return np.bool_(value) if feature.np_dtype == np.bool_ else np.int32(value)
-        if feature.shape == (classes,):
+        if feature.shape == (num_classes,):
             return np.asarray(value).astype(np.uint8)
-        multi_hot = np.zeros(classes, np.uint8)
+        multi_hot = np.zeros(num_classes, np.uint8)
         multi_hot[np.asarray(value, int)] = 1
         return multi_hot
 
 
 class ReadAndEncode(Generic[ItemT]):
-    """An item -> its outcome: what the workers do. Can be pickled."""
+    """A function from an item to its result, which the workers call. Picklable."""
 
     def __init__(
         self, read: Callable[[ItemT], Iterable[tuple[str, Example]]], encoder: Encoder
@@ -158,9 +168,9 @@ class ReadAndEncode(Generic[ItemT]):
         self._encoder = encoder
 
     def __call__(self, item: ItemT) -> ItemResult:
-        """Read and encode; a mistake is returned, not raised."""
+        """Read and encode one item; a `UserError` is returned in the result, not raised."""
         try:
             records = tuple(self._encoder(key, example) for key, example in self._read(item))
             return ItemResult(item.split, records, "")
-        except UserError as error_message:
-            return ItemResult(item.split, (), str(error_message))
+        except UserError as error:
+            return ItemResult(item.split, (), str(error))

@@ -1,4 +1,4 @@
-"""A function over a stream of items, in other processes, in order, a little ahead."""
+"""A parallel `map` over a stream of items, in worker processes, in order."""
 
 import collections
 import multiprocessing
@@ -12,18 +12,18 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
 
-__all__ = ["WorkerDied", "available_cores", "parallel_map"]
+__all__ = ["WorkerError", "available_cores", "parallel_map"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
-class WorkerDied(RuntimeError):
-    """A worker process ended before its work did, most often for want of memory."""
+class WorkerError(RuntimeError):
+    """The death of a worker process, most often for lack of memory."""
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -32,22 +32,26 @@ def parallel_map(
     items: Iterable[ItemT],
     workers: int,
     chunk: int = 16,
-    prepare: Callable[[], object] | None = None,
+    initialiser: Callable[[], object] | None = None,
 ) -> Iterator[ResultT]:
-    """`map(function, items)` with `workers` processes.
+    """Compute `map(function, items)` with `workers` processes.
 
-    Items are drawn only as far ahead as keeps the workers busy, so that a stream of any length
-    takes a fixed amount of memory. With one worker everything happens in this process.
+    Only a limited number of items is prefetched, enough to keep the workers busy, so that memory
+    use does not depend on the length of the stream. With one worker everything runs in this
+    process.
 
     Args:
-        function: picklable.
-        items: picklable.
-        workers: processes.
-        chunk: items sent to a process at once.
-        prepare: called in each process before anything is unpickled.
+        function: picklable function.
+        items: picklable items.
+        workers: number of processes.
+        chunk: number of items sent to a process at once.
+        initialiser: called in each process before anything is unpickled.
+
+    Yields:
+        The results, in the order of the items.
 
     Raises:
-        WorkerDied: a process was killed.
+        WorkerError: If a process was killed.
     """
     if workers <= 1:
         yield from map(function, items)
@@ -55,46 +59,46 @@ def parallel_map(
     # Forked from a clean server process: this one may have threads, which don't survive a fork.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["data_pipelines.preparing.encoding"])
-    pool = ProcessPoolExecutor(
-        workers, context, _begin, (prepare, pickle.dumps(function, pickle.HIGHEST_PROTOCOL))
-    )
-    waiting: collections.deque[Future[list[ResultT]]] = collections.deque()
+    pickled = pickle.dumps(function, pickle.HIGHEST_PROTOCOL)
+    pool = ProcessPoolExecutor(workers, context, _initialise_worker, (initialiser, pickled))
+    pending: collections.deque[Future[list[ResultT]]] = collections.deque()
     stream = iter(items)
     try:
         while True:
-            while len(waiting) < 2 * workers and (batch := list(islice(stream, chunk))):
-                waiting.append(pool.submit(_apply, batch))
-            if not waiting:
+            while len(pending) < 2 * workers and (batch := list(islice(stream, chunk))):
+                pending.append(pool.submit(_process_batch, batch))
+            if not pending:
                 return
-            yield from waiting.popleft().result()
+            yield from pending.popleft().result()
     except BrokenProcessPool as error:
-        raise WorkerDied(
+        raise WorkerError(
             "a worker process died; if the machine ran out of memory, use fewer --workers"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-# What this worker process does with items; set once, when the process begins.
+# The function that this worker process applies to items; set once, when the process starts.
 _functions: list[Callable[[Any], Any]] = []
 
 
-def _begin(prepare: Callable[[], object] | None, function: bytes) -> None:
-    for number in (signal.SIGINT, signal.SIGUSR1):  # these reach all processes; the parent decides
+def _initialise_worker(initialiser: Callable[[], object] | None, function: bytes) -> None:
+    # These signals reach all processes; only the parent handles them.
+    for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if prepare is not None:
-        prepare()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    if initialiser is not None:
+        initialiser()
     _functions[:] = [pickle.loads(function)]
 
 
-def _end_with_parent() -> None:
-    """Die when the parent does, which a process waiting for work would not notice."""
+def _exit_with_parent() -> None:
+    """Exit when the parent dies, which a process that waits for work would not notice."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
 
 
-def _apply(batch: list[Any]) -> list[Any]:
+def _process_batch(batch: list[Any]) -> list[Any]:
     return [_functions[0](item) for item in batch]

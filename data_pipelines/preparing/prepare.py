@@ -1,7 +1,7 @@
-"""Writes a dataset's folder: shards, catalogue, statistics and TFDS's own description of it.
+"""Writing of a dataset's folder: shards, catalogues, statistics and TFDS's own description.
 
-Everything is written under another name, `VERSION.incomplete`, and renamed when it is complete: a
-folder that bears a version's name is whole, whenever and however the process was ended.
+Everything is written to a folder `VERSION.incomplete`, which is renamed when it is complete: a
+folder with a version's name is complete, whenever and however the process ended.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ from data_pipelines.errors import FULL, UserError, os_error_reason
 from data_pipelines.files.lock import acquire_lock
 from data_pipelines.preparing.encoding import Encoder, ItemResult, Moments, ReadAndEncode
 from data_pipelines.preparing.parallel import parallel_map
-from data_pipelines.preparing.progress import Counter
-from data_pipelines.preparing.shards import SplitWriter, assemble
+from data_pipelines.preparing.progress import ProgressCounter
+from data_pipelines.preparing.shards import SplitWriter, assemble_split
 from data_pipelines.reading import Examples, Reading
 from data_pipelines.registry import find_builder
 from data_pipelines.sources.catalogue import small_features
 
 __all__ = [
-    "Preparation",
-    "expected_bytes",
+    "PreparationResult",
+    "collect_readings",
+    "estimate_bytes",
     "prepare",
     "report_full_disk",
-    "unique_readings",
     "write_description",
     "write_folder_atomically",
 ]
@@ -42,13 +42,13 @@ Splits = Mapping[str, Iterable[tuple[Any, dict[str, Any]]]]
 
 
 @dataclass
-class Preparation:
-    """What came of a preparation.
+class PreparationResult:
+    """The splits written by a preparation, their moments and the skipped items.
 
     Attributes:
-        infos: of the splits that have examples.
-        moments: of the images of each split; of none where they are encoded files.
-        skipped: what was wrong with each item left out.
+        infos: TFDS's descriptions of the splits that have examples.
+        moments: {split: moments of its images}; without pixels if the images are encoded files.
+        skipped: an error message for each skipped item.
     """
 
     infos: list[tfds.core.SplitInfo] = field(default_factory=list)
@@ -56,10 +56,13 @@ class Preparation:
     skipped: list[str] = field(default_factory=list)
 
     def check(self, name: str) -> None:
-        """See that there is anything at all.
+        """Check that the dataset has an example.
+
+        Args:
+            name: name of the dataset, for the error message.
 
         Raises:
-            UserError: there is no example.
+            UserError: If there is no example.
         """
         if not self.infos:
             reason = f"; {len(self.skipped)} skipped: {self.skipped[0]}" if self.skipped else ""
@@ -68,15 +71,20 @@ class Preparation:
 
 @contextlib.contextmanager
 def write_folder_atomically(folder: Path) -> Iterator[tuple[Path, str]]:
-    """A folder to write in, which becomes `folder` when all went well and is removed otherwise.
+    """Replace a folder atomically by one that is written inside the `with` block.
 
-    What was in `folder` before stays until its successor is complete.
+    The new folder is renamed to `folder` after the block, or deleted if an exception is raised. The
+    old contents of `folder` are kept until the new ones are complete.
+
+    Args:
+        folder: the folder to replace; it need not exist.
 
     Yields:
-        The folder to write in, and what was found of an earlier build; empty for nothing.
+        The folder to write to, and a notice about an interrupted earlier build; empty if there was
+        none.
 
     Raises:
-        UserError: another process is preparing the same dataset.
+        UserError: If another process is preparing the same dataset.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     incomplete = folder.with_name(f"{folder.name}.incomplete")
@@ -84,15 +92,15 @@ def write_folder_atomically(folder: Path) -> Iterator[tuple[Path, str]]:
     lock = folder.with_name(f".{folder.name}.lock")
     refusal = f"dataset {folder}: another process is preparing it; wait for it, or stop it"
     with acquire_lock(lock, refusal):
-        left = ""
+        notice = ""
         if replaced.exists() and not folder.exists():  # killed between the two renames below
             replaced.rename(folder)
         if incomplete.exists():
             shutil.rmtree(incomplete)
-            left = f"an earlier build was interrupted: {incomplete} is removed, starting again"
+            notice = f"an earlier build was interrupted: deleted {incomplete}, starting again"
         incomplete.mkdir()
         try:
-            yield incomplete, left
+            yield incomplete, notice
             if folder.exists():
                 shutil.rmtree(replaced, ignore_errors=True)
                 folder.rename(replaced)
@@ -102,8 +110,8 @@ def write_folder_atomically(folder: Path) -> Iterator[tuple[Path, str]]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def unique_readings(splits: Splits) -> list[Reading[Any]]:
-    """The readings behind the splits, each once."""
+def collect_readings(splits: Splits) -> list[Reading[Any]]:
+    """Return the distinct readings of the splits."""
     return list({id(e.reading): e.reading for e in splits.values() if isinstance(e, Examples)}
                 .values())  # fmt: skip
 
@@ -115,67 +123,75 @@ def prepare(
     folder: Path,
     workers: int = 1,
     skip: bool = False,
-) -> Preparation:
+) -> PreparationResult:
     """Read all examples and write them below `folder`.
 
     Args:
         builder: the TFDS builder.
-        name: as the user wrote it, by which other processes find it.
-        splits: what its `_split_generators` returned.
-        folder: an empty one.
-        workers: processes that read; only for splits that are of a `Reading`.
-        skip: leave bad items out, rather than stop at the first one.
+        name: dataset name, as the user wrote it, by which the workers find the builder.
+        splits: the splits that its `_split_generators` returned.
+        folder: an empty folder.
+        workers: number of reading processes, for splits of a `Reading`; others are read in this
+            process.
+        skip: whether to skip invalid items, instead of stopping at the first one.
 
     Raises:
-        UserError: an item is bad, no example is left, or the disk is full.
+        UserError: If an item is invalid, there is no valid example, or the disk is full.
     """
-    _check_space(folder, expected_bytes(builder, splits))
-    done = Preparation()
+    _check_space(folder, estimate_bytes(builder, splits))
+    result = PreparationResult()
     columns = tuple(small_features(builder.info.features))
     writers = {split: SplitWriter(folder, split, columns) for split in splits}
     try:
         with (
-            Counter(name, _expected(builder, splits)) as progress,
+            ProgressCounter(name, _count_expected_examples(builder, splits)) as progress,
             report_full_disk(folder, writers),
         ):
-            for outcome in _outcomes(builder, name, splits, workers):
-                writer = writers[outcome.split]
-                error_message = outcome.error_message or writer.duplicate(outcome.records)
+            for item in _read_items(builder, name, splits, workers):
+                writer = writers[item.split]
+                error_message = item.error_message or writer.find_duplicate(item.records)
                 if error_message and not skip:
                     raise UserError(error_message)
                 if error_message:
-                    done.skipped.append(error_message)
+                    result.skipped.append(error_message)
                     continue
-                for record in outcome.records:
+                for record in item.records:
                     writer.write(record)
-                progress.advance(len(outcome.records))
+                progress.advance(len(item.records))
             for split, writer in writers.items():
                 if (written := writer.finish()) is not None:
-                    info, done.moments[split] = assemble(builder.name, folder, [written])
-                    done.infos.append(info)
+                    info, result.moments[split] = assemble_split(builder.name, folder, [written])
+                    result.infos.append(info)
     finally:
         for writer in writers.values():
-            writer.abandon()
-    done.check(name)
-    return done
+            writer.abort()
+    result.check(name)
+    return result
 
 
-def write_description(builder: tfds.core.DatasetBuilder, folder: Path, done: Preparation) -> None:
-    """Write TFDS's description of the dataset, the statistics and the list of what was skipped.
+def write_description(
+    builder: tfds.core.DatasetBuilder, folder: Path, result: PreparationResult
+) -> None:
+    """Write TFDS's description of the dataset, its statistics and the list of skipped items.
 
-    Where the builder's sensor has no statistics, those measured are put in: over `train` where
-    there is such a split, else over everything.
+    If the builder's sensor has no statistics, the measured ones are used: those of `train` if there
+    is such a split, otherwise those of all splits.
+
+    Args:
+        builder: the TFDS builder.
+        folder: folder of the dataset.
+        result: result of the preparation.
     """
     info = builder.info
     info.set_file_format(tfds.core.FileFormat.ARRAY_RECORD, override=True)
-    info.set_splits(tfds.core.SplitDict(done.infos))
-    measured = {split: moments for split, moments in done.moments.items() if moments.pixels}
+    info.set_splits(tfds.core.SplitDict(result.infos))
+    measured = {split: moments for split, moments in result.moments.items() if moments.pixels}
     if info.metadata and "sensor" in info.metadata and measured:
         sensor = Sensor.from_dict(info.metadata["sensor"])
         if not sensor.measured:
-            over = measured.get("train") or sum(measured.values(), Moments())
+            moments = measured.get("train") or sum(measured.values(), Moments())
             info.metadata["sensor"] = sensor.with_statistics(
-                over.mean.tolist(), over.std.tolist()
+                moments.mean.tolist(), moments.std.tolist()
             ).to_dict()
     info.write_to_directory(folder)
     statistics = {
@@ -183,44 +199,44 @@ def write_description(builder: tfds.core.DatasetBuilder, folder: Path, done: Pre
         for split, m in measured.items()
     }
     (folder / "statistics.json").write_text(json.dumps(statistics, indent=1))
-    if done.skipped:
-        (folder / "skipped.txt").write_text("".join(f"{line}\n" for line in done.skipped))
+    if result.skipped:
+        (folder / "skipped.txt").write_text("".join(f"{line}\n" for line in result.skipped))
 
 
 @contextlib.contextmanager
 def report_full_disk(
     folder: Path, writers: Mapping[str, SplitWriter] | None = None
 ) -> Iterator[None]:
-    """Tell a full disk in a line.
+    """Replace the errors of a full disk by a `UserError`.
 
     Args:
-        folder: on that disk.
-        writers: of the splits, which know how far they have come.
+        folder: a folder on that disk.
+        writers: {split: its writer}, to report how much was written.
 
     Raises:
-        UserError: the disk is full.
+        UserError: If the disk is full.
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:  # array_record says it with a RuntimeError
+    except (OSError, RuntimeError) as error:  # array_record raises a RuntimeError
         if not os_error_reason(error, FULL):
             raise
-        after = ""
+        progress = ""
         if writers:
-            examples = sum(writer.examples for writer in writers.values())
-            written = sum(writer.bytes for writer in writers.values())
-            after = f" after {examples:,} examples ({decimal(written)})"
+            examples = sum(writer.num_examples for writer in writers.values())
+            size = sum(writer.num_bytes for writer in writers.values())
+            progress = f" after {examples:,} examples ({decimal(size)})"
         raise UserError(
-            f"folder {folder.parent}: the disk is full{after}; expected room for the whole "
-            "dataset; nothing is left of it"
+            f"folder {folder.parent}: the disk is full{progress}; expected room for the complete "
+            "dataset; what was written of it has been deleted"
         ) from error
 
 
-def _outcomes(
+def _read_items(
     builder: tfds.core.DatasetBuilder, name: str, splits: Splits, workers: int
 ) -> Iterator[ItemResult]:
     encoder = Encoder(builder.info.features)
-    for reading in unique_readings(splits):
+    for reading in collect_readings(splits):
         yield from parallel_map(
             ReadAndEncode(reading.read, encoder),
             reading.items,
@@ -234,29 +250,36 @@ def _outcomes(
                 yield ItemResult(split, (encoder(key, example),), "")
 
 
-def expected_bytes(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | None:
-    """About how large the dataset will be; None where nobody knows."""
-    total = _expected(builder, splits)
+def estimate_bytes(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | None:
+    """Estimate the size of the dataset in bytes, or return None if it is unknown.
+
+    Only arrays of a fixed shape are counted.
+
+    Args:
+        builder: the TFDS builder.
+        splits: the splits that its `_split_generators` returned.
+    """
+    num_examples = _count_expected_examples(builder, splits)
     arrays = [
         feature
         for feature in builder.info.features.values()
         if type(feature) is tfds.features.Tensor and None not in feature.shape
     ]
-    size = sum(
+    example_bytes = sum(
         int(np.prod(feature.shape)) * np.dtype(feature.np_dtype).itemsize for feature in arrays
     )
-    return None if total is None else total * size
+    return None if num_examples is None else num_examples * example_bytes
 
 
-def _expected(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | None:
-    """How many examples the dataset will have; None where nobody knows."""
+def _count_expected_examples(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | None:
+    """Return the number of examples that the dataset will have, or None if it is unknown."""
     expected = {
-        split: number for r in unique_readings(splits) for split, number in r.expected.items()
+        split: number for r in collect_readings(splits) for split, number in r.expected.items()
     }
-    own = getattr(builder, "expected_examples", {}).items()
-    expected |= {split: n for split, n in own if not isinstance(splits.get(split), Examples)}
-    known = [expected.get(split) for split in splits]
-    return None if None in known else sum(number or 0 for number in known)
+    declared = getattr(builder, "expected_examples", {}).items()
+    expected |= {split: n for split, n in declared if not isinstance(splits.get(split), Examples)}
+    counts = [expected.get(split) for split in splits]
+    return None if None in counts else sum(count or 0 for count in counts)
 
 
 def _check_space(folder: Path, size: int | None) -> None:

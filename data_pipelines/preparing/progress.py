@@ -1,4 +1,4 @@
-"""How far something is, at what rate, and how long it will take still."""
+"""Progress reports: the fraction done, the rate and the estimated time left."""
 
 import sys
 import time
@@ -13,16 +13,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Counter", "format_duration", "progress_bar"]
+__all__ = ["ProgressCounter", "format_duration", "progress_bar"]
 
-# Seconds between two lines where there is no terminal to draw a bar on.
-_LINE_EVERY = 30.0
-# Seconds that the rate is averaged over.
-_RATE_OVER = 1.0
+# Seconds between two log lines, if standard error is not a terminal.
+_LOG_INTERVAL = 30.0
+# Seconds between two updates of the bar, over which the rate is averaged.
+_RATE_INTERVAL = 1.0
 
 
 def progress_bar() -> Progress:
-    """A bar with rate and time left on standard error; silent when that is not a terminal."""
+    """Create a progress bar on standard error, which is disabled if that is not a terminal."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
@@ -37,18 +37,24 @@ def progress_bar() -> Progress:
     )
 
 
-class Counter:
-    """Counts what is done: a bar on a terminal, a line every half minute in a log file."""
+class ProgressCounter:
+    """A counter that reports progress: a bar on a terminal, otherwise a log line every 30 s.
+
+    Args:
+        description: name of the task.
+        total: number of units of the task; None if it is unknown.
+        unit: name of the units, in the plural.
+    """
 
     def __init__(self, description: str, total: int | None, unit: str = "examples") -> None:
         self._bar = progress_bar()
-        self._silent = bool(self._bar.disable)
+        self._is_terminal = not self._bar.disable
         self._task = self._bar.add_task(description, total=total, note="")
         self._description, self._total, self._unit = description, total, unit
-        self._began = self._noted = self._lined = time.monotonic()
-        self._count = self._noted_count = 0
+        self._start_time = self._update_time = self._log_time = time.monotonic()
+        self._count = self._updated_count = 0
 
-    def __enter__(self) -> "Counter":
+    def __enter__(self) -> "ProgressCounter":
         self._bar.start()
         return self
 
@@ -57,29 +63,29 @@ class Counter:
         self._bar.stop()
 
     def advance(self, count: int = 1) -> None:
-        """`count` more are done."""
+        """Add `count` units, and report progress if it is time to."""
         self._count += count
         now = time.monotonic()
-        if now - self._noted < _RATE_OVER:
+        if now - self._update_time < _RATE_INTERVAL:
             return
-        rate = (self._count - self._noted_count) / (now - self._noted)
-        self._noted, self._noted_count = now, self._count
+        rate = (self._count - self._updated_count) / (now - self._update_time)
+        self._update_time, self._updated_count = now, self._count
         self._bar.update(self._task, completed=self._count, note=f"{rate:,.0f}/s")
-        if self._silent and now - self._lined >= _LINE_EVERY:
-            self._lined = now
-            print(self._line(now), file=sys.stderr, flush=True)
+        if not self._is_terminal and now - self._log_time >= _LOG_INTERVAL:
+            self._log_time = now
+            print(self._format_log_line(now), file=sys.stderr, flush=True)
 
-    def _line(self, now: float) -> str:
-        rate = self._count / (now - self._began)
-        of = left = ""
+    def _format_log_line(self, now: float) -> str:
+        rate = self._count / (now - self._start_time)
+        total = left = ""
         if self._total:
-            of = f" of {self._total:,}"
+            total = f" of {self._total:,}"
             left = f", {format_duration((self._total - self._count) / rate)} left" if rate else ""
-        return f"{self._description}: {self._count:,}{of} {self._unit}, {rate:,.0f}/s{left}"
+        return f"{self._description}: {self._count:,}{total} {self._unit}, {rate:,.0f}/s{left}"
 
 
 def format_duration(seconds: float) -> str:
-    """A time for a person: `3 h 07 min`, `12 min 05 s`."""
+    """Format a duration, such as `3 h 07 min` or `12 min 05 s`."""
     minutes, seconds = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

@@ -1,4 +1,4 @@
-"""A dataset as its builder describes it, before anything is prepared or even there."""
+"""Datasets as their builders describe them, before their files are downloaded or prepared."""
 
 from pathlib import Path
 
@@ -13,14 +13,22 @@ __all__ = ["count_published_examples", "published_dataset"]
 
 
 def published_dataset(name: str, bands: tuple[str, ...] = (), target: str = "") -> Dataset:
-    """What `open_dataset` will open, as far as the builder knows; it can't be read.
+    """Return the description of a dataset without its examples, as its builder publishes it.
 
-    Its `splits` hold the builder's `expected_examples`, windows where there are such, and only
-    `all`, with 0, where the builder doesn't say. Bands that nobody has measured yet have mean 0 and
-    deviation 1.
+    Args:
+        name: dataset name, as for `registry.find_builder`.
+        bands: names of the bands to select; all by default.
+        target: name of the target feature; the builder's by default.
+
+    Returns:
+        A dataset as `open_dataset` returns it, but unreadable. Its `splits` hold the builder's
+        `expected_examples`, as numbers of windows if examples are windows of images; without
+        `expected_examples` there is only the split `all`, with 0. Bands without statistics have
+        mean 0 and standard deviation 1.
 
     Raises:
-        UserError: no such builder, none of these bands, or it reads whatever the user brings.
+        UserError: If there is no such builder, the sensor lacks one of the bands, or the builder's
+            description depends on the user's files.
     """
     builder = make_builder(name, BuildOptions(Path()))
     sensor = check_usable(name, builder.info)
@@ -32,23 +40,31 @@ def published_dataset(name: str, bands: tuple[str, ...] = (), target: str = "") 
 
 
 def count_published_examples(dataset: Dataset, split: str) -> int | None:
-    """How many examples a part of a split will hold; None where that takes the examples to tell.
+    """Return the number of examples that a split expression will select.
+
+    Args:
+        dataset: a dataset of `published_dataset`.
+        split: a split expression, such as `train[10%]`.
+
+    Returns:
+        The number of examples, or None if it depends on the examples.
 
     Raises:
-        UserError: the split is not written as expected or does not exist.
+        UserError: If the split expression is invalid or the split does not exist.
     """
     if not any(dataset.splits.values()):
         return None
-    part = parse_expression(dataset, split)
-    count = dataset.splits[part.split]
-    for step in part.steps:
+    expression = parse_expression(dataset, split)
+    count = dataset.splits[expression.split]
+    for step in expression.steps:
         if isinstance(step, FlagFilter) or (step.rest and dataset.grid):
             return None
         labels = dataset.target if dataset.grid is None else "none"
-        if labels == "labels" and "class" in step.share:
+        if labels == "labels" and "class" in step.size:
             return None
-        # As many of each class as there can be; a proportion takes the same of any.
+        # Assume balanced classes, so that each has as many examples as possible; the size of a
+        # proportional split does not depend on the class distribution.
         strata = np.arange(count) % (len(dataset.classes) if labels == "label" else 1)
-        inside = int(split_stratified(strata, step.share, 0, f"split {split!r}").sum())
-        count = count - inside if step.rest else inside
+        selected = int(split_stratified(strata, step.size, 0, f"split {split!r}").sum())
+        count = count - selected if step.rest else selected
     return count

@@ -1,6 +1,7 @@
-"""The files of a split: records in shards, and their catalogue.
+"""Writing of a split's files: records in shards, and their catalogue.
 
-Shards get their final names, `NAME-SPLIT.array_record-00003-of-00256`, when all are written.
+Shards are renamed to their final names, `NAME-SPLIT.array_record-00003-of-00256`, when all are
+written.
 """
 
 import contextlib
@@ -19,26 +20,26 @@ from data_pipelines.errors import UserError
 from data_pipelines.preparing.encoding import Moments, StoredRecord
 from data_pipelines.sources.catalogue import Catalogue, CatalogueWriter
 
-__all__ = ["SHARD_BYTES", "SplitWriter", "WrittenSplit", "assemble"]
+__all__ = ["SHARD_BYTES", "SplitWriter", "WrittenSplit", "assemble_split"]
 
-# Bytes of a shard: few enough files to keep all of them open.
+# Size of a shard, large enough that all shards of a dataset can be kept open.
 SHARD_BYTES = 256 * 2**20
-# Without compression: pixels gain a sixth by it, and read half as fast. One record a group, so that
-# reading one doesn't read its neighbours.
+# No compression: it makes pixels a sixth smaller, but halves the reading speed. One record per
+# group, so that reading a record does not read its neighbours.
 _OPTIONS = "group_size:1,uncompressed"
 
 
 @dataclass(frozen=True)
 class WrittenSplit:
-    """Records of a split as they lie in files.
+    """The written shards of a split, or of a part of it.
 
     Attributes:
-        split: its name.
-        shards: the files, in order.
-        lengths: how many records each holds.
-        bytes: of all records.
-        catalogue: of all records, in order.
-        moments: of their images; of none where they are encoded files.
+        split: name of the split.
+        shards: the shard files, in order.
+        lengths: number of records in each shard.
+        bytes: total size of the records.
+        catalogue: catalogue of all records, in order.
+        moments: moments of their images; without pixels if the images are encoded files.
     """
 
     split: str
@@ -49,9 +50,9 @@ class WrittenSplit:
     moments: Moments
 
     def save(self, folder: Path) -> None:
-        """Write down what is known of the files, for another process."""
+        """Save the description of the shards to `folder`, for another process."""
         self.catalogue.save(Catalogue.file(folder, self.split))
-        about = {
+        description = {
             "split": self.split,
             "shards": [shard.name for shard in self.shards],
             "lengths": self.lengths,
@@ -60,24 +61,34 @@ class WrittenSplit:
             "total": self.moments.total.tolist(),
             "squares": self.moments.squares.tolist(),
         }
-        (folder / "written.json").write_text(json.dumps(about))
+        (folder / "written.json").write_text(json.dumps(description))
 
     @classmethod
     def load(cls, folder: Path) -> "WrittenSplit":
-        """What `save` wrote down."""
-        about = json.loads((folder / "written.json").read_text())
+        """Load the description that `save` wrote to `folder`."""
+        description = json.loads((folder / "written.json").read_text())
         return cls(
-            about["split"],
-            tuple(folder / shard for shard in about["shards"]),
-            tuple(about["lengths"]),
-            about["bytes"],
-            Catalogue.load(Catalogue.file(folder, about["split"])),
-            Moments(about["pixels"], np.array(about["total"]), np.array(about["squares"])),
+            description["split"],
+            tuple(folder / shard for shard in description["shards"]),
+            tuple(description["lengths"]),
+            description["bytes"],
+            Catalogue.load(Catalogue.file(folder, description["split"])),
+            Moments(
+                description["pixels"],
+                np.array(description["total"]),
+                np.array(description["squares"]),
+            ),
         )
 
 
 class SplitWriter:
-    """Writes records of a split into shards, and gathers their catalogue and moments."""
+    """A writer of a split's records into shards, with their catalogue and moments.
+
+    Args:
+        folder: folder of the shards.
+        split: name of the split.
+        columns: names of the small features, for the catalogue.
+    """
 
     def __init__(self, folder: Path, split: str, columns: Iterable[str]) -> None:
         self._folder, self._split = folder, split
@@ -88,31 +99,29 @@ class SplitWriter:
         self._keys: set[int | bytes] = set()
         self._catalogue = CatalogueWriter(columns)
         self._moments = Moments()
-        self.bytes = 0
+        self.num_bytes = 0
 
     @property
-    def examples(self) -> int:
-        """How many were written."""
+    def num_examples(self) -> int:
+        """The number of records written."""
         return sum(self._lengths)
 
-    def duplicate(self, records: Iterable[StoredRecord]) -> str:
-        """What to say if one of the records is there already."""
+    def find_duplicate(self, records: Iterable[StoredRecord]) -> str:
+        """Return an error message if the key of a record was written before, else empty."""
         for record in records:
             if record.key in self._keys:
                 key = record.key.decode() if isinstance(record.key, bytes) else record.key
-                return (
-                    f"example {key}: is there twice in split {self._split}; expected each name once"
-                )
+                return f"example {key}: found twice in split {self._split}; expected each key once"
         return ""
 
     def write(self, record: StoredRecord) -> None:
-        """Write a record, in a new shard where the last one is full.
+        """Write a record, to a new shard if the last one is full.
 
         Raises:
-            UserError: its key is there already.
+            UserError: If a record with its key was written before.
         """
-        if twice := self.duplicate((record,)):
-            raise UserError(twice)
+        if error_message := self.find_duplicate((record,)):
+            raise UserError(error_message)
         if self._writer is None or self._shard_bytes > SHARD_BYTES:
             self._close()
             self._shards.append(self._folder / f"{self._split}-{len(self._shards):05}")
@@ -122,14 +131,14 @@ class SplitWriter:
         self._writer.write(record.serialized)
         self._lengths[-1] += 1
         self._shard_bytes += len(record.serialized)
-        self.bytes += len(record.serialized)
+        self.num_bytes += len(record.serialized)
         self._keys.add(record.key)
         self._catalogue.append(record.key, record.columns)
         if record.moments is not None:
             self._moments += record.moments
 
     def finish(self) -> WrittenSplit | None:
-        """Close the last shard; None if there was no record."""
+        """Close the last shard and return the written split, or None if it has no records."""
         self._close()
         if not self._shards:
             return None
@@ -137,13 +146,13 @@ class SplitWriter:
             self._split,
             tuple(self._shards),
             tuple(self._lengths),
-            self.bytes,
-            self._catalogue.catalogue(),
+            self.num_bytes,
+            self._catalogue.make_catalogue(),
             self._moments,
         )
 
-    def abandon(self) -> None:
-        """Let go of what is open, whatever state it is in."""
+    def abort(self) -> None:
+        """Close the open shard, ignoring errors."""
         with contextlib.suppress(RuntimeError):
             self._close()
 
@@ -153,15 +162,18 @@ class SplitWriter:
             writer.close()
 
 
-def assemble(
+def assemble_split(
     dataset_name: str, folder: Path, parts: Sequence[WrittenSplit]
 ) -> tuple[tfds.core.SplitInfo, Moments]:
-    """Make one split of what was written in parts: name its shards, write its catalogue.
+    """Merge the parts of a split: rename their shards and write the common catalogue.
 
     Args:
         dataset_name: TFDS's name of the builder.
-        folder: of the dataset.
-        parts: of the same split, at least one.
+        folder: folder of the dataset.
+        parts: at least one part, all of the same split.
+
+    Returns:
+        TFDS's description of the split, and the moments of its images.
     """
     split = parts[0].split
     template = tfds.core.ShardedFileTemplate(
@@ -170,7 +182,7 @@ def assemble(
     shards = [shard for part in parts for shard in part.shards]
     for number, shard in enumerate(shards):
         shard.rename(template.sharded_filepath(shard_index=number, num_shards=len(shards)))
-    catalogue = Catalogue.joined([part.catalogue for part in parts])
+    catalogue = Catalogue.concatenate([part.catalogue for part in parts])
     catalogue.save(Catalogue.file(folder, split))
     info = tfds.core.SplitInfo(
         name=split,

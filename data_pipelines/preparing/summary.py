@@ -1,4 +1,4 @@
-"""What a prepared dataset holds, for a person: tables and a contact sheet."""
+"""Summaries of a dataset for the user: tables and a contact sheet."""
 
 import json
 from collections.abc import Mapping
@@ -21,103 +21,120 @@ from data_pipelines.files.display import (
 )
 from data_pipelines.files.writing import replace_when_written
 from data_pipelines.preparing.encoding import Moments
-from data_pipelines.preparing.prepare import Splits, unique_readings
+from data_pipelines.preparing.prepare import Splits, collect_readings
 from data_pipelines.sources.dataset import ALL, Dataset
 from data_pipelines.sources.subset import select_subset
 
 __all__ = [
     "CONTACT_SHEET",
-    "contact_sheet",
+    "load_moments",
     "print_bands",
-    "print_found",
+    "print_input_summary",
     "print_splits",
-    "written_moments",
+    "write_contact_sheet",
 ]
 
 CONTACT_SHEET = "contact_sheet.png"
 
-_EXAMPLES = 24
-_COLUMNS = 8
-# Pixels: of a picture's side, from one to the next, and of the line above it.
+# Layout of the contact sheet: numbers of examples and columns, then in pixels the side of an image,
+# the distance between two images and the height of the caption, and the caption's length limit.
+_NUM_EXAMPLES = 24
+_NUM_COLUMNS = 8
 _SIDE, _STEP, _CAPTION = 120, 124, 13
-_TITLE = 20  # characters that have room there
+_MAX_TITLE_LENGTH = 20
 
 
 def print_splits(dataset: Dataset, expected: Mapping[str, int | None]) -> None:
-    """Splits, examples, bytes, and how many examples there should have been."""
-    told = any(expected.values())
-    headers = ["split", "examples", *(["expected"] if told else []), "bytes"]
+    """Print the number of examples and bytes of each split, and the number of windows.
+
+    Args:
+        dataset: the prepared dataset.
+        expected: {split: expected number of examples}; None if it is unknown.
+    """
+    show_expected = any(expected.values())
+    headers = ["split", "examples", *(["expected"] if show_expected else []), "bytes"]
     table = Table(*headers)
     for column in table.columns[1:]:
         column.justify = "right"
     for name, split in dataset.info.splits.items():
         number = expected.get(name)
-        blocks = [f"{number:,}" if number is not None else ""] if told else []
-        table.add_row(name, f"{split.num_examples:,}", *blocks, f"{split.num_bytes:,}")
+        cells = [f"{number:,}" if number is not None else ""] if show_expected else []
+        table.add_row(name, f"{split.num_examples:,}", *cells, f"{split.num_bytes:,}")
     Console().print(table)
     for name, number in expected.items():
-        there = dataset.splits.get(name, 0)
-        if number is not None and there < number:
-            print(f"note: split {name} has {there:,} of the {number:,} examples expected")
+        count = dataset.splits.get(name, 0)
+        if number is not None and count < number:
+            print(f"note: split {name} has {count:,} of the {number:,} expected examples")
     if dataset.grid:
         window = dataset.grid.window * dataset.grid.block
         counts = ", ".join(f"{s} {len(select_subset(dataset, s)):,}" for s in dataset.info.splits)
-        print(f"windows of {window} × {window} pixels over these cells: {counts}")
+        print(f"windows of {window} × {window} pixels: {counts}")
 
 
 def print_bands(dataset: Dataset, moments: Mapping[str, Moments], published: Sensor | None) -> None:
-    """Mean and deviation of each band's digital numbers, beside those published of the sensor."""
+    """Print the mean and standard deviation of each band, beside the published ones.
+
+    Args:
+        dataset: the prepared dataset.
+        moments: {split: moments of its images}.
+        published: the sensor with its published statistics; None if the builder has no sensor.
+    """
     measured = sum((m for m in moments.values() if m.pixels), Moments())
     if not measured.pixels:
         return
-    known = published is not None and published.measured
-    table = Table("band", "mean", *(["published"] if known else []),
-                  "std", *(["published"] if known else []))  # fmt: skip
+    show_published = published is not None and published.measured
+    published_header = ["published"] if show_published else []
+    table = Table("band", "mean", *published_header, "std", *published_header)
     for column in table.columns[1:]:
         column.justify = "right"
     for index, band in enumerate(dataset.sensor.bands):
         row = [band.name]
         for value, name in ((measured.mean[index], "mean"), (measured.std[index], "std")):
             row.append(f"{value:,.2f}")
-            if known and published is not None:
+            if show_published and published is not None:
                 row.append(f"{getattr(published.bands[index], name):,.2f}")
         table.add_row(*row)
     Console().print(table)
 
 
-def contact_sheet(dataset: Dataset, file: Path) -> None:
-    """Examples of the dataset in true and false colour, with their labels or masks.
+def write_contact_sheet(dataset: Dataset, file: Path) -> None:
+    """Write an image of examples in true and false colour, with their labels or masks.
 
-    Written beside and then renamed.
+    The file is written atomically.
+
+    Args:
+        dataset: the prepared dataset.
+        file: the PNG file to write.
     """
     source = select_subset(dataset, ALL).examples
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(_EXAMPLES, len(source))).astype(int))
+    num_examples = min(_NUM_EXAMPLES, len(source))
+    indices = np.unique(np.linspace(0, len(source) - 1, num_examples).astype(int))
     bands = dataset.sensor.names
-    kinds = [
+    schemes = [
         colours for colours in (TRUE_COLOUR, FALSE_COLOUR) if has_display_bands(bands, colours)
     ]
-    kinds = kinds or [(bands[0],) * 3]
-    height = len(kinds) + (dataset.target == "mask")
-    columns = min(_COLUMNS, len(chosen))
-    size = (columns * _STEP, -(-len(chosen) // columns) * (height * _STEP + _CAPTION))
+    schemes = schemes or [(bands[0],) * 3]
+    row_height = (len(schemes) + (dataset.target == "mask")) * _STEP + _CAPTION
+    columns = min(_NUM_COLUMNS, len(indices))
+    size = (columns * _STEP, -(-len(indices) // columns) * row_height)
     sheet = PIL.Image.new("RGB", size, "white")
     draw, font = PIL.ImageDraw.Draw(sheet), PIL.ImageFont.load_default(_CAPTION - 3)
-    for place, position in enumerate(chosen):
-        example = source[int(position)]
-        row, column = divmod(place, columns)
-        left, top = column * _STEP, row * (height * _STEP + _CAPTION)
-        draw.text((left, top), _title(dataset, example)[:_TITLE], "black", font)
-        pictures = [to_display_rgb(example["image"] * 1.0, bands, kind) for kind in kinds]
+    for cell, index in enumerate(indices):
+        example = source[int(index)]
+        row, column = divmod(cell, columns)
+        left, top = column * _STEP, row * row_height
+        draw.text((left, top), _format_title(dataset, example)[:_MAX_TITLE_LENGTH], "black", font)
+        images = [to_display_rgb(example["image"] * 1.0, bands, scheme) for scheme in schemes]
         if dataset.target == "mask":
-            pictures.append(colour_labels(example["mask"], dataset.colours))
-        for offset, picture in enumerate(pictures):
-            tile = PIL.Image.fromarray((picture * 255).astype(np.uint8)).resize((_SIDE, _SIDE))
+            images.append(colour_labels(example["mask"], dataset.colours))
+        for offset, image in enumerate(images):
+            tile = PIL.Image.fromarray((image * 255).astype(np.uint8)).resize((_SIDE, _SIDE))
             sheet.paste(tile, (left, top + _CAPTION + offset * _STEP))
-    with replace_when_written(file) as beside:
-        sheet.save(beside, format="png")
+    with replace_when_written(file) as temporary:
+        sheet.save(temporary, format="png")
 
 
-def _title(dataset: Dataset, example: Mapping[str, np.ndarray]) -> str:
+def _format_title(dataset: Dataset, example: Mapping[str, np.ndarray]) -> str:
     if dataset.target == "label":
         return dataset.classes[int(example["label"])]
     if dataset.target == "labels":
@@ -125,17 +142,27 @@ def _title(dataset: Dataset, example: Mapping[str, np.ndarray]) -> str:
     return ""
 
 
-def print_found(splits: Splits) -> None:
-    """What a dry run says, and a build before it begins; nothing for splits of generators."""
-    for reading in unique_readings(splits):
-        for what, details in reading.found:
-            print(f"{what}: {details}")
+def print_input_summary(splits: Splits) -> None:
+    """Print what the files contain and the expected number of examples, before they are read.
+
+    Splits of generators print nothing.
+    """
+    for reading in collect_readings(splits):
+        for subject, details in reading.found:
+            print(f"{subject}: {details}")
         for split, expected in reading.expected.items():
             print(f"split {split}: {'unknown' if expected is None else f'{expected:,}'} examples")
 
 
-def written_moments(folder: Path) -> dict[str, Moments]:
-    """The moments of each split, as they were written when the dataset was prepared."""
+def load_moments(folder: Path) -> dict[str, Moments]:
+    """Load the moments of each split that were saved when the dataset was prepared.
+
+    Args:
+        folder: folder of the dataset.
+
+    Returns:
+        {split: moments of its images}; empty if there is no `statistics.json`.
+    """
     file = folder / "statistics.json"
     if not file.is_file():
         return {}

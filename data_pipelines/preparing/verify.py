@@ -1,4 +1,4 @@
-"""Reads a prepared dataset back, record by record: what is there is what was meant to be there."""
+"""Verification of a prepared dataset: all records are read and compared with its description."""
 
 import json
 from pathlib import Path
@@ -8,59 +8,71 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.encoding import Moments, crop_to_inside
-from data_pipelines.preparing.progress import Counter
+from data_pipelines.preparing.progress import ProgressCounter
 from data_pipelines.sources.catalogue import Catalogue, CatalogueWriter, small_features
 from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.records import Decoder
 from data_pipelines.sources.stored_split import StoredSplit
 
-__all__ = ["ReadBack", "read_back", "verify"]
+__all__ = ["SplitContents", "read_back", "verify"]
 
 
-class ReadBack(NamedTuple):
-    """What the records of a split say.
+class SplitContents(NamedTuple):
+    """The catalogue and moments computed from the records of a split.
 
     Attributes:
-        catalogue: their keys (the feature `id`; their positions where there is none) and columns.
-        moments: of their images.
+        catalogue: the records' keys (the feature `id`, or their indices if there is none) and
+            columns.
+        moments: moments of their images.
     """
 
     catalogue: Catalogue
     moments: Moments
 
 
-def verify(dataset: Dataset) -> dict[str, ReadBack]:
+def verify(dataset: Dataset) -> dict[str, SplitContents]:
     """Read all records and compare them with the catalogue and the statistics beside them.
 
+    Args:
+        dataset: the prepared dataset.
+
+    Returns:
+        {split: its contents}.
+
     Raises:
-        UserError: a record can't be read, or the dataset isn't what its own description says.
+        UserError: If a record can't be read, or the catalogue or the statistics don't match the
+            records.
     """
     folder = Path(dataset.info.data_dir)
     statistics_file = folder / "statistics.json"
     statistics = json.loads(statistics_file.read_text()) if statistics_file.is_file() else {}
-    found = {}
+    contents = {}
     for split in dataset.info.splits:
-        read = found[split] = read_back(dataset, split)
+        read = contents[split] = read_back(dataset, split)
         file = Catalogue.file(folder, split)
-        if file.is_file() and not _agree(read.catalogue, Catalogue.load(file), dataset):
+        if file.is_file() and not _catalogues_match(read.catalogue, Catalogue.load(file), dataset):
             raise UserError(
-                f"dataset {folder}: {file.name} does not describe the records of split {split}; "
-                "expected it to: prepare the dataset again with --overwrite"
+                f"dataset {folder}: {file.name} does not match the records of split {split}; "
+                "prepare the dataset again with --overwrite"
             )
         if split in statistics and not np.allclose(statistics[split]["mean"], read.moments.mean):
             raise UserError(
                 f"dataset {folder}: the bands of split {split} have means "
-                f"{read.moments.mean.round(2).tolist()}, and had {statistics[split]['mean']} when "
-                "they were written; prepare the dataset again with --overwrite"
+                f"{read.moments.mean.round(2).tolist()}; expected {statistics[split]['mean']} from "
+                f"{statistics_file.name}; prepare the dataset again with --overwrite"
             )
-    return found
+    return contents
 
 
-def read_back(dataset: Dataset, split: str) -> ReadBack:
+def read_back(dataset: Dataset, split: str) -> SplitContents:
     """Read all records of a split, in the order stored.
 
+    Args:
+        dataset: the prepared dataset.
+        split: name of the split.
+
     Raises:
-        UserError: a record can't be read; the message names the file and the record.
+        UserError: If a record can't be read; the message names the file and the record.
     """
     features = dataset.info.features
     columns = small_features(features)
@@ -73,19 +85,19 @@ def read_back(dataset: Dataset, split: str) -> ReadBack:
     if "id" in features:
         decoders.append(Decoder.for_feature("id", features["id"]))
     writer, moments = CatalogueWriter(columns), Moments()
-    files = StoredSplit(dataset, split).files
+    shards = StoredSplit(dataset, split).shards
     count = dataset.info.splits[split].num_examples
-    with Counter(f"verifying {split}", count) as progress:
-        for row in range(count):
-            record = files.read(row, decoders)
-            writer.append(record["id"].item() if "id" in record else row, record)
+    with ProgressCounter(f"verifying {split}", count) as progress:
+        for index in range(count):
+            record = shards.read(index, decoders)
+            writer.append(record["id"].item() if "id" in record else index, record)
             moments += Moments.from_image(crop_to_inside(record["image"], record))
             progress.advance()
-    return ReadBack(writer.catalogue(), moments)
+    return SplitContents(writer.make_catalogue(), moments)
 
 
-def _agree(read: Catalogue, written: Catalogue, dataset: Dataset) -> bool:
-    """Whether two catalogues are the same; keys only where the records know theirs."""
+def _catalogues_match(read: Catalogue, written: Catalogue, dataset: Dataset) -> bool:
+    """Return whether two catalogues are equal; keys count only if the records store them."""
     if len(read.keys) != len(written.keys) or set(read.columns) != set(written.columns):
         return False
     columns = (np.array_equal(read.columns[n], written.columns[n]) for n in read.columns)

@@ -1,9 +1,8 @@
-"""From a prepared dataset to examples by position, and to batches.
+"""Access to prepared datasets: examples by position, and batches.
 
-`opening` opens one (`open_dataset`), and `dataset` is what TFDS's description says of it
-(`Dataset`). `subset` is what a split expression names (`subset_of`), written as
-`split_expressions` has it;
-`stored_split` is a split as it lies on disk, with its `catalogue`. `records` are single examples,
-`windows` and `images` are put together from blocks, `bad_records` does without bad ones, `loader`
-makes batches (`Loader`).
+`opening` opens a dataset (`open_dataset`) and `dataset` describes it (`Dataset`). `subset` selects
+the examples of a split expression (`select_subset`), whose syntax `split_expressions` defines.
+`stored_split` reads a split as stored on disk, with its `catalogue`. `records` decodes single
+examples, `windows` and `images` join stored blocks, `bad_records` skips unreadable examples, and
+`loader` makes batches (`Loader`).
 """

@@ -1,8 +1,8 @@
-"""What is done about records that can't be read: the run stops at one, or goes on without them.
+"""Handling of unreadable records: the run stops at the first one, or skips them.
 
-In training a bad example gives way to the next good one of its source. That depends on nothing but
-its place: a run that goes on after an interruption, or in other processes, sees the same batches.
-In evaluation a bad example doesn't count.
+In training, a skipped example is replaced by the next readable one of its source. The replacement
+depends on nothing but the position, so that a resumed run, or a run on another number of processes,
+sees the same batches. In evaluation, a skipped example is ignored.
 """
 
 import json
@@ -25,20 +25,20 @@ Entry = dict[str, Any]  # JSON: file, index, key
 
 
 class BadRecords:
-    """The records met that can't be read, each once. Can be added to from threads.
+    """The unreadable records found so far, each listed once. Thread-safe.
 
     Attributes:
-        skip: whether one is passed over, rather than the end of the run.
+        skip: whether unreadable records are skipped; if not, the run stops at the first one.
     """
 
     def __init__(self, on_error: str = "stop") -> None:
-        """None so far.
+        """Create an empty list.
 
         Args:
             on_error: `stop` or `skip`.
 
         Raises:
-            UserError: neither of them.
+            UserError: If `on_error` is neither of them.
         """
         if on_error not in ("stop", "skip"):
             raise UserError(f"config.data.on_error: found {on_error!r}; expected stop or skip")
@@ -48,33 +48,33 @@ class BadRecords:
         self._file: Path | None = None
 
     def add(self, bad: BadRecord) -> None:
-        """Count a record, and tell of it, the first time it is met."""
-        entry = {"file": bad.file, "index": bad.number, "key": bad.key}
+        """Add a record, with a warning on stderr, unless it is listed already."""
+        entry = {"file": bad.file, "index": bad.index, "key": bad.key}
         with self._lock:
             if _identity(entry) in self._entries:
                 return
             self._entries[_identity(entry)] = entry
             self._save()
-        print(f"warning: {bad.found}; going on without it", file=sys.stderr)
+        print(f"warning: {bad.description}; skipping it", file=sys.stderr)
 
     @property
-    def found(self) -> list[Entry]:
-        """`file`, `index` in the file and `key` of each, in the order of files and indices."""
+    def entries(self) -> list[Entry]:
+        """`file`, `index` in the file and `key` of each record, sorted by file and index."""
         with self._lock:
             return [self._entries[identity] for identity in sorted(self._entries)]
 
     def merge(self, entries: Iterable[Entry]) -> None:
-        """Count what other processes have met."""
+        """Add records that other processes have found."""
         with self._lock:
             for entry in entries:
                 self._entries.setdefault(_identity(entry), entry)
 
     def persist_in(self, folder: Path, process: int) -> None:
-        """Remember them in a folder, and take up what earlier processes wrote there.
+        """Save the list in a folder from now on, and load what earlier processes saved there.
 
         Args:
-            folder: made when there is anything to write.
-            process: which process of the job this is.
+            folder: the folder; created once there is a record to save.
+            process: index of this process in the job.
         """
         for file in sorted(folder.glob("*.json")):
             self.merge(json.loads(file.read_text()))
@@ -86,17 +86,17 @@ class BadRecords:
         if self._file is None or not self._entries:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        # It has come to the disk before any bundle that is saved after the record was met.
+        # Written at once, so that it precedes any checkpoint saved after the record was found.
         write_json(self._file, list(self._entries.values()))
 
 
 def _identity(entry: Entry) -> tuple[str, int]:
-    # Not by the folder: a run may go on where the dataset lies elsewhere.
+    # Without the folder: when a run is resumed, the dataset may have been moved.
     return Path(entry["file"]).name, entry["index"]
 
 
-class _Placed(Protocol):
-    """A `Source` or `Windows`."""
+class _Source(Protocol):
+    """A `RecordSource` or `Windows`."""
 
     @property
     def rows(self) -> np.ndarray: ...
@@ -110,75 +110,75 @@ class _Placed(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SkippingSource:
-    """A source of which bad examples are passed over.
+    """A source that replaces each unreadable example by the next readable one.
 
-    `source[i]` is example i, or in place of a bad one the next good one, the first coming after the
-    last. It then has the `index` of the bad one, and is augmented otherwise than in its own place.
+    After the last example, the search continues at the first. The replacement has the `index` of
+    the example it replaces, and so is augmented differently from the same example in its own place.
 
     Attributes:
         source: the examples.
-        bad: where bad ones are counted.
+        bad_records: the list that unreadable examples are added to.
     """
 
-    source: _Placed
-    bad: BadRecords
+    source: _Source
+    bad_records: BadRecords
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, position: int) -> Record:
-        for further in range(len(self)):
-            record = self.read_or_none((position + further) % len(self))
+        for offset in range(len(self)):
+            record = self.read_or_none((position + offset) % len(self))
             if record is not None:
                 return {**record, "index": np.array(self.source.rows[position], np.int32)}
         raise UserError(
-            f"none of {len(self)} examples can be read, the first for this reason: "
-            f"{self.bad.found[0]['file']} is damaged; expected some that can: prepare the dataset "
-            "again with --overwrite"
+            f"none of {len(self)} examples can be read: found corrupt records, the first in file "
+            f"{self.bad_records.entries[0]['file']}; expected at least one valid record; prepare "
+            "the dataset again with --overwrite"
         )
 
     def read_or_none(self, position: int) -> Record | None:
-        """The example itself; None if it is bad."""
+        """Read the example at a position; if it is unreadable, list its record and return None."""
         try:
             return self.source[position]
         except BadRecord as bad:
-            self.bad.add(bad)
+            self.bad_records.add(bad)
             return None
 
     def example_ids(self) -> np.ndarray:
-        """(examples,) names or stored positions, of the bad ones too."""
+        """Return the (examples,) keys or stored positions, unreadable examples included."""
         return self.source.example_ids()
 
 
 @dataclass(frozen=True, eq=False)
 class BlankingSource:
-    """Parts of pictures, of which a bad one is like what lies beyond the edge of a picture.
+    """Blocks of images; an unreadable block is read as if it were outside its image.
 
-    Its image is 0 and its labels are of no class, so that its pixels don't count.
+    Its image is 0 and its mask is `ignore_label`, so that its pixels don't count.
 
     Attributes:
-        parts: what is skipped over otherwise.
-        ignore_label: the label of no class.
+        blocks: the blocks.
+        ignore_label: label of unlabelled pixels.
     """
 
-    parts: SkippingSource
+    blocks: SkippingSource
     ignore_label: int
 
     @property
     def rows(self) -> np.ndarray:
-        """(parts,) int, their numbers in their whole split."""
-        return self.parts.source.rows
+        """(blocks,) int, indices of the blocks in their full split."""
+        return self.blocks.source.rows
 
     def __len__(self) -> int:
-        return len(self.parts)
+        return len(self.blocks)
 
     def __getitem__(self, position: int) -> Record:
-        record = self.parts.read_or_none(position)
+        record = self.blocks.read_or_none(position)
         if record is not None:
             return record
-        like = self.parts[position]
+        replacement = self.blocks[position]
         return {
-            "image": np.zeros_like(like["image"]),
-            "mask": np.full_like(like["mask"], self.ignore_label),
-            "index": like["index"],
+            "image": np.zeros_like(replacement["image"]),
+            "mask": np.full_like(replacement["mask"], self.ignore_label),
+            "index": replacement["index"],
         }

@@ -1,8 +1,8 @@
-"""Keys, labels and flags of all records of a split, in one small file beside them.
+"""Keys, labels and flags of all records of a split, in one small file beside the shards.
 
-Records are tens of kilobytes; what a stratified cut or a filter asks of them is a few bytes. The
-keys also give a split its order: the same for the same examples, whoever wrote them and with
-however many workers.
+Records are tens of kilobytes, but stratified splits and filters need only a few bytes of each. The
+keys also define the order of a split: it is the same for the same examples, whichever process or
+number of workers wrote them.
 """
 
 import zlib
@@ -20,16 +20,16 @@ from data_pipelines.errors import UserError
 __all__ = ["Catalogue", "CatalogueWriter", "small_features"]
 
 _COLUMN = "column_"
-# Examples gathered before they are packed into arrays.
+# Number of examples collected before they are packed into arrays.
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What is known of each record without reading it.
+    """The small features of all records of a split.
 
     Attributes:
-        keys: (records,) int64 or bytes, in the order stored.
+        keys: (records,) int64 or bytes, in stored order.
         columns: {feature: (records, ...)}: `label` () int32, a list of labels (classes,) uint8
             multi-hot, or a flag () bool.
     """
@@ -39,15 +39,15 @@ class Catalogue:
 
     @staticmethod
     def file(folder: Path, split: str) -> Path:
-        """Where the catalogue of a split lies in a dataset's folder."""
+        """Return the path of the catalogue of a split in the folder of a dataset."""
         return folder / f"catalogue-{split}.npz"
 
     @classmethod
     def load(cls, file: Path) -> "Catalogue":
-        """The catalogue that `save` wrote.
+        """Load a catalogue that `save` wrote.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: If the file is corrupt.
         """
         try:
             with np.load(file, allow_pickle=False) as arrays:
@@ -59,64 +59,69 @@ class Catalogue:
                 return cls(arrays["keys"], columns)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise UserError(
-                f"file {file}: is no catalogue of records, or damaged ({error}); copy it again, "
+                f"file {file}: is corrupt, or not a catalogue of records ({error}); copy it again, "
                 "or prepare the dataset again with --overwrite"
             ) from error
 
     @classmethod
-    def joined(cls, parts: Sequence["Catalogue"]) -> "Catalogue":
-        """The records of all parts, one part after the other; at least one part."""
+    def concatenate(cls, catalogues: Sequence["Catalogue"]) -> "Catalogue":
+        """Concatenate the records of one or more catalogues."""
         return cls(
-            np.concatenate([part.keys for part in parts]),
+            np.concatenate([catalogue.keys for catalogue in catalogues]),
             {
-                name: np.concatenate([part.columns[name] for part in parts])
-                for name in parts[0].columns
+                name: np.concatenate([catalogue.columns[name] for catalogue in catalogues])
+                for name in catalogues[0].columns
             },
         )
 
     def save(self, file: Path) -> None:
-        """Write it; column names keep their own, so that none can pass for `keys`."""
+        """Write the catalogue to a file; a prefix keeps column names apart from `keys`."""
         columns = {_COLUMN + name: values for name, values in self.columns.items()}
         np.savez_compressed(file, allow_pickle=False, keys=self.keys, **columns)
 
 
 def small_features(features: tfds.features.FeaturesDict) -> dict[str, int]:
-    """The features a catalogue holds: labels, lists of labels and flags.
+    """Find the features that a catalogue holds: labels, lists of labels and flags.
 
     Returns:
-        {feature: number of classes of a list of labels, else 0}.
+        {feature: number of classes of a list of labels, 0 of other features}.
     """
-    found = {}
+    num_classes = {}
     for name, feature in features.items():
         inner = getattr(feature, "feature", None)
-        classes = feature.shape[0] if len(feature.shape or ()) == 1 else None
+        size = feature.shape[0] if len(feature.shape or ()) == 1 else None
         if isinstance(inner, tfds.features.ClassLabel):
-            found[name] = inner.num_classes
-        elif name == "labels" and classes:  # multi-hot already
-            found[name] = classes
+            num_classes[name] = inner.num_classes
+        elif name == "labels" and size:  # stored multi-hot
+            num_classes[name] = size
         elif name == "label" or (feature.shape == () and feature.np_dtype == np.bool_):
-            found[name] = 0
-    return found
+            num_classes[name] = 0
+    return num_classes
 
 
 class CatalogueWriter:
-    """Gathers a catalogue, record by record, in little memory."""
+    """Collects a catalogue record by record, in little memory."""
 
     def __init__(self, names: Iterable[str]) -> None:
+        """Create an empty catalogue.
+
+        Args:
+            names: the features to collect.
+        """
         self._keys: list[int | bytes] = []
         self._recent: dict[str, list[Any]] = {name: [] for name in names}
         self._packed: dict[str, list[np.ndarray]] = {name: [] for name in names}
 
     def append(self, key: int | bytes, columns: Mapping[str, Any]) -> None:
-        """Add the record stored next."""
+        """Add the next stored record."""
         self._keys.append(key)
         for name, values in self._recent.items():
             values.append(columns[name])
         if len(self._keys) % _BLOCK == 0:
             self._pack()
 
-    def catalogue(self) -> Catalogue:
-        """What was gathered."""
+    def make_catalogue(self) -> Catalogue:
+        """Return the catalogue of the records added so far."""
         self._pack()
         columns = {name: np.concatenate(blocks) for name, blocks in self._packed.items() if blocks}
         return Catalogue(np.array(self._keys), columns)

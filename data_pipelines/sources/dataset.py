@@ -1,4 +1,4 @@
-"""A dataset as TFDS's description has it: its sensor, its target and its classes."""
+"""The description of a dataset: sensor, target and classes, read from TFDS's metadata."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ from data_pipelines.sources.windows import WindowGrid
 
 __all__ = ["ALL", "Dataset", "Target", "build_command", "check_usable", "make_dataset"]
 
-ALL = "all"  # TFDS's own word for every split together
+ALL = "all"  # TFDS's name for all splits together
 Target = Literal["none", "label", "labels", "mask"]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared dataset, seen through the bands asked for.
+    """A prepared dataset, restricted to the selected bands.
 
     Attributes:
-        name: as it was opened.
+        name: name that the dataset was opened by.
         sensor: the selected bands, in the order of the images' last axis.
-        image_shape: (height, width, bands).
+        image_shape: (height, width, bands) of an example.
         image_dtype: uint8 or uint16 digital numbers.
-        target: what its examples carry beside the image.
-        target_feature: the dataset's name for it; empty where it has none.
-        classes: names, in the order of the labels; empty where it has no target.
-        colours: red, green, blue of each class; empty where it has none.
-        ignore_label: the value of unlabelled pixels in masks.
-        splits: stored records in each split, and in `all`.
-        grid: how windows lie on the records, where the records are cells of larger pictures.
-        info: what TFDS knows of it.
-        channels: of the stored images, those of the selected bands.
-        bad_records: what is done about records that can't be read.
+        target: kind of target of the examples.
+        target_feature: name of the target's feature in the dataset; empty without target.
+        classes: names of the classes, in the order of the labels; empty without target.
+        colours: red, green, blue of each class; empty if the dataset defines none.
+        ignore_label: value of unlabelled pixels in masks.
+        splits: number of stored records in each split, and in `all`.
+        grid: layout of windows on the records if these are blocks of larger images, else None.
+        info: TFDS's description of the dataset.
+        channels: channels of the stored images that are the selected bands.
+        bad_records: how to handle unreadable records.
     """
 
     name: str
@@ -66,14 +66,24 @@ def make_dataset(
     target: str = "",
     bad_records: BadRecords | None = None,
 ) -> Dataset:
-    """The dataset that TFDS's description tells of, with the `sensor` of all stored bands.
+    """Make a dataset from TFDS's description.
 
-    `splits` are without `all`; the rest is as of `open_dataset`.
+    Args:
+        name: see `opening.open_dataset`.
+        info: TFDS's description.
+        sensor: the sensor of all stored bands.
+        splits: number of stored records in each split, without `all`.
+        bands: see `opening.open_dataset`.
+        target: see `opening.open_dataset`.
+        bad_records: see `opening.open_dataset`.
+
+    Raises:
+        UserError: If there is no such band or target, or the target's classes have no names.
     """
     features = info.features
     shape = tuple(features["image"].shape)
     selected = sensor.select(bands) if bands else sensor
-    feature_name = _target(name, features, target)
+    feature_name = _find_target_feature(name, features, target)
     metadata = info.metadata or {}
     grid = WindowGrid.from_dict(metadata["windows"]) if "windows" in metadata else None
     side = grid.window if grid else 1
@@ -82,9 +92,9 @@ def make_dataset(
         sensor=selected,
         image_shape=(shape[0] * side, shape[1] * side, len(selected.bands)),
         image_dtype=np.dtype(features["image"].np_dtype),
-        target=_kind(features, feature_name),
+        target=_find_target_kind(features, feature_name),
         target_feature=feature_name,
-        classes=_classes(info, feature_name),
+        classes=_find_class_names(info, feature_name),
         colours=tuple(tuple(colour) for colour in metadata.get("colours", ())),
         ignore_label=metadata.get("ignore_label", 255),
         splits={**splits, ALL: sum(splits.values())},
@@ -96,16 +106,26 @@ def make_dataset(
 
 
 def check_usable(name: str, info: tfds.core.DatasetInfo) -> Sensor:
-    """The sensor of a dataset whose features can be trained on; whether it is prepared or not.
+    """Check that models can be trained on a dataset's features, and return its sensor.
+
+    The dataset need not be prepared yet.
+
+    Args:
+        name: the dataset's name, for error messages.
+        info: TFDS's description.
+
+    Returns:
+        The sensor of all stored bands.
 
     Raises:
-        UserError: its images are none of the kinds used here, or nobody knows their bands.
+        UserError: If the shape or dtype of the images is not supported, or if their bands are
+            unknown.
     """
     features = info.features
     if "image" not in features:
         raise UserError(
             f"dataset {name}: has no feature `image`, only {', '.join(sorted(features))}; expected "
-            "`image` and, where it is labelled, `label`, `labels` or `mask`"
+            "`image` and, if it is labelled, `label`, `labels` or `mask`"
         )
     shape, dtype = tuple(features["image"].shape), np.dtype(features["image"].np_dtype)
     if len(shape) != 3 or None in shape or dtype not in (np.uint8, np.uint16):
@@ -113,49 +133,49 @@ def check_usable(name: str, info: tfds.core.DatasetInfo) -> Sensor:
             f"dataset {name}: its images are {dtype} of shape {shape}; expected uint8 or uint16 of "
             "one fixed (height, width, bands)"
         )
-    sensor = _sensor(name, info, shape[2])
+    sensor = _find_sensor(name, info, shape[2])
     if not sensor.measured and isinstance(features["image"], tfds.features.Image):
         raise UserError(
-            f"dataset {name}: its images are encoded files, whose bands are not measured while it "
-            f"is prepared; expected mean and std of the bands of sensor {sensor.name}"
+            f"dataset {name}: its images are encoded files, for which preparing does not compute "
+            f"band statistics; expected mean and std of the bands of sensor {sensor.name}"
         )
     return sensor
 
 
-def _sensor(name: str, info: tfds.core.DatasetInfo, bands: int) -> Sensor:
+def _find_sensor(name: str, info: tfds.core.DatasetInfo, num_bands: int) -> Sensor:
     description = (info.metadata or {}).get("sensor")
-    if description is None and bands == len(PICTURES.bands):
+    if description is None and num_bands == len(PICTURES.bands):
         return PICTURES
     if description is None:
         raise UserError(
-            f"dataset {name}: does not say which sensor its {bands} bands are of; expected "
+            f"dataset {name}: does not define the sensor of its {num_bands} bands; expected "
             'metadata=tfds.core.MetadataDict({"sensor": Sensor(...).to_dict()}) in its info'
         )
     sensor = Sensor.from_dict(description)
-    if len(sensor.bands) != bands:
+    if len(sensor.bands) != num_bands:
         raise UserError(
-            f"dataset {name}: its images have {bands} bands, its sensor {sensor.name} "
-            f"{len(sensor.bands)} ({', '.join(sensor.names)}); expected as many"
+            f"dataset {name}: its images have {num_bands} bands, its sensor {sensor.name} "
+            f"{len(sensor.bands)} ({', '.join(sensor.names)}); expected the same number"
         )
     return sensor
 
 
-def _target(name: str, features: tfds.features.FeaturesDict, asked: str) -> str:
-    """The feature to learn: the one asked for, else `label`, `labels` or `mask`; empty for none.
+def _find_target_feature(name: str, features: tfds.features.FeaturesDict, target: str) -> str:
+    """Return `target` if given, else `label`, `labels` or `mask`; empty if there is no target.
 
     Raises:
-        UserError: there is no such target.
+        UserError: If there is no such target.
     """
-    if asked and (asked not in features or _kind(features, asked) == "none"):
-        known = [feature for feature in sorted(features) if _kind(features, feature) != "none"]
+    if target and (target not in features or _find_target_kind(features, target) == "none"):
+        targets = [f for f in sorted(features) if _find_target_kind(features, f) != "none"]
         raise UserError(
-            f"dataset {name}: has no target {asked!r}; it has {', '.join(known) or 'none'}"
+            f"dataset {name}: has no target {target!r}; it has {', '.join(targets) or 'none'}"
         )
-    return asked or next((t for t in ("label", "labels", "mask") if t in features), "")
+    return target or next((t for t in ("label", "labels", "mask") if t in features), "")
 
 
-def _kind(features: tfds.features.FeaturesDict, feature: str) -> Target:
-    """What kind of target a feature is; `none` where it is none, or empty."""
+def _find_target_kind(features: tfds.features.FeaturesDict, feature: str) -> Target:
+    """Return the kind of target that a feature is; `none` if it is no target, or empty."""
     kinds: tuple[Target, ...] = ("label", "labels", "mask")
     if feature in kinds:
         return feature
@@ -164,19 +184,19 @@ def _kind(features: tfds.features.FeaturesDict, feature: str) -> Target:
     return "none"
 
 
-def _classes(info: tfds.core.DatasetInfo, target: str) -> tuple[str, ...]:
-    """The names of a target's classes, in the order of the labels; none where it has no target.
+def _find_class_names(info: tfds.core.DatasetInfo, target: str) -> tuple[str, ...]:
+    """Return the names of a target's classes, in the order of the labels; empty without target.
 
     Raises:
-        UserError: nobody names them.
+        UserError: If the dataset doesn't define them.
     """
     if not target:
         return ()
-    named = (info.metadata or {}).get("classes")
-    if named and target in ("label", "labels", "mask"):
-        return tuple(named)
+    classes = (info.metadata or {}).get("classes")
+    if classes and target in ("label", "labels", "mask"):
+        return tuple(classes)
     feature = info.features[target]
-    feature = getattr(feature, "feature", feature)  # a Sequence's own
+    feature = getattr(feature, "feature", feature)  # the element of a Sequence
     names = getattr(feature, "names", None)
     if names is None:
         raise UserError(
@@ -187,5 +207,5 @@ def _classes(info: tfds.core.DatasetInfo, target: str) -> tuple[str, ...]:
 
 
 def build_command(name: str, data_dir: str | Path) -> str:
-    """What a user types to prepare a dataset."""
+    """Return the command line that prepares a dataset."""
     return f"python -m data_pipelines.build {name} --data_dir {data_dir}"

@@ -1,4 +1,4 @@
-"""Whole pictures of a dataset, put together from its records, of which any window can be read."""
+"""Full images of a dataset, joined from its records; any window of them can be read."""
 
 from dataclasses import dataclass, replace
 
@@ -14,21 +14,21 @@ __all__ = ["StoredImage", "images_from_blocks", "images_from_records"]
 
 @dataclass(frozen=True, eq=False)
 class StoredImage:
-    """A whole picture of a split, of which any window can be read.
+    """A full image of a split, read window by window.
 
     Attributes:
-        cells: the source that it is stored in.
-        places: (rows, columns) int, where its cells stand in `blocks`.
-        counted: (rows, columns) bool, the cells whose labels are asked for.
-        cell: height and width of a cell, in pixels.
-        height: of the picture, in pixels; its last cells may reach beyond.
-        width: of the picture, in pixels.
-        ignore_label: what masks say where no label is asked for.
+        blocks: the source of the blocks that the image is stored as.
+        positions: (rows, columns) int, positions of the image's blocks in `blocks`.
+        needed: (rows, columns) bool, the blocks whose labels are needed.
+        block: (height, width) of a block, in pixels.
+        height: of the image, in pixels; its last blocks may extend beyond.
+        width: of the image, in pixels.
+        ignore_label: value of pixels in masks whose label is not needed.
     """
 
     blocks: RecordSource | BlankingSource
-    places: np.ndarray
-    counted: np.ndarray
+    positions: np.ndarray
+    needed: np.ndarray
     block: tuple[int, int]
     height: int
     width: int
@@ -36,26 +36,30 @@ class StoredImage:
 
     @property
     def index(self) -> int:
-        """Which picture of its split it is, however the split is cut."""
-        return int(self.blocks.rows[self.places[0, 0]])
+        """Index of the image's first block in the full split; it identifies the image."""
+        return int(self.blocks.rows[self.positions[0, 0]])
 
     def read(self, top: int, left: int, height: int, width: int) -> Record:
-        """`image` (height, width, bands) and, where it has one, `mask` (height, width)."""
-        here = self._cells(top, left, height, width)
-        record = join_blocks(self.blocks, self.places[here])
-        counted = self.counted[here]
-        if "mask" in record and not counted.all():
-            pixels = counted.repeat(self.block[0], 0).repeat(self.block[1], 1)
+        """Read a window, given in pixels.
+
+        Returns:
+            `image` (height, width, bands) and, if the dataset has masks, `mask` (height, width).
+        """
+        covering = self._find_blocks(top, left, height, width)
+        record = join_blocks(self.blocks, self.positions[covering])
+        needed = self.needed[covering]
+        if "mask" in record and not needed.all():
+            pixels = needed.repeat(self.block[0], 0).repeat(self.block[1], 1)
             record["mask"][~pixels] = self.ignore_label
-        y, x = top - here[0].start * self.block[0], left - here[1].start * self.block[1]
+        y, x = top - covering[0].start * self.block[0], left - covering[1].start * self.block[1]
         return {name: record[name][y : y + height, x : x + width] for name in record}
 
-    def wanted(self, top: int, left: int, height: int, width: int) -> bool:
-        """Whether the labels of any pixel of a window are asked for."""
-        return bool(self.counted[self._cells(top, left, height, width)].any())
+    def is_needed(self, top: int, left: int, height: int, width: int) -> bool:
+        """Return whether the label of any pixel of a window is needed."""
+        return bool(self.needed[self._find_blocks(top, left, height, width)].any())
 
-    def _cells(self, top: int, left: int, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns of cells that hold a window."""
+    def _find_blocks(self, top: int, left: int, height: int, width: int) -> tuple[slice, slice]:
+        """Return the rows and columns of the blocks that cover a window."""
         rows, columns = self.block
         return (
             slice(top // rows, -(-(top + height) // rows)),
@@ -66,14 +70,18 @@ class StoredImage:
 def images_from_records(
     source: RecordSource, size: tuple[int, int], bad_records: BadRecords, ignore_label: int
 ) -> list[StoredImage]:
-    """Each record of a source as a picture of `size` (height, width), in pixels.
+    """Return each record of a source as an image.
 
-    Bad records are blank where `bad_records.skip`; `ignore_label` is then their label.
+    Args:
+        source: the records.
+        size: (height, width) of a record, in pixels.
+        bad_records: how to handle unreadable records; if they are skipped, they are blank.
+        ignore_label: label of blank pixels.
     """
-    blocks = _blanking(source, bad_records, ignore_label)
-    all_of_it = np.ones((1, 1), bool)
+    blocks = _blank_unreadable(source, bad_records, ignore_label)
+    needed = np.ones((1, 1), bool)
     return [
-        StoredImage(blocks, np.array([[position]]), all_of_it, size, *size, ignore_label)
+        StoredImage(blocks, np.array([[position]]), needed, size, *size, ignore_label)
         for position in range(len(source))
     ]
 
@@ -85,46 +93,57 @@ def images_from_blocks(
     bad_records: BadRecords,
     ignore_label: int,
 ) -> list[StoredImage]:
-    """The pictures that any of some windows is of; labels no window sees are not asked for.
+    """Return the images that the windows are taken from.
+
+    Labels outside all windows are not needed.
 
     Args:
-        windows: over the cells that the pictures are stored as.
-        cell: side of a cell, in pixels.
-        extents: the feature `inside`, the height and width of a cell that lie in the picture.
-        bad_records: what is done about cells that can't be read; blank ones where they are skipped.
-        ignore_label: the label of blank pixels, and of those that aren't asked for.
+        windows: windows over the blocks that the images are stored as.
+        block: side of a block, in pixels.
+        extents: the feature `inside`, height and width of the part of a block inside its image.
+        bad_records: how to handle unreadable blocks; if they are skipped, they are blank.
+        ignore_label: label of blank pixels, and of those that are not needed.
     """
-    blocks = _blanking(windows.blocks, bad_records, ignore_label)
-    seen = np.zeros(len(windows.blocks), bool)
-    seen[windows.block_rows[windows.rows]] = True
+    blocks = _blank_unreadable(windows.blocks, bad_records, ignore_label)
+    needed = np.zeros(len(windows.blocks), bool)
+    needed[windows.block_rows[windows.rows]] = True
     inside = replace(windows.blocks, decoders=(Decoder.for_feature("inside", extents),))
 
-    def size(places: np.ndarray) -> tuple[int, int]:
-        """Height and width in pixels, from what the cells say of where the picture ends."""
+    def read_size(positions: np.ndarray) -> tuple[int, int]:
+        """Return height and width in pixels, from the extents of the blocks inside the image."""
         height, width = (
-            sum(_extent(inside, line, axis, block, bad_records) for line in lines)
-            for axis, lines in enumerate((places, places.T))
+            sum(_read_extent(inside, line, axis, block, bad_records) for line in lines)
+            for axis, lines in enumerate((positions, positions.T))
         )
         return height, width
 
     return [
-        StoredImage(blocks, places, seen[places], (block, block), *size(places), ignore_label)
-        for places in locate_blocks(windows.blocks).values()
-        if seen[places].any()
+        StoredImage(
+            blocks,
+            positions,
+            needed[positions],
+            (block, block),
+            *read_size(positions),
+            ignore_label,
+        )
+        for positions in locate_blocks(windows.blocks).values()
+        if needed[positions].any()
     ]
 
 
-def _extent(inside: RecordSource, line: np.ndarray, axis: int, side: int, bad: BadRecords) -> int:
-    """How many pixels of a row or a column of cells lie in the picture."""
-    if not bad.skip:
+def _read_extent(
+    inside: RecordSource, line: np.ndarray, axis: int, side: int, bad_records: BadRecords
+) -> int:
+    """Return how many pixels of a row or a column of blocks lie inside the image."""
+    if not bad_records.skip:
         return int(inside[line[0]]["inside"][axis])
-    blocks = SkippingSource(inside, bad)
-    found = (block for place in line if (block := blocks.read_or_none(place)) is not None)
-    # Where none can be read none counts, and so it doesn't matter where they end.
-    return next((int(block["inside"][axis]) for block in found), side)
+    blocks = SkippingSource(inside, bad_records)
+    readable = (block for position in line if (block := blocks.read_or_none(position)) is not None)
+    # If no block is readable, all are blank, and their extent does not matter.
+    return next((int(block["inside"][axis]) for block in readable), side)
 
 
-def _blanking(
+def _blank_unreadable(
     blocks: RecordSource, bad_records: BadRecords, ignore_label: int
 ) -> RecordSource | BlankingSource:
     if not bad_records.skip:

@@ -1,4 +1,4 @@
-"""Opening a dataset that has been prepared."""
+"""Opening of prepared datasets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,18 +23,19 @@ def open_dataset(
     """Open a prepared dataset.
 
     Args:
-        name: of the builder, as `registry.find_builder` takes it: `demo_tiles`, `demo_tiles/small`,
+        name: name of the builder, as in `registry.find_builder`: `demo_tiles`, `demo_tiles/small`,
             `package.module:Class`.
-        data_dir: where the dataset was prepared.
-        bands: names or aliases of the bands wanted, in the order wanted; empty for all it has.
-        target: the feature to learn, such as `labels_43`; empty for the one named `label`, `labels`
-            or `mask`.
-        bad_records: what is done about records that can't be read; by default they are mistakes.
+        data_dir: directory that the dataset was prepared in.
+        bands: names or aliases of the bands to select, in order; empty for all bands.
+        target: the feature to predict, such as `labels_43`; empty for the one named `label`,
+            `labels` or `mask`.
+        bad_records: how to handle unreadable records; by default they raise an error.
 
     Raises:
-        UserError: no such builder, not prepared in `data_dir`, no usable `image`, or no such band.
+        UserError: If there is no such builder, band or target, or the dataset is not prepared in
+            `data_dir` or has no usable `image`.
     """
-    folder = _prepared(name, find_builder(name), Path(data_dir))
+    folder = _find_newest_version(name, find_builder(name), Path(data_dir))
     return open_folder(folder, name, bands, target, bad_records)
 
 
@@ -45,43 +46,58 @@ def open_folder(
     target: str = "",
     bad_records: BadRecords | None = None,
 ) -> Dataset:
-    """Open the dataset in a folder that holds TFDS's `dataset_info.json`; see `open_dataset`."""
+    """Open the dataset in a folder.
+
+    Args:
+        folder: folder with TFDS's `dataset_info.json`.
+        name: see `open_dataset`.
+        bands: see `open_dataset`.
+        target: see `open_dataset`.
+        bad_records: see `open_dataset`.
+
+    Raises:
+        UserError: If there is no such band or target, no usable `image`, or no band statistics.
+    """
     info = tfds.builder_from_directory(folder).info
     sensor = check_usable(name, info)
     if not sensor.measured:
         raise UserError(
-            f"dataset {name}: does not say the mean and the standard deviation of its bands; "
-            f"python -m data_pipelines.build {name} measures them"
+            f"dataset {name}: has no mean and standard deviation of its bands; compute them with "
+            f"python -m data_pipelines.build {name}"
         )
     splits = {split: size.num_examples for split, size in info.splits.items()}
     return make_dataset(name, info, sensor, splits, bands, target, bad_records)
 
 
 def is_prepared(name: str, data_dir: str | Path) -> bool:
-    """Whether `open_dataset` would find a dataset of that name.
+    """Return whether a dataset of that name is prepared in a directory.
+
+    Args:
+        name: see `open_dataset`.
+        data_dir: see `open_dataset`.
 
     Raises:
-        UserError: there is no such builder.
+        UserError: If there is no such builder.
     """
-    return bool(_versions(find_builder(name), Path(data_dir)))
+    return bool(_find_versions(find_builder(name), Path(data_dir)))
 
 
-def _prepared(name: str, found: BuilderName, data_dir: Path) -> Path:
-    """The folder of the newest prepared version."""
-    if versions := _versions(found, data_dir):
+def _find_newest_version(name: str, builder: BuilderName, data_dir: Path) -> Path:
+    """Return the folder of the newest prepared version."""
+    if versions := _find_versions(builder, data_dir):
         return max(versions, key=lambda version: tfds.core.Version(version.name))
-    if found.config and found.configs and found.config not in found.configs:
+    if builder.config and builder.configs and builder.config not in builder.configs:
         raise UserError(
-            f"dataset {name}: has no config {found.config!r}; expected one of "
-            + ", ".join(found.configs)
+            f"dataset {name}: has no config {builder.config!r}; expected one of "
+            + ", ".join(builder.configs)
         )
     raise UserError(
         f"dataset {name}: is not prepared in {data_dir}; run {build_command(name, data_dir)}"
     )
 
 
-def _versions(found: BuilderName, data_dir: Path) -> list[Path]:
-    """The folders of all prepared versions."""
-    folder = data_dir.expanduser() / found.folder
+def _find_versions(builder: BuilderName, data_dir: Path) -> list[Path]:
+    """Return the folders of all prepared versions."""
+    folder = data_dir.expanduser() / builder.folder
     versions = [info.parent for info in folder.glob("*/dataset_info.json")]
     return [version for version in versions if tfds.core.Version.is_valid(version.name)]

@@ -19,95 +19,111 @@ Record = dict[str, np.ndarray]
 
 
 class BadRecord(UserError):
-    """A stored record that can't be read: its bytes are damaged, or aren't what was described.
+    """Raised for an unreadable record: its bytes are corrupt, or don't match the description.
 
     Attributes:
-        file: the shard it is in.
-        number: its place in the shard, from 0.
-        reason: what the libraries made of it.
-        found: all of that in words, without what to do.
-        key: its name; empty where it has none, or nobody knows it.
+        file: the shard that contains the record.
+        index: index of the record in the shard, from 0.
+        reason: the error that the libraries raised.
+        description: the message without advice on what to do.
+        key: key of the record; empty if it has none or it is unknown.
     """
 
-    def __init__(self, file: str, number: int, reason: str, example: str = "", key: str = ""):
-        self.found = f"file {file}, record {number}{example}: can't be read ({reason})"
+    def __init__(self, file: str, index: int, reason: str, example: str = "", key: str = ""):
+        """Make the message.
+
+        Args:
+            file: see the attributes.
+            index: see the attributes.
+            reason: see the attributes.
+            example: which example of the split the record is, for the message; empty if unknown.
+            key: see the attributes.
+        """
+        self.description = f"file {file}, record {index}{example}: can't be read ({reason})"
         super().__init__(
-            f"{self.found}; copy the file again, or prepare the dataset again with --overwrite"
-            + ("; --config.data.on_error=skip goes on without it" if example else "")
+            f"{self.description}; copy the file again, prepare the dataset again with --overwrite"
+            + (", or skip the record with --config.data.on_error=skip" if example else "")
         )
         self.file = file
-        self.number = number
+        self.index = index
         self.reason = reason
         self.key = key
 
 
 class Shards:
-    """All stored records of a split, in the order stored. Can be pickled, and read from threads.
+    """All stored records of a split, in stored order. Picklable and thread-safe.
 
-    ArrayRecord keeps a hash of every block and tells a damaged one when it reads it.
-
-    Args:
-        instructions: TFDS's, of whole files.
+    ArrayRecord stores a hash of every block and detects corrupt blocks when it reads them.
     """
 
     def __init__(self, instructions: Sequence[Any]) -> None:
-        self._stored = ArrayRecordDataSource(instructions)
+        """Open the shards of a split.
+
+        Args:
+            instructions: TFDS's file instructions; each covers a complete file.
+        """
+        self._records = ArrayRecordDataSource(instructions)
         self._files = [str(instruction.filename) for instruction in instructions]
         self._ends = np.cumsum([instruction.take for instruction in instructions])
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return len(self._records)
 
     def read(self, row: int, decoders: "Sequence[Decoder]") -> Record:
-        """The features of the record stored at `row`.
+        """Read features of the record stored at a position.
+
+        Args:
+            row: the stored position.
+            decoders: one for each feature to read.
 
         Raises:
-            BadRecord: it can't be read.
-            UserError: its whole file can't be.
+            BadRecord: If the record is unreadable.
+            UserError: If its whole file is unreadable.
         """
         try:
-            return decode(self._stored[row], decoders)
+            return decode(self._records[row], decoders)
         except MemoryError:
             raise
-        except Exception as error:  # whatever the libraries make of damaged bytes
-            raise self._mistake(row, error) from error
+        except Exception as error:  # the libraries raise many types for corrupt bytes
+            raise self._make_error(row, error) from error
 
-    def _mistake(self, row: int, error: Exception) -> UserError:
+    def _make_error(self, row: int, error: Exception) -> UserError:
         shard = int(np.searchsorted(self._ends, row, side="right"))
-        number = int(row) - int(self._ends[shard - 1] if shard else 0)
+        index = int(row) - int(self._ends[shard - 1] if shard else 0)
         try:
             ArrayRecordReader(self._files[shard]).close()
-        except Exception as unopened:  # the end of a file says where its records are
+        except Exception as open_error:  # the index of a file's records is at its end
             return UserError(
                 f"file {self._files[shard]}: none of its records can be read "
-                f"({_told(unopened)}); copy it again, or prepare the dataset again with --overwrite"
+                f"({_shorten(open_error)}); copy it again, or prepare the dataset again with "
+                "--overwrite"
             )
-        return BadRecord(self._files[shard], number, f"{type(error).__name__}: {_told(error)}")
+        return BadRecord(self._files[shard], index, f"{type(error).__name__}: {_shorten(error)}")
 
 
-def _told(error: Exception) -> str:
+def _shorten(error: Exception) -> str:
+    """Return the message of an error on one line of at most 200 characters."""
     return " ".join(str(error).split())[:200]
 
 
 @dataclass(frozen=True, eq=False)
 class RecordSource:
-    """Examples by position. Can be pickled and read from many threads at once.
-
-    One that can't be read raises `BadRecord`, which names the file and the example.
+    """Examples by position. Picklable and thread-safe.
 
     `source[i]` is a dict of `image` (h, w, c) uint8 or uint16, `index` () int32, the example's
-    place in its whole split, and where the dataset has it `label` () int32, `labels` (classes,)
-    uint8 multi-hot, or `mask` (h, w) uint8. Arrays may be read-only.
+    index in its full split, and, if the dataset has it, `label` () int32, `labels` (classes,)
+    uint8 multi-hot, or `mask` (h, w) uint8. Arrays may be read-only. An unreadable example raises
+    `BadRecord`, which names the file and the example.
 
     Attributes:
-        files: the stored records.
+        shards: the stored records.
         decoders: one for each feature.
-        order: (examples of the split,) int, the stored position of each.
-        rows: (examples,) int, those of the split that are in this source.
-        keys: (examples of the split,) their names; their stored positions where they have none.
+        order: (examples of the split,) int, stored position of each example.
+        rows: (examples,) int, indices in the split of the examples of this source.
+        keys: (examples of the split,) keys; stored positions if the examples have no keys.
     """
 
-    files: Shards
+    shards: Shards
     decoders: "tuple[Decoder, ...]"
     order: np.ndarray
     rows: np.ndarray
@@ -119,42 +135,42 @@ class RecordSource:
     def __getitem__(self, position: int) -> Record:
         row = self.rows[position]
         try:
-            record = self.files.read(self.order[row], self.decoders)
+            record = self.shards.read(self.order[row], self.decoders)
         except BadRecord as bad:
             key = self.keys[row]
             name = key.decode(errors="replace") if isinstance(key, bytes) else ""
             example = f" (example {row} of its split{name and f', {name}'})"
-            raise BadRecord(bad.file, bad.number, bad.reason, example, name) from bad.__cause__
+            raise BadRecord(bad.file, bad.index, bad.reason, example, name) from bad.__cause__
         return {**record, "index": np.array(row, np.int32)}
 
     def example_ids(self) -> np.ndarray:
-        """(examples,) names or stored positions, in the order of this source."""
+        """Return the (examples,) keys or stored positions, in the order of this source."""
         return self.keys[self.rows]
 
 
 def fingerprint(example_ids: np.ndarray) -> str:
-    """A fingerprint of which examples a source holds, whatever their order."""
+    """Compute a fingerprint of a set of examples, independent of their order."""
     return hashlib.sha256(np.sort(example_ids).tobytes()).hexdigest()[:16]
 
 
 def decode(serialized: bytes, decoders: "Sequence[Decoder]") -> Record:
-    """The features of a stored `tf.train.Example`."""
-    stored = tf_example_pb2.Example.FromString(serialized).features.feature
-    return {decoder.name: decoder(stored[decoder.feature_name]) for decoder in decoders}
+    """Decode the features of a serialized `tf.train.Example`."""
+    features = tf_example_pb2.Example.FromString(serialized).features.feature
+    return {decoder.name: decoder(features[decoder.feature_name]) for decoder in decoders}
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """One feature of a stored example -> array.
+    """Decodes one feature of a stored example to an array.
 
     Attributes:
-        name: the array's name in a record.
-        feature_name: the feature's name in the dataset.
-        feature: TFDS's description of it.
-        raw: whether it is stored as the array's bytes, which TFDS takes longer to read than NumPy.
-        shape: of the array; an empty one for a label.
-        channels: of an image, those to keep: a slice where it can be one, for that costs no copy.
-        classes: of a multi-label feature, how many there are; 0 for other features.
+        name: name of the array in a record.
+        feature_name: name of the feature in the dataset.
+        feature: TFDS's description of the feature.
+        raw: whether the feature is stored as the array's bytes, which NumPy reads faster than TFDS.
+        shape: shape of the array; empty for a label.
+        channels: channels of an image to keep: a slice if possible, as a slice makes no copy.
+        num_classes: number of classes of a multi-label feature; 0 for other features.
     """
 
     name: str
@@ -163,7 +179,7 @@ class Decoder:
     raw: bool
     shape: tuple[int, ...]
     channels: slice | list[int]
-    classes: int
+    num_classes: int
 
     @classmethod
     def for_feature(
@@ -171,10 +187,18 @@ class Decoder:
         name: str,
         feature: tfds.features.FeatureConnector,
         channels: Sequence[int] = (),
-        classes: int = 0,
+        num_classes: int = 0,
         feature_name: str = "",
     ) -> "Decoder":
-        """The decoder for a feature of a dataset, which there may go by another name."""
+        """Make the decoder of a feature of a dataset.
+
+        Args:
+            name: name of the array in a record.
+            feature: TFDS's description of the feature.
+            channels: channels of an image to keep, in order; empty for all.
+            num_classes: number of classes of a multi-label feature; 0 for other features.
+            feature_name: name of the feature in the dataset; empty if it is `name`.
+        """
         raw = (
             type(feature) is tfds.features.Tensor
             and feature.to_json_content().encoding == tfds.features.Encoding.BYTES.value
@@ -182,20 +206,20 @@ class Decoder:
         contiguous = channels and list(channels) == list(range(channels[0], channels[-1] + 1))
         kept = slice(channels[0], channels[-1] + 1) if contiguous else list(channels) or slice(None)
         shape = tuple(feature.shape)
-        return cls(name, feature_name or name, feature, raw, shape, kept, classes)
+        return cls(name, feature_name or name, feature, raw, shape, kept, num_classes)
 
     def __call__(self, stored: Any) -> np.ndarray:
         """Decode a `tf.train.Feature`."""
         if self.name == "label":
             return np.array(stored.int64_list.value[0], np.int32)
-        if self.classes:
-            return self._multi_hot(stored)
-        array = self._array(stored)
+        if self.num_classes:
+            return self._decode_multi_hot(stored)
+        array = self._decode_array(stored)
         if self.name == "mask":
             return array.reshape(array.shape[:2])
         return array[:, :, self.channels] if array.ndim == 3 else array
 
-    def _array(self, stored: Any) -> np.ndarray:
+    def _decode_array(self, stored: Any) -> np.ndarray:
         if self.raw:
             return np.frombuffer(stored.bytes_list.value[0], self.feature.np_dtype).reshape(
                 self.shape
@@ -207,9 +231,9 @@ class Decoder:
             return array
         return np.array(stored.int64_list.value, self.feature.np_dtype).reshape(self.shape)
 
-    def _multi_hot(self, stored: Any) -> np.ndarray:
-        if self.shape == (self.classes,):
-            return self._array(stored).astype(np.uint8)
-        multi_hot = np.zeros(self.classes, np.uint8)
+    def _decode_multi_hot(self, stored: Any) -> np.ndarray:
+        if self.shape == (self.num_classes,):
+            return self._decode_array(stored).astype(np.uint8)
+        multi_hot = np.zeros(self.num_classes, np.uint8)
         multi_hot[np.array(stored.int64_list.value, int)] = 1
         return multi_hot

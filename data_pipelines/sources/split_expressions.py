@@ -1,19 +1,20 @@
-"""How a part of a split is written, and seeded stratified cuts.
+"""The syntax of split expressions, and seeded stratified splits.
 
-    train                  all of it; `all` is every split of the dataset together
-    train[2:8]             the training side of a stratified 2:8 cut: two tenths of every class
+    train                  the split `train`; `all` is all splits of the dataset together
+    train[2:8]             the first part of a stratified 2:8 split: two tenths of every class
     train[10%]             ten percent of every class
-    train[16 per class]    sixteen of every class
-    train[8:2 of images]   eight tenths of the images, where examples are windows of images
-    train[not snow]        where the yes/no feature `snow` says no; `train[snow]` has the others
+    train[16 per class]    sixteen examples of every class
+    train[8:2 of images]   eight tenths of the images, if examples are windows of images
+    train[not snow]        examples whose boolean feature `snow` is false; `train[snow]`: true
 
-With `.rest` behind it a cut gives its other side. Brackets apply from left to right, each to what
-those before it have left: `all[not snow][2:8][10%]` is ten percent of the training side of a 2:8
-cut of what has no snow, and `all[not snow][2:8][10%].rest` the other ninety. Datasets without
-labels are cut at random; multi-label ones within each combination of labels.
+With `.rest` after it, a stratified split selects the complement. Brackets apply from left to right,
+each to the examples that those before it have selected: `all[not snow][2:8][10%]` is ten percent of
+the first part of a 2:8 split of the examples without snow, and `all[not snow][2:8][10%].rest` the
+other ninety. Datasets without labels are split at random, multi-label datasets within each
+combination of labels.
 
-With the same seed a larger share holds the smaller ones that go into it a whole number of times,
-so that `[1%]` lies within `[10%]`; a larger number per class holds every smaller one.
+With the same seed, a fraction contains every smaller fraction that divides it, so that `[1%]` is
+within `[10%]`; a number per class contains every smaller one.
 """
 
 import re
@@ -28,28 +29,36 @@ __all__ = ["FlagFilter", "SplitExpression", "StratifiedSplit", "split_stratified
 
 
 class FlagFilter(NamedTuple):
-    """A bracket that leaves the examples whose yes/no feature `name` gives the answer `wanted`."""
+    """A filter by a boolean feature.
+
+    Attributes:
+        name: name of the feature.
+        value: value of the examples to select.
+    """
 
     name: str
-    wanted: bool
+    value: bool
 
 
 class StratifiedSplit(NamedTuple):
-    """A bracket that leaves one side of a cut by a `share` such as `2:8`: the other, if `rest`.
+    """A stratified split.
 
-    With `images` whole pictures are on either side; elsewhere their windows may be on both.
+    Attributes:
+        size: size of the selected part, as written: `2:8`, `10%` or `16 per class`.
+        rest: whether to select the complement instead.
+        images: whether images are split as a whole; otherwise their windows may be in both parts.
     """
 
-    share: str
+    size: str
     rest: bool
     images: bool = False
 
 
 class SplitExpression(NamedTuple):
-    """A part of a split, as it is written.
+    """A parsed split expression.
 
     Attributes:
-        split: its name.
+        split: name of the split.
         steps: the brackets, in the order they apply.
     """
 
@@ -58,14 +67,14 @@ class SplitExpression(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "SplitExpression":
-        """Take `text` apart.
+        """Parse a split expression.
 
         Raises:
-            UserError: it is not written as expected.
+            UserError: If the syntax is invalid.
         """
         match = re.fullmatch(r"([\w-]+)((?:\[[^\[\]]+\](?:\.rest)?)*)", text)
         brackets = re.findall(r"\[([^\[\]]+)\](\.rest)?", match[2]) if match else []
-        steps = [_step(bracket, bool(rest)) for bracket, rest in brackets]
+        steps = [_parse_step(bracket, bool(rest)) for bracket, rest in brackets]
         if match is None or None in steps:
             raise UserError(
                 f"split {text!r}: expected NAME, NAME[2:8], NAME[10%] or NAME[16 per class], "
@@ -74,54 +83,60 @@ class SplitExpression(NamedTuple):
         return cls(match[1], tuple(step for step in steps if step))
 
 
-def split_stratified(strata: np.ndarray, share: str, seed: int, where: str = "cut") -> np.ndarray:
-    """Which examples fall on the training side of a stratified seeded cut.
+def split_stratified(
+    strata: np.ndarray, size: str, seed: int, error_prefix: str = "split"
+) -> np.ndarray:
+    """Select the first part of a seeded stratified split.
 
     Args:
-        strata: (examples,) int, the class of each.
-        share: `2:8`, `10%` or `16 per class`.
-        seed: other seeds, other examples.
-        where: what an error speaks of.
+        strata: (examples,) int, class of each example.
+        size: `2:8`, `10%` or `16 per class`.
+        seed: seed of the random selection.
+        error_prefix: what error messages begin with.
 
     Returns:
-        (examples,) bool. Of n examples and a share f, ⌊n·f⌋ are true, and in every stratum of m
-        examples ⌊m·f⌋ or ⌈m·f⌉ of them.
+        (examples,) bool, whether an example is selected. Of n examples and a fraction f, ⌊n·f⌋ are
+        selected, and of every stratum of m examples ⌊m·f⌋ or ⌈m·f⌉.
+
+    Raises:
+        UserError: If a class has fewer examples than the number per class.
     """
     shuffled = np.random.default_rng(seed).permutation(len(strata))
     by_class = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    inside = np.zeros(len(strata), bool)
-    size = _share(share)
-    if isinstance(size, Fraction):
-        # Systematic sampling: walk through the classes one after the other and take an example
-        # whenever the share of those passed reaches the next whole number.
-        passed = np.arange(len(strata) + 1, dtype=object) * size.numerator // size.denominator
-        inside[by_class] = np.diff(passed).astype(bool)
-        return inside
-    assert size is not None
+    selected = np.zeros(len(strata), bool)
+    parsed = _parse_size(size)
+    if isinstance(parsed, Fraction):
+        # Systematic sampling: pass through the classes one after the other and select an example
+        # whenever the fraction of those passed reaches the next integer.
+        passed = np.arange(len(strata) + 1, dtype=object) * parsed.numerator // parsed.denominator
+        selected[by_class] = np.diff(passed).astype(bool)
+        return selected
+    assert parsed is not None
     classes, first, counts = np.unique(strata[by_class], return_index=True, return_counts=True)
-    if len(classes) and counts.min() < size:
+    if len(classes) and counts.min() < parsed:
         raise UserError(
-            f"{where}: a class has {counts.min()} examples; expected at least the {size} asked for"
+            f"{error_prefix}: found a class of {counts.min()} examples; expected at least {parsed} "
+            "examples of every class; choose a smaller number per class"
         )
     for start in first:
-        inside[by_class[start : start + size]] = True
-    return inside
+        selected[by_class[start : start + parsed]] = True
+    return selected
 
 
-def _step(bracket: str, rest: bool) -> FlagFilter | StratifiedSplit | None:
-    """What a bracket does, with `.rest` behind it or without; None where that means nothing."""
-    share = re.sub(r" of (images|pictures)$", "", bracket)  # older configs say "pictures"
-    if _share(share) is not None:
-        return StratifiedSplit(share, rest, images=share != bracket)
+def _parse_step(bracket: str, rest: bool) -> FlagFilter | StratifiedSplit | None:
+    """Parse the content of a bracket; returns None if it is invalid."""
+    size = re.sub(r" of (images|pictures)$", "", bracket)  # older configs say "pictures"
+    if _parse_size(size) is not None:
+        return StratifiedSplit(size, rest, images=size != bracket)
     flag = re.fullmatch(r"\s*(not\s+)?([A-Za-z_]\w*)\s*", bracket)
     return FlagFilter(flag[2], not flag[1]) if flag and not rest else None
 
 
-def _share(text: str) -> Fraction | int | None:
-    """A proportion, a number per class, or None for what is neither."""
+def _parse_size(text: str) -> Fraction | int | None:
+    """Parse a fraction (Fraction) or a number per class (int); returns None if it is neither."""
     if match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*:\s*(\d+(?:\.\d+)?)\s*", text):
-        one, other = Fraction(match[1]), Fraction(match[2])
-        return one / (one + other) if one + other else None
+        first, second = Fraction(match[1]), Fraction(match[2])
+        return first / (first + second) if first + second else None
     if match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text):
         percent = Fraction(match[1])
         return percent / 100 if percent <= 100 else None

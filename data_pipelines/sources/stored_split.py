@@ -1,4 +1,4 @@
-"""One split of a prepared dataset as it is stored: its records, their order and small features."""
+"""A split of a prepared dataset as stored on disk: its records, their order and small features."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["StoredSplit"]
 
 @dataclass(frozen=True, eq=False)
 class StoredSplit:
-    """A split of a dataset, or `all` of them one after the other.
+    """A split of a dataset; for the name `all`, all of its splits one after the other.
 
     Attributes:
-        dataset: whose split it is.
-        name: of the split.
+        dataset: the dataset.
+        name: name of the split.
     """
 
     dataset: Dataset
@@ -33,16 +33,16 @@ class StoredSplit:
 
     @cached_property
     def examples(self) -> RecordSource | Windows:
-        """All examples of the split: its records or, where these are cells, windows over them."""
+        """All examples of the split: its records or, if these are blocks, windows over them."""
         grid = self.dataset.grid
         return Windows.over_blocks(self._records, grid) if grid else self._records
 
     @cached_property
-    def files(self) -> Shards:
-        """All stored records, undecoded and in the order stored.
+    def shards(self) -> Shards:
+        """All stored records, in stored order and not decoded.
 
         Raises:
-            UserError: they are not stored as ArrayRecord.
+            UserError: If they are not stored as ArrayRecord.
         """
         name, info = self.dataset.name, self.dataset.info
         if info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
@@ -54,50 +54,61 @@ class StoredSplit:
 
     @cached_property
     def catalogue(self) -> Catalogue | None:
-        """What is known of each record without reading it; None where there is no catalogue.
+        """The catalogue of the split, or None if the dataset has none.
 
         Raises:
-            UserError: it is damaged, or not one of these records.
+            UserError: If the catalogue is corrupt, or lists another number of records.
         """
-        info, stored = self.dataset.info, self.dataset.splits[self.name]
+        info, num_stored = self.dataset.info, self.dataset.splits[self.name]
         names = info.splits if self.name == ALL else [self.name]
         files = [Catalogue.file(Path(info.data_dir), name) for name in names]
         if not all(file.is_file() for file in files):
             return None
-        catalogue = Catalogue.joined([Catalogue.load(file) for file in files])
-        if len(catalogue.keys) != stored:
+        catalogue = Catalogue.concatenate([Catalogue.load(file) for file in files])
+        if len(catalogue.keys) != num_stored:
             raise UserError(
                 f"dataset {self.dataset.name}: its catalogue lists {len(catalogue.keys):,} records "
-                f"of {self.name}, and {stored:,} are stored; prepare it again with --overwrite"
+                f"of {self.name}, but {num_stored:,} are stored; prepare it again with --overwrite"
             )
         return catalogue
 
-    def strata(self) -> np.ndarray:
-        """(examples,) int: the class of each, or its combination of labels; 0 without labels."""
+    def load_strata(self) -> np.ndarray:
+        """Load the classes of the examples.
+
+        Returns:
+            (examples,) int, class or combination of labels of each example; 0 without labels.
+        """
         if self.dataset.target not in ("label", "labels") or self.dataset.grid:
             return np.zeros(len(self.examples), int)
-        labels = self._column(self.dataset.target_feature)
+        labels = self._load_column(self.dataset.target_feature)
         return np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
 
-    def flag(self, name: str, where: str) -> np.ndarray:
-        """(examples,) bool: what a yes/no feature says of each.
+    def load_flag(self, name: str, error_prefix: str) -> np.ndarray:
+        """Load a boolean feature of the examples.
+
+        Args:
+            name: name of the feature.
+            error_prefix: what the error message begins with.
+
+        Returns:
+            (examples,) bool.
 
         Raises:
-            UserError: there is no such feature; the message begins with `where`.
+            UserError: If there is no such feature.
         """
         features = self.dataset.info.features
-        flags = [f for f in sorted(small_features(features)) if features[f].np_dtype == np.bool_]
-        known = [] if self.dataset.grid else flags
-        if name not in known:
+        boolean = [f for f in sorted(small_features(features)) if features[f].np_dtype == np.bool_]
+        flags = [] if self.dataset.grid else boolean
+        if name not in flags:
             raise UserError(
-                f"{where}: the dataset has no yes/no feature {name!r}; it has "
-                f"{', '.join(known) or 'none'}"
+                f"{error_prefix}: the dataset has no boolean feature {name!r}; it has "
+                f"{', '.join(flags) or 'none'}"
             )
-        return self._column(name)
+        return self._load_column(name)
 
     @cached_property
     def _records(self) -> RecordSource:
-        """All stored records, in the order of their keys where those are known."""
+        """All stored records, in the order of their keys if these are known."""
         info, splits = self.dataset.info, self.dataset.splits
         count = splits[self.name]
         keys = np.arange(count)
@@ -105,7 +116,8 @@ class StoredSplit:
             keys = self.catalogue.keys
         elif self.dataset.grid and "id" in info.features:
             decoder = Decoder.for_feature("id", info.features["id"])
-            keys = np.array([self.files.read(row, (decoder,))["id"].item() for row in range(count)])
+            ids = [self.shards.read(row, (decoder,))["id"].item() for row in range(count)]
+            keys = np.array(ids)
         if self.name != ALL:
             order = np.argsort(keys, kind="stable")
         else:  # one split after the other
@@ -113,28 +125,30 @@ class StoredSplit:
             order = np.concatenate(
                 [a + np.argsort(keys[a:b], kind="stable") for a, b in itertools.pairwise(starts)]
             )
-        return RecordSource(self.files, self._decoders(), order, np.arange(count), keys[order])
+        return RecordSource(
+            self.shards, self._make_decoders(), order, np.arange(count), keys[order]
+        )
 
-    def _decoders(self) -> tuple[Decoder, ...]:
+    def _make_decoders(self) -> tuple[Decoder, ...]:
         dataset = self.dataset
         image = Decoder.for_feature("image", dataset.info.features["image"], dataset.channels)
         if dataset.target == "none":
             return (image,)
-        return (image, self._decoder(dataset.target, dataset.target_feature))
+        return (image, self._make_decoder(dataset.target, dataset.target_feature))
 
-    def _decoder(self, name: str, feature: str) -> Decoder:
+    def _make_decoder(self, name: str, feature: str) -> Decoder:
         features = self.dataset.info.features
-        classes = small_features(features).get(feature, 0)
-        return Decoder.for_feature(name, features[feature], (), classes, feature)
+        num_classes = small_features(features).get(feature, 0)
+        return Decoder.for_feature(name, features[feature], (), num_classes, feature)
 
-    def _column(self, feature: str) -> np.ndarray:
-        """A small feature of all records, in their order: of the catalogue, else read.
+    def _load_column(self, feature: str) -> np.ndarray:
+        """Load a small feature of all records, in order, from the catalogue or else the records.
 
-        Whoever prepared the dataset without `data_pipelines.build` has no catalogue.
+        There is no catalogue if the dataset was prepared without `data_pipelines.build`.
         """
         records = self._records
         if self.catalogue is not None and feature in self.catalogue.columns:
             return self.catalogue.columns[feature][records.order]
         name = self.dataset.target if feature == self.dataset.target_feature else feature
-        decoder = self._decoder(name, feature)
-        return np.stack([self.files.read(row, (decoder,))[name] for row in records.order])
+        decoder = self._make_decoder(name, feature)
+        return np.stack([self.shards.read(row, (decoder,))[name] for row in records.order])

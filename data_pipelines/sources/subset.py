@@ -1,4 +1,4 @@
-"""What a split expression names: its examples, their description, and their whole pictures."""
+"""Subsets: the examples of a split expression, their description, and their full images."""
 
 from __future__ import annotations
 
@@ -21,127 +21,142 @@ __all__ = ["Subset", "parse_expression", "select_subset"]
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """The examples of a dataset that a split expression names.
+    """The examples of a dataset that a split expression selects.
 
     Attributes:
-        dataset: whose examples they are.
-        expression: such as `all[2:8].rest`.
-        seed: of its random cuts.
-        stored: the split that they are of.
-        chosen: the examples, of which a bad one raises `BadRecord`.
+        dataset: the dataset.
+        expression: the split expression, such as `all[2:8].rest`.
+        seed: seed of its random splits.
+        stored: the split that the examples are taken from.
+        selected: the examples; an unreadable one raises `BadRecord`.
     """
 
     dataset: Dataset
     expression: str
     seed: int
     stored: StoredSplit
-    chosen: RecordSource | Windows
+    selected: RecordSource | Windows
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.selected)
 
     @property
     def examples(self) -> RecordSource | Windows | SkippingSource:
-        """The examples by position; with `bad_records.skip`, bad ones are passed over."""
+        """The examples by position; with `bad_records.skip`, unreadable ones are skipped."""
         bad_records = self.dataset.bad_records
-        return SkippingSource(self.chosen, bad_records) if bad_records.skip else self.chosen
+        return SkippingSource(self.selected, bad_records) if bad_records.skip else self.selected
 
     def description(self) -> dict[str, Any]:
-        """Which examples these turned out to be, as JSON can hold it.
+        """Describe the examples, in JSON types.
 
-        Of each class there is the number of examples, where the dataset has a catalogue; the digest
-        is the same for the same examples.
+        Returns:
+            `split` (the expression), `seed`, `examples` (their number), `classes` (number of
+            examples of each class, if the dataset has labels and a catalogue) and `digest`, which
+            is the same for the same examples.
         """
-        dataset, chosen = self.dataset, self.chosen
-        about = {"split": self.expression, "seed": self.seed, "examples": len(self)}
+        dataset, selected = self.dataset, self.selected
+        description = {"split": self.expression, "seed": self.seed, "examples": len(self)}
         catalogue = self.stored.catalogue
-        if isinstance(chosen, RecordSource) and catalogue and dataset.target in ("label", "labels"):
-            labels = catalogue.columns[dataset.target_feature][chosen.order][chosen.rows]
+        has_labels = dataset.target in ("label", "labels")
+        if isinstance(selected, RecordSource) and catalogue and has_labels:
+            labels = catalogue.columns[dataset.target_feature][selected.order][selected.rows]
             if labels.ndim == 1:
                 labels = labels[:, None] == np.arange(len(dataset.classes))
-            about["classes"] = dict(zip(dataset.classes, labels.sum(axis=0).tolist(), strict=True))
-        return {**about, "digest": fingerprint(chosen.example_ids())}
+            counts = labels.sum(axis=0).tolist()
+            description["classes"] = dict(zip(dataset.classes, counts, strict=True))
+        return {**description, "digest": fingerprint(selected.example_ids())}
 
     def images(self) -> list[StoredImage]:
-        """The whole pictures of the examples, where every pixel is once.
+        """Return the full images of the examples, in which every pixel occurs once.
 
-        Where records are cells, windows of a picture may be on either side of a cut: the labels are
-        then those that the windows of this subset see. Elsewhere each record is a picture.
+        If records are blocks, a subset and its complement may contain windows of the same image;
+        only the labels inside the windows of this subset are then needed. Otherwise each record is
+        an image.
 
         Raises:
-            UserError: the records have no masks.
+            UserError: If the records have no masks.
         """
         dataset = self.dataset
         if dataset.target != "mask":
             raise UserError(
                 f"dataset {dataset.name}: its records have target {dataset.target!r}; expected "
-                "'mask' of pictures"
+                "images with target 'mask'"
             )
         bad_records, ignore_label = dataset.bad_records, dataset.ignore_label
-        if isinstance(self.chosen, Windows):
+        if isinstance(self.selected, Windows):
             assert dataset.grid is not None
             extents = dataset.info.features["inside"]
             return images_from_blocks(
-                self.chosen, dataset.grid.block, extents, bad_records, ignore_label
+                self.selected, dataset.grid.block, extents, bad_records, ignore_label
             )
-        return images_from_records(self.chosen, dataset.image_shape[:2], bad_records, ignore_label)
+        return images_from_records(
+            self.selected, dataset.image_shape[:2], bad_records, ignore_label
+        )
 
 
 def select_subset(dataset: Dataset, expression: str, seed: int = 0) -> Subset:
-    """The examples of a dataset that a split expression names.
+    """Select the examples of a split expression.
 
     Args:
         dataset: see `opening.open_dataset`.
-        expression: such as `train` or `all[2:8].rest`, as
-        `data_pipelines.sources.split_expressions` describes.
-        seed: of random cuts.
+        expression: such as `train` or `all[2:8].rest`; see
+            `data_pipelines.sources.split_expressions`.
+        seed: seed of random splits.
 
     Raises:
-        UserError: the expression is not written as expected, names no split or no example.
+        UserError: If the syntax of the expression is invalid, there is no such split, or no example
+            is selected.
     """
-    part = parse_expression(dataset, expression)
-    stored = StoredSplit(dataset, part.split)
-    whole = stored.examples
-    rows = _rows(part, stored, seed, f"split {expression!r} of {dataset.name}")
+    parsed = parse_expression(dataset, expression)
+    stored = StoredSplit(dataset, parsed.split)
+    examples = stored.examples
+    rows = _select_rows(parsed, stored, seed, f"split {expression!r} of {dataset.name}")
     if not len(rows):
         raise UserError(
-            f"split {expression!r}: has none of the {len(whole)} examples of {part.split!r} in "
-            f"dataset {dataset.name}; expected a larger share"
+            f"split {expression!r}: has none of the {len(examples)} examples of {parsed.split!r} "
+            f"in dataset {dataset.name}; expected a larger fraction"
         )
-    return Subset(dataset, expression, seed, stored, replace(whole, rows=rows))
+    return Subset(dataset, expression, seed, stored, replace(examples, rows=rows))
 
 
 def parse_expression(dataset: Dataset, expression: str) -> SplitExpression:
-    """Take a split expression apart.
+    """Parse a split expression, and check that the dataset has its split.
+
+    Args:
+        dataset: the dataset.
+        expression: see `select_subset`.
 
     Raises:
-        UserError: it is not written as expected, or the dataset has no such split.
+        UserError: If the syntax is invalid, or the dataset has no such split.
     """
-    part = SplitExpression.parse(expression)
-    if part.split not in dataset.splits:
+    parsed = SplitExpression.parse(expression)
+    if parsed.split not in dataset.splits:
         raise UserError(
-            f"split {expression!r}: dataset {dataset.name} has no split {part.split!r}; it has "
+            f"split {expression!r}: dataset {dataset.name} has no split {parsed.split!r}; it has "
             + ", ".join(dataset.splits)
         )
-    return part
+    return parsed
 
 
-def _rows(part: SplitExpression, stored: StoredSplit, seed: int, where: str) -> np.ndarray:
-    """Positions in the whole split of the examples that a part names."""
-    whole = stored.examples
-    chosen = np.arange(len(whole))
-    for step in part.steps:
+def _select_rows(
+    expression: SplitExpression, stored: StoredSplit, seed: int, error_prefix: str
+) -> np.ndarray:
+    """Return the indices in the full split of the examples that an expression selects."""
+    examples = stored.examples
+    rows = np.arange(len(examples))
+    for step in expression.steps:
         if isinstance(step, FlagFilter):
-            chosen = chosen[stored.flag(step.name, where)[chosen] == step.wanted]
+            rows = rows[stored.load_flag(step.name, error_prefix)[rows] == step.value]
             continue
-        if isinstance(whole, Windows) and step.images:
-            names, image = np.unique(whole.images()[chosen], return_inverse=True)
-            inside = split_stratified(np.zeros(len(names), int), step.share, seed, where)[image]
+        if isinstance(examples, Windows) and step.images:
+            names, image = np.unique(examples.find_images()[rows], return_inverse=True)
+            strata = np.zeros(len(names), int)
+            selected = split_stratified(strata, step.size, seed, error_prefix)[image]
         else:
-            inside = split_stratified(stored.strata()[chosen], step.share, seed, where)
-        if isinstance(whole, Windows) and step.rest:
-            # Windows overlap: what stands on one side must not be seen from the other.
-            chosen = chosen[whole.disjoint_from(chosen[inside])[chosen]]
+            selected = split_stratified(stored.load_strata()[rows], step.size, seed, error_prefix)
+        if isinstance(examples, Windows) and step.rest:
+            # Windows overlap: the complement must not contain pixels of the selected windows.
+            rows = rows[examples.disjoint_from(rows[selected])[rows]]
         else:
-            chosen = chosen[inside != step.rest]
-    return chosen
+            rows = rows[selected != step.rest]
+    return rows

@@ -1,8 +1,8 @@
-"""Overlapping windows, put together from cells that are stored once.
+"""Overlapping windows, joined from blocks that are stored once.
 
-A picture of thousands of pixels is stored as a grid of square cells, each a record whose key ends
-in its place: `PICTURE/ROW/COLUMN`. Windows of 600 pixels with a stride of 300 share their cells of
-300, where windows stored whole would take four times the disk.
+An image of thousands of pixels is stored as a grid of square blocks, each a record whose key ends
+with its position: `PICTURE/ROW/COLUMN`. Windows of 600 pixels with a stride of 300 share their
+blocks of 300 pixels; stored as they are, the windows would take four times the disk space.
 """
 
 import re
@@ -22,12 +22,12 @@ _KEY = re.compile(rb"(.+)/(\d+)/(\d+)")
 
 
 class WindowGrid(NamedTuple):
-    """How windows lie on cells; in a dataset's metadata under `windows`.
+    """The layout of windows on blocks; stored in a dataset's metadata under `windows`.
 
     Attributes:
-        cell: side of a cell, in pixels.
-        window: side of a window, in cells.
-        stride: from one window to the next, in cells.
+        block: side of a block, in pixels.
+        window: side of a window, in blocks.
+        stride: distance from one window to the next, in blocks.
     """
 
     block: int
@@ -36,38 +36,39 @@ class WindowGrid(NamedTuple):
 
     @classmethod
     def from_pixels(cls, window: int, stride: int) -> "WindowGrid":
-        """The grid with the largest cells for a window and a stride in pixels."""
+        """Make the grid with the largest blocks for a window and a stride in pixels."""
         block = int(np.gcd(window, stride))
         return cls(block, window // block, stride // block)
 
-    def count(self, size: int) -> int:
-        """Windows in a row over `size` pixels: as many as it takes to see every pixel."""
+    def count_windows(self, size: int) -> int:
+        """Return the number of windows in a row that are required to cover `size` pixels."""
         window, stride = self.window * self.block, self.stride * self.block
         return 1 + max(0, -(-(size - window) // stride))
 
-    def blocks(self, size: int) -> int:
-        """Cells in a row for those windows; the last ones may lie beyond the picture."""
-        return (self.count(size) - 1) * self.stride + self.window
+    def count_blocks(self, size: int) -> int:
+        """Return the number of blocks in a row of those windows; the last may exceed the image."""
+        return (self.count_windows(size) - 1) * self.stride + self.window
 
     def to_dict(self) -> dict[str, int]:
-        """The grid as JSON can hold it."""
+        """Return the grid in JSON types."""
         return {"cell": self.block, "window": self.window, "stride": self.stride}
 
     @classmethod
     def from_dict(cls, grid: Mapping[str, Any]) -> "WindowGrid":
-        """The grid that `to_dict` wrote."""
+        """Make a grid from the result of `to_dict`."""
         return cls(*(int(grid[name]) for name in ("cell", "window", "stride")))
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """The windows of all pictures of a split, by position; read like a `RecordSource`.
+    """The windows of all images of a split, by position; read like a `RecordSource`.
 
     Attributes:
-        cells: the source of all cells of the split.
-        cell_rows: (windows of the split, window, window) int, where their cells stand in `blocks`.
-        rows: (windows,) int, those of the split that are in this source.
-        keys: (windows of the split,) bytes, `PICTURE/ROW/COLUMN` of the upper left cell.
+        blocks: the source of all blocks of the split.
+        block_rows: (windows of the split, window, window) int, positions in `blocks` of the blocks
+            of each window.
+        rows: (windows,) int, indices in the split of the windows of this source.
+        keys: (windows of the split,) bytes, `PICTURE/ROW/COLUMN` of the top left block.
     """
 
     blocks: RecordSource
@@ -77,24 +78,28 @@ class Windows:
 
     @classmethod
     def over_blocks(cls, blocks: RecordSource, grid: WindowGrid) -> "Windows":
-        """All windows over a source of cells.
+        """Make all windows over a source of blocks.
+
+        Args:
+            blocks: the blocks of a split.
+            grid: the layout of the windows.
 
         Raises:
-            UserError: a picture lacks a cell, or a record is none.
+            UserError: If a block is missing, or a record is no block.
         """
-        found, keys = [], []
-        for image, places in locate_blocks(blocks).items():
-            views = np.lib.stride_tricks.sliding_window_view(places, (grid.window, grid.window))[
-                :: grid.stride, :: grid.stride
-            ]
-            found.append(views.reshape(-1, grid.window, grid.window))
+        block_rows, keys = [], []
+        for image, positions in locate_blocks(blocks).items():
+            shape = (grid.window, grid.window)
+            views = np.lib.stride_tricks.sliding_window_view(positions, shape)
+            views = views[:: grid.stride, :: grid.stride]
+            block_rows.append(views.reshape(-1, *shape))
             keys += [
                 b"%s/%04d/%04d" % (image, row * grid.stride, column * grid.stride)
                 for row in range(views.shape[0])
                 for column in range(views.shape[1])
             ]
-        block_rows = np.concatenate(found)
-        return cls(blocks, block_rows, np.arange(len(block_rows)), np.array(keys))
+        count = sum(map(len, block_rows))
+        return cls(blocks, np.concatenate(block_rows), np.arange(count), np.array(keys))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -105,51 +110,61 @@ class Windows:
         return {**record, "index": np.array(row, np.int32)}
 
     def example_ids(self) -> np.ndarray:
-        """(windows,) bytes, their names."""
+        """Return the (windows,) bytes keys, in the order of this source."""
         return self.keys[self.rows]
 
-    def images(self) -> np.ndarray:
-        """(windows of the split,) int, which picture each is a window of."""
+    def find_images(self) -> np.ndarray:
+        """Return (windows of the split,) int, the index of the image that each belongs to."""
         names = [key.rsplit(b"/", 2)[0] for key in self.keys]
         return np.unique(names, return_inverse=True)[1]
 
-    def disjoint_from(self, inside: np.ndarray) -> np.ndarray:
-        """(windows of the split,) bool: those that share no pixel with the windows of `inside`."""
-        seen = np.zeros(len(self.blocks), bool)
-        seen[self.block_rows[inside]] = True
-        return ~seen[self.block_rows].any(axis=(1, 2))
+    def disjoint_from(self, rows: np.ndarray) -> np.ndarray:
+        """Find the windows that share no pixel with the given ones.
+
+        Args:
+            rows: indices in the split, or mask over the split, of the given windows.
+
+        Returns:
+            (windows of the split,) bool.
+        """
+        covered = np.zeros(len(self.blocks), bool)
+        covered[self.block_rows[rows]] = True
+        return ~covered[self.block_rows].any(axis=(1, 2))
 
 
 def locate_blocks(blocks: RecordSource) -> dict[bytes, np.ndarray]:
-    """{picture: (rows, columns) int}, where its cells stand in a source of cells.
+    """Find the blocks of each image in a source of blocks.
+
+    Returns:
+        {image: (rows, columns) int}, positions of the image's blocks in `blocks`.
 
     Raises:
-        UserError: a picture lacks a cell, or a record is none.
+        UserError: If a block is missing, or a record is no block.
     """
-    found: dict[bytes, dict[tuple[int, int], int]] = {}
-    for row, key in enumerate(blocks.keys):
+    located: dict[bytes, dict[tuple[int, int], int]] = {}
+    for position, key in enumerate(blocks.keys):
         match = _KEY.fullmatch(key) if isinstance(key, bytes) else None
         if match is None:
             raise UserError(
-                f"record {key!r}: is no cell of a picture; expected a key PICTURE/ROW/COLUMN"
+                f"record {key!r}: is no block of an image; expected a key PICTURE/ROW/COLUMN"
             )
-        found.setdefault(match[1], {})[int(match[2]), int(match[3])] = row
-    places = {}
-    for image, place in found.items():
-        height, width = (max(axis) + 1 for axis in zip(*place, strict=True))
-        if len(place) != height * width:
+        located.setdefault(match[1], {})[int(match[2]), int(match[3])] = position
+    arrays = {}
+    for image, positions in located.items():
+        height, width = (max(axis) + 1 for axis in zip(*positions, strict=True))
+        if len(positions) != height * width:
             raise UserError(
-                f"picture {image.decode()}: has {len(place)} cells; expected "
-                f"{height} × {width}: prepare the dataset again"
+                f"image {image.decode()}: has {len(positions)} blocks; expected "
+                f"{height} × {width}; prepare the dataset again with --overwrite"
             )
-        rows = np.array([place[divmod(n, width)] for n in range(height * width)])
-        places[image] = rows.reshape(height, width)
-    return places
+        flat = np.array([positions[divmod(n, width)] for n in range(height * width)])
+        arrays[image] = flat.reshape(height, width)
+    return arrays
 
 
-def join_blocks(blocks: RecordSource | BlankingSource, places: np.ndarray) -> Record:
-    """What the cells at (rows, columns) places show side by side."""
-    records = [[blocks[int(place)] for place in line] for line in places]
+def join_blocks(blocks: RecordSource | BlankingSource, positions: np.ndarray) -> Record:
+    """Join the blocks at (rows, columns) positions to one record, without `index`."""
+    records = [[blocks[int(position)] for position in line] for line in positions]
     return {
         name: np.concatenate(
             [np.concatenate([block[name] for block in line], axis=1) for line in records]

@@ -1,6 +1,6 @@
-"""Image operations on the device, one example at a time, for any number of bands.
+"""Image augmentations on the device, for one example at a time and any number of bands.
 
-The operations are `geometry`, `affine`, `colour`, `blur`, `erasing` and `randaugment`.
+The operations are in `geometry`, `affine`, `colour`, `blur`, `erasing` and `randaugment`.
 """
 
 from ssl_jax.augment.augmentation import Augmentation, SegmentationAugmentation

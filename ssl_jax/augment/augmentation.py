@@ -1,8 +1,8 @@
-"""Random views of an example, as one value: what is drawn, how strongly, with which probability.
+"""Random views of an example: operations with their strengths and probabilities.
 
 An augmentation maps (key, image) to an image. It works on one example with unit values in 0..1 and
-any number of bands; objectives `vmap` it over the batch with one key an example, so that a view
-depends on the example and the step but not on the devices. By default it is the identity.
+any number of bands. Objectives `vmap` it over the batch with one key per example, so that a view
+depends on the example and the step but not on the devices. The default is the identity.
 """
 
 from __future__ import annotations
@@ -18,25 +18,37 @@ from ssl_jax.augment.erasing import Erasing
 from ssl_jax.augment.randaugment import RandAugment
 
 _NO_RANDAUGMENT, _NO_ERASING = RandAugment(operations=0), Erasing(probability=0.0)
-_KEYS = 6  # an example's key is split into: crop, place, jitter, chances, RandAugment and erasing
+# An example's key is split into those of crop, orientation, jitter, probabilities, RandAugment and
+# erasing.
+_NUM_KEYS = 6
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """`(key, image (H, W, C)) -> image (size, size, C)`.
+    """An augmentation of images: `(key, image (H, W, C)) -> image (size, size, C)`.
 
-    size: side of the result in pixels; 0 keeps the shape of the image.
-    crop_scale, crop_ratio: share of the area and width/height of the random crop; (1, 1) and (1, 1)
-        crop nothing at random but take the centre.
-    centre: share of the shorter side that is kept when nothing is cropped at random.
-    interpolation: "bilinear" or "bicubic", both antialiased.
-    brightness, contrast, saturation, hue: strengths of the colour jitter, applied together with
-        probability `jitter_probability`.
-    blur_sigma: smallest and largest standard deviation of the blur, in pixels of the result.
-    randaugment: operations drawn after the flips.
-    erasing: what `erase` does to the view once it is standardised.
-    rgb: where red, green and blue stand among the bands. Saturation, hue and luma gray then act on
-        these three; left empty, saturation and hue are skipped and gray is the mean of all bands.
+    Attributes:
+        size: Side of the result, in pixels; 0 keeps the shape of the image.
+        crop_scale: Minimum and maximum area of the random crop, as fractions of the image. If both
+            `crop_scale` and `crop_ratio` are (1, 1), the crop is not random but centred.
+        crop_ratio: Minimum and maximum width over height of the random crop.
+        centre: Fraction of the shorter side that a centred crop keeps.
+        interpolation: `bilinear` or `bicubic`, both antialiased.
+        horizontal_flip: Whether to flip along the width with probability ½.
+        vertical_flip: Whether to flip along the height with probability ½.
+        quarter_turns: Whether to rotate by a random multiple of 90°.
+        brightness: Strength of the colour jitter's brightness.
+        contrast: Strength of the colour jitter's contrast.
+        saturation: Strength of the colour jitter's saturation.
+        hue: Strength of the colour jitter's hue.
+        jitter_probability: Probability of the colour jitter, for all four operations together.
+        gray_probability: Probability of converting the view to gray.
+        blur_probability: Probability of a Gaussian blur.
+        blur_sigma: Minimum and maximum standard deviation of the blur, in pixels of the result.
+        rgb: Indices of red, green and blue among the bands, on which saturation, hue and the luma
+            of gray act. If empty, saturation and hue are skipped and gray is the mean of all bands.
+        randaugment: Operations drawn after the flips.
+        erasing: Erasing applied by `erase` to the standardised view.
     """
 
     size: int = 0
@@ -78,7 +90,11 @@ class Augmentation:
         blur_probability: float = 0.5,
         blur_sigma: tuple[float, float] = (0.1, 2.0),
     ) -> Augmentation:
-        """Chen et al. 2020, appendix A. `vertical_flip` is ours: a satellite knows no upside."""
+        """Create the views of SimCLR (Chen et al. 2020, appendix A).
+
+        Only `vertical_flip` is not from the paper: satellite images have no upright orientation.
+        See the class for the arguments.
+        """
         return cls(
             size=size,
             crop_scale=crop_scale,
@@ -107,7 +123,11 @@ class Augmentation:
         horizontal_flip: bool = True,
         vertical_flip: bool = False,
     ) -> Augmentation:
-        """He et al. 2022, main_pretrain.py: crop of a fifth or more, bicubic, flip."""
+        """Create the views of MAE's pretraining (He et al. 2022, main_pretrain.py).
+
+        They are a bicubic crop of at least a fifth of the area and a flip. See the class for the
+        arguments.
+        """
         return cls(
             size=size,
             crop_scale=crop_scale,
@@ -130,11 +150,12 @@ class Augmentation:
         fill: tuple[float, ...] = (),
         rgb: tuple[int, ...] = (),
     ) -> Augmentation:
-        """Supervised training as timm's `create_transform` has it.
+        """Create the views of supervised training, as timm's `create_transform` does.
 
-        Crop, flips, RandAugment and erasing; the last two are off by default. `operations`,
-        `magnitude`, `magnitude_std`, `fill` and `rgb` are those of `RandAugment`, `erasing` is a
-        probability; MAE's fine-tuning has 2, 9, 0.5 and 0.25. `vertical_flip` is ours.
+        They are crop, flips, RandAugment and erasing; the last two are off by default. MAE's
+        fine-tuning has `operations` 2, `magnitude` 9, `magnitude_std` 0.5 and a probability
+        `erasing` of 0.25. `vertical_flip` is not from timm. See the class and `RandAugment` for the
+        arguments.
         """
         return cls(
             size=size,
@@ -149,25 +170,38 @@ class Augmentation:
 
     @classmethod
     def evaluation(cls, size: int, centre: float = 1.0) -> Augmentation:
-        """Nothing random: the centred square, resized. ImageNet's custom is a `centre` of 0.875."""
+        """Create the deterministic views of evaluation: the centred square, resized.
+
+        Args:
+            size: Side of the result, in pixels; 0 keeps the shape of the image.
+            centre: Fraction of the shorter side to keep; usually 0.875 for ImageNet.
+        """
         return cls(size=size, centre=centre, interpolation="bicubic")
 
     @property
     def deterministic(self) -> bool:
-        """Whether the key makes no difference."""
+        """Whether the view does not depend on the key."""
         return self == Augmentation(
             size=self.size, centre=self.centre, interpolation=self.interpolation, rgb=self.rgb
         )
 
     def __call__(self, key: Array, image: Array) -> Array:
-        """A view of `image` (H, W, C) in unit values."""
-        crop_key, place_key, jitter_key, chance_key, randaugment_key, _ = jax.random.split(
-            key, _KEYS
+        """Draw a view of an image, without erasing.
+
+        Args:
+            key: Random key of the example.
+            image: Image in unit values, (H, W, C).
+
+        Returns:
+            The view in unit values, (size, size, C).
+        """
+        crop_key, orientation_key, jitter_key, chance_key, randaugment_key, _ = jax.random.split(
+            key, _NUM_KEYS
         )
         jitter_chance, gray_chance, blur_chance, sigma = jax.random.uniform(chance_key, (4,))
         image = self._crop(crop_key, image)
-        image = _place(
-            place_key, self.horizontal_flip, self.vertical_flip, self.quarter_turns, image
+        image = _apply_random_orientation(
+            orientation_key, self.horizontal_flip, self.vertical_flip, self.quarter_turns, image
         )[0]
         image = self.randaugment(randaugment_key, image)
         strengths = (self.brightness, self.contrast, self.saturation, self.hue)
@@ -175,8 +209,8 @@ class Augmentation:
             jittered = colour.jitter(jitter_key, image, strengths, self.rgb)
             image = jnp.where(jitter_chance < self.jitter_probability, jittered, image)
         if self.gray_probability:
-            chosen = gray_chance < self.gray_probability
-            image = jnp.where(chosen, colour.gray(image, self.rgb), image)
+            gray = colour.gray(image, self.rgb)
+            image = jnp.where(gray_chance < self.gray_probability, gray, image)
         if self.blur_probability:
             low, high = self.blur_sigma
             radius = blur.blur_radius(min(image.shape[:2]))
@@ -185,8 +219,16 @@ class Augmentation:
         return image
 
     def erase(self, key: Array, view: Array) -> Array:
-        """The view of the same key, standardised, with a random part of it erased."""
-        return self.erasing(jax.random.split(key, _KEYS)[-1], view)
+        """Erase a random rectangle of a standardised view.
+
+        Args:
+            key: Random key of the example, the same as for drawing the view.
+            view: Standardised view, (size, size, C).
+
+        Returns:
+            The view with a rectangle erased, (size, size, C).
+        """
+        return self.erasing(jax.random.split(key, _NUM_KEYS)[-1], view)
 
     def _crop(self, key: Array, image: Array) -> Array:
         height, width = image.shape[:2]
@@ -203,14 +245,21 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class SegmentationAugmentation:
-    """`(key, image (H, W, C), mask (H, W)) -> image (size, size, C), mask (size, size)`.
+    """An augmentation of images with masks.
 
-    size: side of the result in pixels; 0 keeps the shape of the example.
-    scale: the image is enlarged by a factor drawn from here before a square of `size` is cut out;
-        beyond its border the image is black and the mask is `ignore_label`.
-    brightness, contrast: strengths of the jitter of the image, in random order.
+    It maps `(key, image (H, W, C), mask (H, W))` to `image (size, size, C), mask (size, size)`.
+    With a size and a scale of (1, 1) it takes a random crop without resampling.
 
-    With a size and scale (1, 1) it crops at random without resampling.
+    Attributes:
+        size: Side of the result, in pixels; 0 keeps the shape of the example.
+        scale: Minimum and maximum factor by which the image is scaled before a square of `size` is
+            cropped. Outside the image, the result is black and the mask is `ignore_label`.
+        horizontal_flip: Whether to flip along the width with probability ½.
+        vertical_flip: Whether to flip along the height with probability ½.
+        quarter_turns: Whether to rotate by a random multiple of 90°.
+        brightness: Strength of the image's brightness jitter.
+        contrast: Strength of the image's contrast jitter, in random order with the brightness.
+        ignore_label: Label of pixels outside the image.
     """
 
     size: int = 0
@@ -234,7 +283,11 @@ class SegmentationAugmentation:
         contrast: float = 0.2,
         ignore_label: int = 255,
     ) -> SegmentationAugmentation:
-        """The scale range of mmsegmentation's recipes and all eight orientations of a map."""
+        """Create the views of aerial images.
+
+        They have the scale range of mmsegmentation's recipes and all eight orientations. See the
+        class for the arguments.
+        """
         return cls(
             size=size,
             scale=scale,
@@ -247,8 +300,17 @@ class SegmentationAugmentation:
         )
 
     def __call__(self, key: Array, image: Array, mask: Array) -> tuple[Array, Array]:
-        """The same random part of `image` (H, W, C), in unit values, and `mask` (H, W)."""
-        crop_key, place_key, jitter_key = jax.random.split(key, 3)
+        """Draw a view of an image and its mask.
+
+        Args:
+            key: Random key of the example.
+            image: Image in unit values, (H, W, C).
+            mask: Labels, (H, W) integer.
+
+        Returns:
+            The view of the image in unit values, (size, size, C), and of the mask, (size, size).
+        """
+        crop_key, orientation_key, jitter_key = jax.random.split(key, 3)
         height, width = mask.shape
         size = self.size or min(height, width)
         if self.scale != (1.0, 1.0) or (self.size and (height, width) != (size, size)):
@@ -257,26 +319,31 @@ class SegmentationAugmentation:
                 window = window._replace(top=jnp.round(window.top), left=jnp.round(window.left))
             image = geometry.resample(image, window, size, "bilinear")
             mask = geometry.resample_mask(mask, window, size, self.ignore_label)
-        image, mask = _place(
-            place_key, self.horizontal_flip, self.vertical_flip, self.quarter_turns, image, mask
+        image, mask = _apply_random_orientation(
+            orientation_key,
+            self.horizontal_flip,
+            self.vertical_flip,
+            self.quarter_turns,
+            image,
+            mask,
         )
         if self.brightness or self.contrast:
             image = colour.jitter(jitter_key, image, (self.brightness, self.contrast, 0.0, 0.0))
         return image, mask
 
 
-def _place(
+def _apply_random_orientation(
     key: Array, horizontal: bool, vertical: bool, turns: bool, *images: Array
 ) -> tuple[Array, ...]:
-    """The same random flips and quarter turn for all images and masks of an example."""
+    """Apply the same random flips and quarter turn to all images and masks of an example."""
     draws = jax.random.uniform(key, (3,))
-    for wanted, draw, flip in (
+    for enabled, draw, flip in (
         (horizontal, draws[0], geometry.horizontal_flip),
         (vertical, draws[1], geometry.vertical_flip),
     ):
-        if wanted:
+        if enabled:
             images = tuple(jnp.where(draw < 0.5, flip(x), x) for x in images)
     if turns:
-        number = jnp.floor(4 * draws[2]).astype(jnp.int32)
-        images = tuple(geometry.quarter_turns(x, number) for x in images)
+        num_turns = jnp.floor(4 * draws[2]).astype(jnp.int32)
+        images = tuple(geometry.quarter_turns(x, num_turns) for x in images)
     return images

@@ -1,7 +1,7 @@
-"""What the light was like: brightness, contrast, saturation, hue and gray of one image (H, W, C).
+"""Colour operations on one image (H, W, C): brightness, contrast, saturation, hue and gray.
 
-Values are unit values in 0..1. Brightness and contrast have a meaning for any bands; saturation and
-hue only for red, green and blue, whose places among the bands are given as `rgb`.
+Images hold unit values in 0..1. Brightness and contrast apply to any bands. Saturation and hue
+apply to red, green and blue only, whose indices among the bands are given as `rgb`.
 """
 
 from __future__ import annotations
@@ -17,35 +17,59 @@ LUMA = np.asarray([0.2989, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in tf.
 
 
 def brightness(image: Array, factor: Array) -> Array:
-    """All values times `factor`."""
+    """Multiply all values of an image (H, W, C) by `factor`."""
     return image * factor
 
 
 def contrast(image: Array, factor: Array) -> Array:
-    """Deviations from each band's mean times `factor` (tf.image.adjust_contrast)."""
+    """Multiply the deviations from each band's mean by `factor` (tf.image.adjust_contrast).
+
+    Args:
+        image: Input, (H, W, C).
+        factor: Factor, a scalar.
+
+    Returns:
+        The adjusted image, (H, W, C), not clipped.
+    """
     mean = image.mean(axis=(0, 1))
     return mean + (image - mean) * factor
 
 
 def saturation(image: Array, factor: Array) -> Array:
-    """HSV saturation of an RGB image times `factor`, at most 1 (tf.image.adjust_saturation)."""
+    """Multiply the HSV saturation by `factor`, limited to 1 (tf.image.adjust_saturation).
+
+    Args:
+        image: RGB image, (H, W, 3).
+        factor: Factor, a scalar.
+
+    Returns:
+        The adjusted image, (H, W, 3).
+    """
     value = image.max(axis=-1, keepdims=True)
     chroma = value - image.min(axis=-1, keepdims=True)
     # Saturation is chroma / value, so the factor can be at most value / chroma.
-    most = value / jnp.where(chroma == 0, 1.0, chroma)
-    return value - (value - image) * jnp.where(chroma == 0, 1.0, jnp.minimum(factor, most))
+    limit = value / jnp.where(chroma == 0, 1.0, chroma)
+    return value - (value - image) * jnp.where(chroma == 0, 1.0, jnp.minimum(factor, limit))
 
 
 def hue(image: Array, shift: Array) -> Array:
-    """Hue of an RGB image moved by `shift`, a share of the colour circle (tf.image.adjust_hue)."""
+    """Shift the hue of an RGB image (tf.image.adjust_hue).
+
+    Args:
+        image: RGB image, (H, W, 3).
+        shift: Shift as a fraction of the colour circle, a scalar.
+
+    Returns:
+        The adjusted image, (H, W, 3).
+    """
     red, green, blue = jnp.moveaxis(image, -1, 0)
     value = image.max(axis=-1)
     chroma = value - image.min(axis=-1)
-    safe = jnp.where(chroma == 0, 1.0, chroma)
+    safe_chroma = jnp.where(chroma == 0, 1.0, chroma)
     sextant = jnp.where(
         value == red,
-        (green - blue) / safe,
-        jnp.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+        (green - blue) / safe_chroma,
+        jnp.where(value == green, (blue - red) / safe_chroma + 2, (red - green) / safe_chroma + 4),
     )
     # Each primary falls off with its distance from the hue (the HSV-to-RGB formula in one line).
     distance = (jnp.array([5.0, 3.0, 1.0]) + (sextant + 6 * shift)[..., None]) % 6
@@ -54,7 +78,16 @@ def hue(image: Array, shift: Array) -> Array:
 
 
 def gray(image: Array, rgb: tuple[int, ...] = ()) -> Array:
-    """The luma in the `rgb` bands, the others untouched; without `rgb` the mean of all bands."""
+    """Convert an image to gray, keeping its number of bands.
+
+    Args:
+        image: Input, (H, W, C).
+        rgb: Indices of red, green and blue among the bands.
+
+    Returns:
+        An image (H, W, C). With `rgb` these three bands hold the luma and the others are unchanged;
+        without it all bands hold the mean of the bands.
+    """
     if not rgb:
         return jnp.broadcast_to(image.mean(axis=-1, keepdims=True), image.shape)
     luma = (image[..., np.array(rgb)] * LUMA).sum(axis=-1, keepdims=True)
@@ -67,10 +100,20 @@ def jitter(
     strengths: tuple[float, float, float, float],
     rgb: tuple[int, ...] = (),
 ) -> Array:
-    """Brightness, contrast, saturation, hue: random amounts in random order, clipped after each.
+    """Change brightness, contrast, saturation and hue by random amounts in random order.
 
-    `strengths` s of the first three draw a factor from [max(0, 1 - s), 1 + s], that of the hue a
-    shift from [-s, s]. Operations of strength zero are left out, and without `rgb` the last two.
+    Values are clipped to 0..1 after each operation. Operations of strength 0 are skipped, and so
+    are saturation and hue without `rgb`.
+
+    Args:
+        key: Random key.
+        image: Input, (H, W, C) in unit values.
+        strengths: Strengths s of brightness, contrast, saturation and hue. The first three draw a
+            factor from [max(0, 1 - s), 1 + s], the hue draws a shift from [-s, s].
+        rgb: Indices of red, green and blue among the bands.
+
+    Returns:
+        The jittered image, (H, W, C) in unit values.
     """
     order, amounts = jax.random.uniform(key, (2, 4))
     amounts = [
@@ -83,22 +126,22 @@ def jitter(
     functions = (
         brightness,
         contrast,
-        lambda x, f: _on(rgb, saturation, x, f),
-        lambda x, f: _on(rgb, hue, x, f),
+        lambda x, f: _apply_to_bands(rgb, saturation, x, f),
+        lambda x, f: _apply_to_bands(rgb, hue, x, f),
     )
     operations = [
         lambda x, function=function, amount=amount: jnp.clip(function(x, amount), 0.0, 1.0)
         for function, amount, strength in zip(functions, amounts, strengths, strict=True)
         if strength > 0 and (rgb or function in (brightness, contrast))
     ]
-    for place in jnp.argsort(order[: len(operations)]):
-        image = jax.lax.switch(place, operations, image)
+    for index in jnp.argsort(order[: len(operations)]):
+        image = jax.lax.switch(index, operations, image)
     return image
 
 
-def _on(
+def _apply_to_bands(
     bands: tuple[int, ...], function: Callable[[Array, Array], Array], image: Array, amount: Array
 ) -> Array:
-    """`function` applied to some of the bands, the others as they were."""
-    places = np.array(bands)
-    return image.at[..., places].set(function(image[..., places], amount))
+    """Apply `function` to the bands with the given indices and keep the others unchanged."""
+    indices = np.array(bands)
+    return image.at[..., indices].set(function(image[..., indices], amount))

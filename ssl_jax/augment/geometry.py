@@ -1,8 +1,8 @@
-"""Where pixels come from: crops, resizing, flips and quarter turns of one example.
+"""Geometric operations on one example: crop, resize, flip and quarter turn.
 
-Images are (H, W, C) with any C, masks (H, W) integers. Resampling is two matrix products, one for
-each axis, whose weights are those of Pillow's `crop(...).resize(...)`: antialiased, and blind to
-what lies outside the crop.
+Images are (H, W, C) with any C, masks are (H, W) integers. Resampling is two matrix products, one
+for each axis, with the weights of Pillow's `crop(...).resize(...)`: antialiased, and independent of
+pixels outside the crop.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-ATTEMPTS = 10  # draws of torchvision's RandomResizedCrop before it falls back to the centre
+_MAX_ATTEMPTS = 10  # as in torchvision's RandomResizedCrop, before it falls back to the centre
 
 
 class Window(NamedTuple):
-    """A rectangle in pixels of the image, which it may leave. Scalars, possibly traced."""
+    """A rectangle that may extend beyond the image. All fields are scalars, possibly traced.
+
+    Attributes:
+        top: Row of its upper edge, in pixels.
+        left: Column of its left edge, in pixels.
+        height: Height, in pixels.
+        width: Width, in pixels.
+    """
 
     top: Array | float
     left: Array | float
@@ -27,15 +34,35 @@ class Window(NamedTuple):
 
 
 def resample(image: Array, window: Window, size: int, method: str = "bilinear") -> Array:
-    """The window of `image` (H, W, C) as (size, size, C); black where it leaves the image."""
-    rows = _weights(image.shape[0], window.top, window.height, size, method)
-    columns = _weights(image.shape[1], window.left, window.width, size, method)
+    """Crop a window from an image and resize it.
+
+    Args:
+        image: Input, (H, W, C) float.
+        window: Window to crop.
+        size: Side of the output, in pixels.
+        method: `bilinear` or `bicubic`, both antialiased.
+
+    Returns:
+        The window, (size, size, C), which is 0 outside the image.
+    """
+    rows = _resampling_matrix(image.shape[0], window.top, window.height, size, method)
+    columns = _resampling_matrix(image.shape[1], window.left, window.width, size, method)
     # In full float32: TF32, the default on recent GPUs, would round away the low bits of uint16.
     return jnp.einsum("yh,hwc,xw->yxc", rows, image, columns, precision="highest")
 
 
 def resample_mask(mask: Array, window: Window, size: int, outside: int) -> Array:
-    """The window of `mask` (H, W) as (size, size): nearest label, `outside` beyond the image."""
+    """Crop a window from a mask and resize it by nearest neighbour.
+
+    Args:
+        mask: Input, (H, W) integer.
+        window: Window to crop.
+        size: Side of the output, in pixels.
+        outside: Label of pixels outside the image.
+
+    Returns:
+        The window, (size, size), of the mask's dtype.
+    """
 
     def nearest(start: Array | float, extent: Array | float, length: int) -> tuple[Array, Array]:
         position = jnp.floor(start + (jnp.arange(size) + 0.5) * (extent / size)).astype(jnp.int32)
@@ -52,32 +79,39 @@ def resample_mask(mask: Array, window: Window, size: int, outside: int) -> Array
 def random_window(
     key: Array, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Window:
-    """Area uniform in `scale` (share of the image), log of width/height uniform in `ratio`.
+    """Draw a window with uniform area and log-uniform aspect ratio that lies in the image.
 
-    The first of ten draws that fits into the image is taken; if none does, the largest centred
-    window of an allowed ratio.
+    The result is the first of ten draws that fits into the image or, if none does, the largest
+    centred window of an allowed ratio.
+
+    Args:
+        key: Random key.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        scale: Minimum and maximum area, as fractions of the image.
+        ratio: Minimum and maximum width over height.
     """
     # One draw for all numbers: each call of a generator costs time to compile.
-    draws = jax.random.uniform(key, (2 * ATTEMPTS + 2,))
-    area = height * width * _between(scale, draws[:ATTEMPTS])
+    draws = jax.random.uniform(key, (2 * _MAX_ATTEMPTS + 2,))
+    area = height * width * _scale_to(scale, draws[:_MAX_ATTEMPTS])
     log_ratio = (math.log(ratio[0]), math.log(ratio[1]))
-    aspect = jnp.exp(_between(log_ratio, draws[ATTEMPTS : 2 * ATTEMPTS]))
+    aspect = jnp.exp(_scale_to(log_ratio, draws[_MAX_ATTEMPTS : 2 * _MAX_ATTEMPTS]))
     widths, heights = jnp.round(jnp.sqrt(area * aspect)), jnp.round(jnp.sqrt(area / aspect))
     fits = (widths >= 1) & (widths <= width) & (heights >= 1) & (heights <= height)
     first = jnp.argmax(fits)
-    found = fits[first]
+    any_fits = fits[first]
 
-    aspect_of_centre = min(max(width / height, ratio[0]), ratio[1])
-    centre_height = min(height, round(width / aspect_of_centre))
-    centre_width = min(width, round(height * aspect_of_centre))
-    crop_height = jnp.where(found, heights[first], centre_height)
-    crop_width = jnp.where(found, widths[first], centre_width)
+    centre_aspect = min(max(width / height, ratio[0]), ratio[1])
+    centre_height = min(height, round(width / centre_aspect))
+    centre_width = min(width, round(height * centre_aspect))
+    crop_height = jnp.where(any_fits, heights[first], centre_height)
+    crop_width = jnp.where(any_fits, widths[first], centre_width)
 
     top = jnp.floor(draws[-2] * (height - crop_height + 1))
     left = jnp.floor(draws[-1] * (width - crop_width + 1))
     return Window(
-        jnp.where(found, top, (height - centre_height) // 2),
-        jnp.where(found, left, (width - centre_width) // 2),
+        jnp.where(any_fits, top, (height - centre_height) // 2),
+        jnp.where(any_fits, left, (width - centre_width) // 2),
         crop_height,
         crop_width,
     )
@@ -86,47 +120,54 @@ def random_window(
 def random_scaled_window(
     key: Array, height: int, width: int, size: int, scale: tuple[float, float]
 ) -> Window:
-    """The square that becomes `size` pixels once the image is enlarged by a factor from `scale`.
+    """Draw the square window that has `size` pixels after the image is scaled by a random factor.
 
-    It lies within the image where it fits; where it is larger it covers the image and the padding
-    falls at random on both sides.
+    The window lies within the image if it fits. If it is larger, it covers the image, and the
+    padding is divided at random between both sides.
+
+    Args:
+        key: Random key.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        size: Side of the window after scaling, in pixels.
+        scale: Minimum and maximum factor.
     """
     draws = jax.random.uniform(key, (3,))
-    side = size / _between(scale, draws[0])
+    side = size / _scale_to(scale, draws[0])
     return Window(draws[1] * (height - side), draws[2] * (width - side), side, side)
 
 
 def centre_window(height: int, width: int, fraction: float = 1.0) -> Window:
-    """The centred square with `fraction` of the shorter side."""
+    """Return the centred square window with `fraction` of the shorter side, in pixels."""
     side = round(min(height, width) * fraction)
     return Window((height - side) // 2, (width - side) // 2, side, side)
 
 
 def horizontal_flip(image: Array) -> Array:
-    """East and west exchanged; images (H, W, C) and masks (H, W)."""
+    """Flip an image (H, W, C) or a mask (H, W) along its width."""
     return image[:, ::-1]
 
 
 def vertical_flip(image: Array) -> Array:
-    """North and south exchanged; images (H, W, C) and masks (H, W)."""
+    """Flip an image (H, W, C) or a mask (H, W) along its height."""
     return image[::-1]
 
 
 def quarter_turns(image: Array, turns: Array) -> Array:
-    """A square image (S, S, C) or mask (S, S) turned left by `turns` (0 to 3) times 90°."""
-    turned = [lambda x, k=k: jnp.rot90(x, k) for k in range(4)]
-    return jax.lax.switch(turns, turned, image)
+    """Rotate a square image (S, S, C) or mask (S, S) counter-clockwise by `turns` × 90°, 0 to 3."""
+    rotations = [lambda x, k=k: jnp.rot90(x, k) for k in range(4)]
+    return jax.lax.switch(turns, rotations, image)
 
 
-def _weights(
+def _resampling_matrix(
     length: int, start: Array | float, extent: Array | float, size: int, method: str
 ) -> Array:
-    """Matrix (size, length): how much pixel j of an axis gives to pixel i of the resized window.
+    """Return the weights (size, length) of each input pixel in each output pixel of an axis.
 
-    Pillow's rule: the kernel is as wide as a target pixel when shrinking, is cut at the border of
-    the crop, and its weights sum to one.
+    As in Pillow, the kernel is as wide as an output pixel when shrinking, is truncated at the
+    border of the crop, and its weights sum to 1.
     """
-    step = extent / size  # source pixels in a target pixel
+    step = extent / size  # input pixels per output pixel
     centres = start + (jnp.arange(size) + 0.5) * step
     pixels = jnp.arange(length) + 0.5
     kernel = {"bilinear": _triangle, "bicubic": _cubic}[method]
@@ -142,13 +183,13 @@ def _triangle(x: Array) -> Array:
 
 
 def _cubic(x: Array) -> Array:
-    """Keys' cubic with a = -0.5, as in Pillow and in torchvision's antialiased resize."""
+    """Compute Keys' cubic with a = -0.5, as in Pillow and torchvision's antialiased resize."""
     x = jnp.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1.0
     far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
     return jnp.where(x < 1, near, jnp.where(x < 2, far, 0.0))
 
 
-def _between(interval: tuple[float, float], draw: Array) -> Array:
-    """A draw from 0..1 as one from the interval."""
+def _scale_to(interval: tuple[float, float], draw: Array) -> Array:
+    """Scale a number in 0..1 to an interval."""
     return interval[0] + (interval[1] - interval[0]) * draw

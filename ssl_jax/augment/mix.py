@@ -1,12 +1,12 @@
 """Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of neighbouring examples, as in timm.
 
-    mixup:  image = λ · own + (1 - λ) · other        targets alike
-    cutmix: image = own, a box of (1 - λ) of the area from the other
+    mixup:  image = λ · own + (1 - λ) · other        targets likewise
+    cutmix: image = own, except for a box of (1 - λ) of the area, which is the other's
 
-https://arxiv.org/abs/1710.09412, https://arxiv.org/abs/1905.04899; timm's `Mixup` pairs a batch
-with its flip. Here the pairs are neighbours in the batch, which is in random order either way: they
-lie on one device and in one micro-batch, so that a step is the same on any number of devices and
-however it is accumulated, and no image has to travel.
+https://arxiv.org/abs/1710.09412, https://arxiv.org/abs/1905.04899. timm's `Mixup` pairs a batch
+with its reverse. Here the pairs are neighbours in the batch, which is in random order in either
+case. They lie on one device and in one micro-batch, so that a step is the same for any number of
+devices and any gradient accumulation, and no image is sent to another device.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from jax import Array
 
 @dataclass(frozen=True)
 class Mix:
-    """Pairs of images and their targets, mixed; by default they are left as they are.
+    """Mixing of pairs of images and of their targets; the default is no mixing.
 
-    mixup, cutmix: α of the Beta(α, α) that λ is drawn from; 0 for never.
-    probability: that there is any mixing.
-    switch_probability: that it is cutmix, where both are given.
-    mode: `batch`, one draw for the whole batch of a step, over all devices, or `pair`, one for each
-        pair. As MAE runs timm's `batch`, it is one for the 32 images of a GPU.
+    Attributes:
+        mixup: α of the distribution Beta(α, α) of mixup's λ; 0 disables mixup.
+        cutmix: α of the distribution Beta(α, α) of CutMix's λ; 0 disables CutMix.
+        probability: Probability that a draw mixes at all.
+        switch_probability: Probability of CutMix rather than mixup, if both are enabled.
+        mode: `batch`, one draw for the whole batch of a step over all devices, or `pair`, one draw
+            for each pair. (MAE runs timm's `batch` with one draw for the 32 images of a GPU.)
     """
 
     mixup: float = 0.0
@@ -41,7 +43,7 @@ class Mix:
 
     @property
     def group_size(self) -> int:
-        """How many neighbours have to be in one micro-batch: 2, or 1 without any mixing."""
+        """Number of neighbours that must be in one micro-batch: 2, or 1 without mixing."""
         return 2 if self.mixup or self.cutmix else 1
 
     def __call__(
@@ -50,10 +52,13 @@ class Mix:
         """Mix each example with its neighbour.
 
         Args:
-            key: of the step.
-            index: (B,) the examples' global numbers.
-            images: (B, H, W, C), standardised.
-            targets: (B, classes), shares of the classes, or of each label.
+            key: Random key of the step.
+            index: Global indices of the examples, (B,).
+            images: Standardised images, (B, H, W, C).
+            targets: Probability of each class, or of each label, (B, classes).
+
+        Returns:
+            The mixed images and targets, of the same shapes.
         """
         if self.group_size == 1:
             return images, targets
@@ -61,36 +66,49 @@ class Mix:
         keys = key[None]
         if self.mode == "pair":
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index[::2])
-        pixels, share = jax.vmap(lambda k: self.shares(k, height, width))(keys)
-        return _blended(pixels[:, None, ..., None], images), _blended(share[:, None, None], targets)
+        pixels, target = jax.vmap(lambda k: self.draw_weights(k, height, width))(keys)
+        return (
+            _mix_pairs(pixels[:, None, ..., None], images),
+            _mix_pairs(target[:, None, None], targets),
+        )
 
-    def shares(self, key: Array, height: int, width: int) -> tuple[Array, Array]:
-        """What pixels (H, W) and targets () keep of their own.
+    def draw_weights(self, key: Array, height: int, width: int) -> tuple[Array, Array]:
+        """Draw the weights of an example itself, as opposed to those of its neighbour.
 
-        λ, or with cutmix 0 in a box and 1 outside; the targets then the share of the pixels that
-        are outside, as the box is cut at the border.
+        Args:
+            key: Random key.
+            height: Height of the images, in pixels.
+            width: Width of the images, in pixels.
+
+        Returns:
+            The weight of each pixel (H, W) and of the target (). With mixup both are λ. With CutMix
+            pixels have weight 0 in a box and 1 outside, and the target has the fraction of pixels
+            outside, since the box is clipped at the border.
         """
         beta_key, box_key = jax.random.split(key)
         chance, switch, y, x = jax.random.uniform(box_key, (4,))
         both = self.mixup and self.cutmix
         cut = switch < (self.switch_probability if both else float(self.cutmix > 0))
         alpha = jnp.where(cut, self.cutmix, self.mixup)
-        own = jax.random.beta(beta_key, alpha, alpha)
-        own = jnp.where(chance < self.probability, own, 1.0)
-        box = _span(y, height, own)[:, None] & _span(x, width, own)[None, :]
+        lam = jax.random.beta(beta_key, alpha, alpha)
+        lam = jnp.where(chance < self.probability, lam, 1.0)
+        box = _box_interval(y, height, lam)[:, None] & _box_interval(x, width, lam)[None, :]
         outside = 1 - box.sum() / (height * width)
-        return jnp.where(cut, 1.0 - box, own), jnp.where(cut, outside, own)
+        return jnp.where(cut, 1.0 - box, lam), jnp.where(cut, outside, lam)
 
 
-def _blended(own: Array, x: Array) -> Array:
-    """x (B, ...), of which each keeps the share `own` (B / 2 or 1, 1, ...)."""
+def _mix_pairs(weight: Array, x: Array) -> Array:
+    """Mix the pairs of x (B, ...), in which each row has `weight` (B / 2 or 1, 1, ...) itself."""
     pairs = x.reshape(-1, 2, *x.shape[1:])
-    return (own * pairs + (1 - own) * pairs[:, ::-1]).reshape(x.shape)
+    return (weight * pairs + (1 - weight) * pairs[:, ::-1]).reshape(x.shape)
 
 
-def _span(draw: Array, length: int, own: Array) -> Array:
-    """Which of `length` pixels a side of the box covers: √(1 - λ) of them, about a drawn one."""
-    side = jnp.floor(length * jnp.sqrt(1 - own))
+def _box_interval(draw: Array, length: int, lam: Array) -> Array:
+    """Return which pixels (length,) of an axis are in the box: √(1 - λ) of them.
+
+    The box is centred on the pixel given by `draw`, a number in 0..1.
+    """
+    side = jnp.floor(length * jnp.sqrt(1 - lam))
     centre = jnp.floor(length * draw)
     pixels = jnp.arange(length)
     return (pixels >= centre - side // 2) & (pixels < centre + (side + 1) // 2)

@@ -1,8 +1,8 @@
-"""From the digital numbers of a sensor to what augmentation and networks work on.
+"""Conversion of a sensor's digital numbers to the values that augmentations and networks use.
 
     digital number (uint8, uint16) -unit-> reflectance 0..1 -standardise-> mean 0, variance 1
 
-Augmentation happens on the unit values, where brightness is a product and clipping means something.
+Augmentations work on unit values, for which multiplying the brightness and clipping are meaningful.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from data_pipelines.bands import Sensor
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Per band: physical value = DN * scale + offset; `mean` and `std` are in digital numbers."""
+    """Normalisation of each band: digital number (DN) -> unit value -> standardised value.
+
+    Attributes:
+        scale: Scale of each band, in physical value = DN * scale + offset.
+        offset: Offset of each band.
+        mean: Mean of each band, in digital numbers.
+        std: Standard deviation of each band, in digital numbers.
+    """
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
@@ -27,26 +34,36 @@ class Normalisation:
 
     @classmethod
     def from_sensor(cls, sensor: Sensor) -> Normalisation:
-        """The normalisation for images with the sensor's bands, in the sensor's order."""
+        """Create the normalisation of images with the sensor's bands, in the sensor's order."""
         columns = ("scale", "offset", "mean", "std")
         return cls(*(tuple(float(getattr(b, c)) for b in sensor.bands) for c in columns))
 
     def __call__(self, image: Array) -> Array:
-        """Digital numbers (..., C) -> standardised float32 (..., C)."""
+        """Convert digital numbers (..., C) to standardised values (..., C) float32."""
         return self.standardise(self.unit(image))
 
     def unit(self, image: Array) -> Array:
-        """Digital numbers (..., C) -> float32 reflectance or share of full scale, cut to 0..1."""
+        """Convert digital numbers to unit values.
+
+        Args:
+            image: Digital numbers, (..., C).
+
+        Returns:
+            Reflectance or fraction of the full scale, clipped to 0..1, (..., C) float32.
+        """
         scale, offset = np.asarray([self.scale, self.offset], np.float32)
         return jnp.clip(image.astype(jnp.float32) * scale + offset, 0.0, 1.0)
 
     def standardise(self, unit: Array) -> Array:
-        """Unit values (..., C) -> zero mean and unit variance under the sensor's statistics."""
+        """Scale unit values (..., C) to mean 0 and variance 1 under the sensor's statistics."""
         mean, std = self._unit_moments()
         return (unit - mean) / std
 
     def restore(self, standardised: Array) -> Array:
-        """The inverse of `standardise`: back to unit values (..., C), for pictures."""
+        """Convert standardised values (..., C) back to unit values, as for display.
+
+        This is the inverse of `standardise`; the result is not clipped.
+        """
         mean, std = self._unit_moments()
         return standardised * std + mean
 
@@ -56,6 +73,6 @@ class Normalisation:
         return tuple(self._unit_moments()[0].tolist())
 
     def _unit_moments(self) -> np.ndarray:
-        """Mean and standard deviation of the unit values, (2, C) float32."""
+        """Return mean and standard deviation of the unit values, (2, C) float32."""
         scale, offset, mean, std = np.asarray([self.scale, self.offset, self.mean, self.std])
         return np.asarray([mean * scale + offset, std * scale], np.float32)

@@ -1,6 +1,7 @@
-"""Saving checkpoints, finding and validating them, and the model card that each carries.
+"""Checkpoints: saving, finding, loading and validating them, and the model card in each.
 
-`saving` writes them in the background, `loading` finds the newest and reads it, `manifest` tells
-whether its files are as they were written; `card` is the model card, checked by `card_checks`, and
-`validation` looks at checkpoints from elsewhere. `orbax_threads` keeps Orbax's threads quiet.
+`saving` writes checkpoints in the background, and `loading` finds and reads them. `manifest`
+detects corrupt files by their checksums. `card` is the model card, whose fields are checked by
+`card_checks`, and `validation` checks the card of a checkpoint against its arrays. `orbax_threads`
+silences the threads of Orbax after a failed save.
 """

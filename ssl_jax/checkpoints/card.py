@@ -1,4 +1,4 @@
-"""The model card: all one must know of a checkpoint to use it, kept in the bundle as JSON."""
+"""The model card: everything needed to use a checkpoint, stored in it as JSON."""
 
 import dataclasses
 import importlib.metadata
@@ -22,19 +22,19 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a network was made for, and from what.
+    """The model card of a checkpoint: the images it was trained on, its config and its metrics.
 
     Attributes:
-        sensor: the bands of an image in their order, with scale and statistics.
+        sensor: The bands of an image in their order, with scale and statistics.
         image_shape: (height, width, bands) of the images it was trained on.
         image_dtype: `uint8` or `uint16`.
         target: `none`, `label`, `labels` or `mask`.
-        classes: names, in the order of the labels.
-        colours: red, green, blue of each class; empty where it has none.
-        ignore_label: the value of unlabelled pixels in masks.
-        config: the whole config of the run.
-        step: training steps taken.
-        metrics: the figures of the last evaluation; empty before the first.
+        classes: Names of the classes, in the order of the labels.
+        colours: Red, green and blue of each class, 0 to 255; empty if the dataset has none.
+        ignore_label: The value of unlabelled pixels in masks.
+        config: The whole config of the run.
+        step: Number of training steps taken.
+        metrics: The metrics of the last evaluation; empty before the first.
     """
 
     sensor: Sensor
@@ -50,7 +50,7 @@ class ModelCard:
 
     @classmethod
     def for_run(cls, config: ConfigDict, dataset: Dataset) -> "ModelCard":
-        """The card of a run before its first step."""
+        """Create the card of a run before its first step."""
         return cls(
             sensor=dataset.sensor,
             image_shape=dataset.image_shape,
@@ -63,7 +63,7 @@ class ModelCard:
         )
 
     def batch_shapes(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """The shapes of a batch as the loader makes it, of `size` examples."""
+        """Return the shapes and dtypes of a batch of `size` examples from the loader."""
         targets: dict[str, dict[str, tuple[tuple[int, ...], Any]]] = {
             "none": {},
             "label": {"label": ((), jnp.int32)},
@@ -81,11 +81,11 @@ class ModelCard:
         }
 
     def at_step(self, step: int, metrics: Mapping[str, float]) -> "ModelCard":
-        """The card of a bundle saved at `step`."""
+        """Return the card of a checkpoint saved at `step`."""
         return dataclasses.replace(self, step=step, metrics=dict(metrics))
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as JSON can hold it."""
+        """Convert the card to JSON types."""
         return {
             "format": _FORMAT,
             "sensor": self.sensor.to_dict(),
@@ -103,16 +103,16 @@ class ModelCard:
 
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> "ModelCard":
-        """The card that `to_dict` wrote.
+        """Parse and check a card that `to_dict` wrote.
 
         Raises:
-            UserError: it is of another format, lacks a field, or holds what can't be.
+            UserError: If it has another format, a field is missing, or a value is invalid.
         """
         if not isinstance(card, Mapping):
             raise UserError(f"model card: found {format_value(card)}; expected a JSON object")
         if card.get("format") != _FORMAT:
             raise UserError(
-                f"model card: format {card.get('format')!r}, expected {_FORMAT}; "
+                f"model card: found format {card.get('format')!r}, expected {_FORMAT}; "
                 "the checkpoint was written by another version of ssl_jax"
             )
         check_card(card)
@@ -131,7 +131,7 @@ class ModelCard:
 
 
 def config_from_json(config: Mapping[str, Any]) -> ConfigDict:
-    """A config from JSON, whose lists are the tuples they were."""
+    """Convert JSON to a config; lists become tuples, as they were in the config."""
     return ConfigDict(
         {
             name: config_from_json(value)
@@ -145,12 +145,12 @@ def config_from_json(config: Mapping[str, Any]) -> ConfigDict:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what computes the numbers."""
+    """Return the versions of the packages that results depend on."""
     packages = ("ssl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
-    found = {}
+    versions = {}
     for package in packages:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # run from a checkout, not installed
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions

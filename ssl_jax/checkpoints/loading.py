@@ -1,4 +1,4 @@
-"""Finding the newest sound checkpoint, and loading its state, its card or its variables."""
+"""Finding the newest valid checkpoint, and loading its state, its card or its variables."""
 
 import functools
 import sys
@@ -30,42 +30,44 @@ __all__ = [
 
 
 def find_newest_checkpoint(path: Path) -> Path:
-    """The newest sound bundle of a workdir, of its `checkpoints`, or the bundle itself.
+    """Find the newest valid checkpoint; corrupt ones are reported on stderr.
 
-    Damaged ones are named on stderr.
+    Args:
+        path: A workdir, its folder `checkpoints`, or a checkpoint, which is returned itself.
 
     Raises:
-        UserError: there is no bundle at `path`, or none that is sound.
+        UserError: If there is no checkpoint at `path`, or none that is valid.
     """
     for folder in (path / "checkpoints", path):
         if checkpoint := next(find_valid_checkpoints(folder), None):
             return checkpoint
-    if _is_bundle(path):
+    if _is_checkpoint(path):
         if problem := is_complete(path) and find_corruption(path):
             raise UserError(
-                f"bundle {path}: is damaged ({problem}); expected it as it was written: copy it "
-                "again, or take another"
+                f"checkpoint {path}: is corrupt ({problem}); expected unchanged files: copy it "
+                "again, or use another checkpoint"
             )
         return path
-    damaged = any(list_checkpoints(folder) for folder in (path / "checkpoints", path))
-    found = (
-        "no such folder"
-        if not path.exists()
-        else "all of its bundles are damaged"
-        if damaged
-        else "no checkpoints/<step> with a card in it"
-    )
+    if not path.exists():
+        reason = "no such folder"
+    elif any(list_checkpoints(folder) for folder in (path / "checkpoints", path)):
+        reason = "all of its checkpoints are corrupt"
+    else:
+        reason = "no checkpoints/<step> with a card in it"
     raise UserError(
-        f"{path} holds no checkpoint: {found}; expected the workdir of a run of "
+        f"{path} holds no checkpoint: {reason}; expected the workdir of a run of "
         "`python -m ssl_jax.train`, or one of its checkpoints/<step> folders"
     )
 
 
 def find_valid_checkpoints(directory: Path) -> Iterator[Path]:
-    """Sound bundles of a directory, the newest first; what is damaged is named on stderr.
+    """Yield the valid checkpoints of a directory, the newest first; report corrupt ones on stderr.
 
-    One that was never sealed counts only where none is: a process was killed in the moment between,
-    or somebody broke off copying it.
+    Checkpoints without a manifest, left by a process that was killed before it wrote one or by an
+    interrupted copy, are only used if no checkpoint has a manifest.
+
+    Args:
+        directory: The folder `checkpoints` of a workdir.
     """
     checkpoints = list_checkpoints(directory)
     for checkpoint in checkpoints:
@@ -75,33 +77,41 @@ def find_valid_checkpoints(directory: Path) -> Iterator[Path]:
         if not problem:
             yield checkpoint
         else:
-            _warn(f"bundle {checkpoint} is damaged: {problem}; not used")
+            _warn(f"checkpoint {checkpoint} is corrupt: {problem}; skipped")
     if not any(is_complete(checkpoint) for checkpoint in checkpoints):
         yield from checkpoints
 
 
-@functools.cache  # once in a process
+@functools.cache  # each warning is printed once per process
 def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
-    """Whatever looks like a bundle, the newest first."""
-    steps = [path for path in directory.glob("*") if path.name.isdigit() and _is_bundle(path)]
+    """List the checkpoints of a directory, valid or not, the newest first."""
+    steps = [path for path in directory.glob("*") if path.name.isdigit() and _is_checkpoint(path)]
     return sorted(steps, key=lambda path: int(path.name), reverse=True)
 
 
-def _is_bundle(path: Path) -> bool:
+def _is_checkpoint(path: Path) -> bool:
     return (path / "card").is_dir() and (path / "state").is_dir()
 
 
 def load_card(path: Path) -> dict[str, Any]:
-    """The model card of the bundle at `path` (see `find_newest_checkpoint`), as written."""
+    """Load the model card of the newest checkpoint at `path`, unchecked.
+
+    Raises:
+        UserError: If there is no valid checkpoint.
+    """
     return _load_json(path, "card")
 
 
 def load_position(path: Path) -> dict[str, Any]:
-    """Where in the data and in its log the run stood when the bundle at `path` was written."""
+    """Load the position in the data and the log of the newest checkpoint at `path`.
+
+    Raises:
+        UserError: If there is no valid checkpoint.
+    """
     return _load_json(path, "data")
 
 
@@ -112,59 +122,69 @@ def _load_json(path: Path, name: str) -> dict[str, Any]:
 
 
 def load_state(path: Path, abstract: TrainState, mesh: Mesh) -> TrainState:
-    """The state of a bundle, replicated on `mesh`, whatever devices it was written from.
+    """Load the state of a checkpoint, which may have been saved from other devices.
 
     Args:
-        path: a bundle, or a workdir of which the newest is taken.
-        abstract: the shapes and dtypes expected.
-        mesh: the mesh it shall live on.
+        path: A checkpoint, or a workdir, whose newest checkpoint is loaded.
+        abstract: The state's shapes and dtypes.
+        mesh: The mesh to replicate the state over.
+
+    Raises:
+        UserError: If there is no valid checkpoint.
     """
-    tree = _replicated(state_to_dict(abstract), mesh)
+    checkpoint = find_newest_checkpoint(path).resolve()
+    tree = _add_sharding(state_to_dict(abstract), mesh)
     with orbax_context():
-        loaded = ocp.load_checkpointables(find_newest_checkpoint(path).resolve(), {"state": tree})[
-            "state"
-        ]
+        loaded = ocp.load_checkpointables(checkpoint, {"state": tree})["state"]
     return TrainState(**loaded)
 
 
 def load_variables(path: Path) -> dict[str, Any]:
-    """`params` and `batch_stats` of a bundle as NumPy arrays, without the optimizer's state."""
+    """Load `params` and `batch_stats` of a checkpoint as NumPy arrays, not the optimizer state.
+
+    Args:
+        path: A checkpoint, or a workdir, whose newest checkpoint is loaded.
+
+    Raises:
+        UserError: If there is no valid checkpoint.
+    """
     checkpoint = find_newest_checkpoint(path).resolve()
     with orbax_context():
         metadata = ocp.checkpointables_metadata(checkpoint).metadata["state"]
-        wanted = {
-            name: jax.tree.map(_host_array, tree)
+        abstract = {
+            name: jax.tree.map(_empty_array, tree)
             if name in ("params", "batch_stats")
             else jax.tree.map(lambda _: ocp.PLACEHOLDER, tree)
             for name, tree in metadata.items()
         }
-        loaded = ocp.load_checkpointables(checkpoint, {"state": wanted})["state"]
+        loaded = ocp.load_checkpointables(checkpoint, {"state": abstract})["state"]
     return {"params": loaded["params"], "batch_stats": loaded["batch_stats"]}
 
 
-def _replicated(tree: Any, mesh: Mesh) -> Any:
+def _add_sharding(tree: Any, mesh: Mesh) -> Any:
+    """Convert arrays to their shapes and dtypes, replicated over the mesh."""
     sharding = NamedSharding(mesh, REPLICATED)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
-def _host_array(leaf: Any) -> np.ndarray:
+def _empty_array(leaf: Any) -> np.ndarray:
     return np.empty(leaf.shape, leaf.dtype)
 
 
 def orbax_context() -> ocp.Context:
-    """Orbax's context in which checkpoints are saved and loaded."""
+    """Return the Orbax context in which checkpoints are saved and loaded."""
     registry = ocp.handlers.local_registry()
     registry.add(ocp.handlers.JsonHandler, checkpointable_name="data")
     registry.add(ocp.handlers.JsonHandler, checkpointable_name="card")
     context = ocp.Context()
     context.checkpointables.registry = registry
-    # Below this a slice per device costs more, to cut and to write, than it saves.
+    # Slicing smaller arrays over the devices, and writing the slices, takes longer than it saves.
     context.array.saving.min_slice_bytes_for_replica_parallel = 16 * 2**20
     return context
 
 
 def state_to_dict(state: TrainState) -> dict[str, Any]:
-    """A state as it is stored."""
+    """Convert a state to the pytree that is stored."""
     return {
         "step": state.step,
         "params": state.params,

@@ -1,8 +1,8 @@
-"""A folder sealed when it is finished: what its files were, so that damage is noticed.
+"""The manifest of a complete folder: the sizes and checksums of its files, to detect corruption.
 
-`manifest.json` in the folder holds the size and the CRC-32 of every file, and of one that is being
-replaced also what it is to become. It tells accidents, such as a disk that loses bits or a copy
-that broke off, and doesn't guard against forgery.
+`manifest.json` in the folder has the size and the CRC-32 of every file and, while a file is being
+replaced, also those of its replacement. It detects accidents, such as flipped bits on a disk or an
+interrupted copy, and does not protect against forgery.
 """
 
 import functools
@@ -16,44 +16,54 @@ from data_pipelines.files.writing import write_json, write_text
 __all__ = ["MANIFEST", "find_corruption", "is_complete", "replace_file", "write_manifest"]
 
 MANIFEST = "manifest.json"
-_BLOCK = 2**24  # bytes
+_CHUNK_BYTES = 2**24
 
 
 def write_manifest(folder: Path) -> None:
-    """Write down what the files of a finished folder are, once they have come to the disk."""
-    files = {str(path.relative_to(folder)): path for path in _files(folder)}
+    """Sync the files of a finished folder to disk and write its manifest, which completes it."""
+    files = {str(path.relative_to(folder)): path for path in _list_files(folder)}
     for path in files.values():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    found = {name: [path.stat().st_size, _checksum(path)] for name, path in files.items()}
-    write_json(folder / MANIFEST, {"crc32": found})
+    entries = {name: [path.stat().st_size, _compute_checksum(path)] for name, path in files.items()}
+    write_json(folder / MANIFEST, {"crc32": entries})
 
 
 def replace_file(folder: Path, name: str, text: str) -> None:
-    """Put other text in a file of a sealed folder, which is sound at every moment of it."""
+    """Replace a file of a complete folder by a text; the folder is valid at every moment.
+
+    Args:
+        folder: The folder, with a manifest.
+        name: Path of the file in the folder, as in the manifest.
+        text: The new content.
+    """
     content = text.encode()
-    sealed = json.loads((folder / MANIFEST).read_text())
+    manifest = json.loads((folder / MANIFEST).read_text())
     to_become = {name: [len(content), zlib.crc32(content)]}
-    write_json(folder / MANIFEST, {**sealed, "to_become": to_become})
+    write_json(folder / MANIFEST, {**manifest, "to_become": to_become})
     write_text(folder / name, text)
-    write_json(folder / MANIFEST, {"crc32": {**sealed["crc32"], **to_become}})
+    write_json(folder / MANIFEST, {"crc32": {**manifest["crc32"], **to_become}})
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the folder was finished."""
+    """Return whether the folder has a manifest."""
     return (folder / MANIFEST).is_file()
 
 
 def find_corruption(folder: Path) -> str:
-    """What is wrong with a sealed folder, in words; empty if it is as it was.
+    """Check the files of a complete folder against its manifest.
 
-    Files are read once in a process, and again when their size or time of change is another.
+    The files are read once per process, and again if a size or modification time has changed.
+
+    Returns:
+        The first problem, such as `card/data.json is missing`; empty if the folder is valid.
     """
-    return _damage(folder, tuple(map(_state, [*_files(folder), folder / MANIFEST])))
+    paths = [*_list_files(folder), folder / MANIFEST]
+    return _find_corruption(folder, tuple(map(_get_version, paths)))
 
 
 @functools.lru_cache(maxsize=64)
-def _damage(folder: Path, state: tuple[tuple[str, int, int], ...]) -> str:
+def _find_corruption(folder: Path, versions: tuple[tuple[str, int, int], ...]) -> str:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         to_become = manifest.get("to_become", {})
@@ -61,36 +71,37 @@ def _damage(folder: Path, state: tuple[tuple[str, int, int], ...]) -> str:
             path = folder / name
             if not path.is_file():
                 return f"{name} is missing"
-            found = [path.stat().st_size, _checksum(path)]
+            found = [path.stat().st_size, _compute_checksum(path)]
             if found not in (expected, to_become.get(name)):
-                return f"{name} {_difference(found, expected)}"
+                return f"{name} {_describe_difference(found, expected)}"
     except OSError as error:
         return f"{error.filename} can't be read: {error.strerror}"
     except (ValueError, LookupError, TypeError, AttributeError):
-        return f"{MANIFEST} is not what was written"
+        return f"{MANIFEST} is not a valid manifest"
     return ""
 
 
-def _difference(found: list[int], expected: list[int]) -> str:
+def _describe_difference(found: list[int], expected: list[int]) -> str:
     if found[0] != expected[0]:
-        return f"has {found[0]} bytes of {expected[0]}"
-    return "is not what was written"
+        return f"has {found[0]} bytes, expected {expected[0]}"
+    return "does not match its checksum"
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST
     )
 
 
-def _state(path: Path) -> tuple[str, int, int]:
-    found = os.stat(path)
-    return str(path), found.st_size, found.st_mtime_ns
+def _get_version(path: Path) -> tuple[str, int, int]:
+    """Return the path, size and modification time of a file, which change with its content."""
+    status = os.stat(path)
+    return str(path), status.st_size, status.st_mtime_ns
 
 
-def _checksum(path: Path) -> int:
-    value = 0
+def _compute_checksum(path: Path) -> int:
+    checksum = 0
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            value = zlib.crc32(block, value)
-    return value
+        while chunk := file.read(_CHUNK_BYTES):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum

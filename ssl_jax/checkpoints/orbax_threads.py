@@ -1,7 +1,7 @@
-"""What Orbax's threads, and TensorStore's below them, print when a save fails.
+"""Filters for what the threads of Orbax and TensorStore print after a failed save.
 
-The failure is raised where the save is waited for, and told there in a line. Each array that was
-being written would be told with a traceback as well, which buries that line.
+The failure is raised where the save is waited for, and reported there in one line. Without the
+filters, a traceback for each array that was being written would bury that line.
 """
 
 import functools
@@ -14,18 +14,20 @@ __all__ = ["silence_save_errors"]
 
 @functools.cache
 def silence_save_errors() -> None:
-    """Leave the telling of failed saves to who waits for them, for the rest of the process."""
+    """Suppress what background threads print about failed saves, for the rest of the process."""
     logging.getLogger("absl").addFilter(
         lambda record: "_SignalingThread.run() raised" not in str(record.msg)
     )
-    # What was not begun, and what was done after Orbax had closed its loop.
-    unbegun = r"coroutine '.*write_fragment' was never awaited"
-    warnings.filterwarnings("ignore", unbegun, RuntimeWarning)
-    told = sys.unraisablehook
+    # Writes that had not started, and writes that finished after Orbax had closed its event loop.
+    not_started = r"coroutine '.*write_fragment' was never awaited"
+    warnings.filterwarnings("ignore", not_started, RuntimeWarning)
+    default_hook = sys.unraisablehook
 
-    def unraisable(late: "sys.UnraisableHookArgs", /) -> None:
-        of_tensorstore = late.object is None and isinstance(late.exc_value, RuntimeError)
-        if not (of_tensorstore and str(late.exc_value) == "Event loop is closed"):
-            told(late)
+    def unraisable_hook(unraisable: "sys.UnraisableHookArgs", /) -> None:
+        from_tensorstore = unraisable.object is None and isinstance(
+            unraisable.exc_value, RuntimeError
+        )
+        if not (from_tensorstore and str(unraisable.exc_value) == "Event loop is closed"):
+            default_hook(unraisable)
 
-    sys.unraisablehook = unraisable
+    sys.unraisablehook = unraisable_hook

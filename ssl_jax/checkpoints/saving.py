@@ -1,8 +1,8 @@
 """Saving checkpoints: `checkpoints/<step>/{state, data, card}`, asynchronously and atomically.
 
-`state` is the pytree of the TrainState, `data` and `card` are JSON. Nothing is pickled; a bundle
-can be read by plain `orbax.checkpoint.v1` without this package. A finished bundle is sealed (see
-`ssl_jax.checkpoints.manifest`), and only when its successor is sealed is an old one deleted.
+`state` is the pytree of the TrainState, `data` and `card` are JSON. Nothing is pickled; plain
+`orbax.checkpoint.v1` can read a checkpoint without this package. A finished checkpoint gets a
+manifest (see `ssl_jax.checkpoints.manifest`); only then are older checkpoints deleted.
 """
 
 import contextlib
@@ -33,29 +33,30 @@ __all__ = ["Checkpointer"]
 
 
 class Checkpointer:
-    """The bundles of a run, written in the background while training goes on.
+    """The checkpoints of a run, which are written in the background while training continues.
 
-    Use as a context manager: leaving it waits for the save under way. In a job of several processes
-    all must save at the same steps; the first one seals and deletes.
-
-    Args:
-        directory: of the bundles, `checkpoints` in a workdir.
-        keep: how many sound ones are kept, the newest.
-
+    Use it as a context manager: on exit it waits for the current save. In a job of several
+    processes, all must save at the same steps; the first process writes manifests and deletes.
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
+        """Set up the checkpoints of a workdir.
+
+        Args:
+            directory: The folder of the checkpoints, `checkpoints` in a workdir.
+            keep: Number of complete checkpoints to keep, the newest ones; at least 1.
+        """
         silence_save_errors()
         self._directory = directory.resolve()
         self._keep = max(keep, 1)
-        self._leads = jax.process_index() == 0
-        self._saved: int | None = None  # the newest step saved by this process
-        self._sealing: threading.Thread | None = None
+        self._is_first_process = jax.process_index() == 0
+        self._saved_step: int | None = None  # by this process
+        self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
     def __enter__(self) -> "Checkpointer":
-        if self._leads:
-            with _told(self._directory):
+        if self._is_first_process:
+            with _convert_write_errors(self._directory):
                 self._directory.mkdir(parents=True, exist_ok=True)
                 for leftover in self._directory.glob("*.orbax-checkpoint-tmp*"):
                     shutil.rmtree(leftover)
@@ -66,101 +67,111 @@ class Checkpointer:
 
     @property
     def newest(self) -> Path | None:
-        """The newest sound bundle; None when there is none. The same one on all processes."""
-        found = next(find_valid_checkpoints(self._directory), None) if self._leads else None
-        name = gather_json(found and found.name)[0]  # as the first process sees it
+        """The newest valid checkpoint, the same on all processes; None if there is none."""
+        checkpoint = None
+        if self._is_first_process:
+            checkpoint = next(find_valid_checkpoints(self._directory), None)
+        name = gather_json(checkpoint and checkpoint.name)[0]  # the first process decides
         return None if name is None else self._directory / name
 
     def save(self, state: TrainState, position: dict[str, Any], card: dict[str, Any]) -> None:
-        """Start saving; returns once the state has been copied from the devices.
+        """Start saving; return once the state has been copied from the devices.
+
+        A step that this process has saved is not saved again. If the run was restored from the
+        checkpoint of this step, only its card is updated.
+
+        Args:
+            state: The state.
+            position: Its position in the data and the log, as JSON.
+            card: The model card, as JSON.
 
         Raises:
-            UserError: this bundle or the one before can't be written.
+            UserError: If this or the previous checkpoint can't be written.
         """
         step = int(state.step)
-        if step == self._saved:
+        if step == self._saved_step:
             return
         self.wait()
         checkpoint = self._directory / str(step)
-        if is_complete(checkpoint) and not find_corruption(
-            checkpoint
-        ):  # restored from it, and no step further
+        # The run was restored from this checkpoint and has not taken a step since.
+        if is_complete(checkpoint) and not find_corruption(checkpoint):
             text = json.dumps(card)
-            if self._leads and json.dumps(load_card(checkpoint)) != text:  # it was evaluated since
-                with _told(checkpoint):
+            # The metrics on the card are new if the state has been evaluated since.
+            if self._is_first_process and json.dumps(load_card(checkpoint)) != text:
+                with _convert_write_errors(checkpoint):
                     replace_file(checkpoint, "card/data.json", text)
-            self._saved = step
+            self._saved_step = step
             return
-        with _told(checkpoint), orbax_context():
+        with _convert_write_errors(checkpoint), orbax_context():
             response = ocp.save_checkpointables_async(
                 checkpoint,
                 {"state": state_to_dict(state), "data": position, "card": card},
-                overwrite=True,  # of a damaged bundle of that step
+                overwrite=True,  # a corrupt checkpoint of that step
             )
-        self._saved = step
-        self._sealing = threading.Thread(target=self._seal, args=(response, checkpoint))
-        self._sealing.start()
+        self._saved_step = step
+        self._thread = threading.Thread(target=self._finish, args=(response, checkpoint))
+        self._thread.start()
 
     def wait(self) -> None:
-        """Wait for the save under way.
+        """Wait for the current save.
 
         Raises:
-            UserError: it can't be written.
+            UserError: If the checkpoint can't be written.
         """
-        if self._sealing is not None:
-            self._sealing.join()
-            self._sealing = None
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            with _told(self._directory / str(self._saved)):
+            with _convert_write_errors(self._directory / str(self._saved_step)):
                 raise failure
 
-    def _seal(self, response: Any, checkpoint: Path) -> None:
+    def _finish(self, response: Any, checkpoint: Path) -> None:
+        """Wait for Orbax, write the manifest and delete old checkpoints, in the background."""
         try:
             response.result()
-            if self._leads:
+            if self._is_first_process:
                 write_manifest(checkpoint)
                 self._delete_old()
         except BaseException as failure:
             self._failure = failure
 
     def _delete_old(self) -> None:
-        sealed = [
+        complete = [
             checkpoint
             for checkpoint in list_checkpoints(self._directory)
             if is_complete(checkpoint)
         ]
-        if len(sealed) > self._keep:
-            oldest_kept = int(sealed[self._keep - 1].name)
+        if len(complete) > self._keep:
+            oldest_kept = int(complete[self._keep - 1].name)
             for checkpoint in list_checkpoints(self._directory):
                 if int(checkpoint.name) < oldest_kept:
                     shutil.rmtree(checkpoint)
 
 
 @contextlib.contextmanager
-def _told(checkpoint: Path) -> Iterator[None]:
-    """A disk that is full or can't be written, told in one line.
+def _convert_write_errors(checkpoint: Path) -> Iterator[None]:
+    """Convert the error of a full or read-only disk to a one-line error.
 
     Raises:
-        UserError: it is.
+        UserError: If `checkpoint` can't be written.
     """
     try:
         yield
     except Exception as error:
-        reason = _reason(error)
+        reason = _get_reason(error)
         if not reason:
             raise
-        sound = next(find_valid_checkpoints(checkpoint.parent), None)
-        left = f"the newest sound one is {sound}" if sound else "there is none yet"
+        newest = next(find_valid_checkpoints(checkpoint.parent), None)
+        state = f"the newest valid one is {newest}" if newest else "there is no valid one yet"
         raise UserError(
-            f"bundle {checkpoint}: can't be written ({reason}); {left}: make room or choose "
-            f"another "
-            "--workdir, then the same command goes on"
+            f"checkpoint {checkpoint}: can't be written ({reason}); {state}: free some space and "
+            "run the same command to resume, or choose another --workdir"
         ) from error
 
 
-def _reason(error: BaseException) -> str:
-    """What the system said, if an error is about a file."""
+def _get_reason(error: BaseException) -> str:
+    """Return the system's message if an error is about a file; otherwise empty."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return os_error_reason(error, UNWRITABLE)

@@ -1,6 +1,7 @@
-"""The mesh of devices, the processes of a job, and trees of arrays.
+"""The device mesh, the processes of a job, and pytrees of arrays.
 
-`mesh` maps functions over the devices (`data_mesh`, `pmapped`), `processes` lets the processes of a
-job speak to each other (`gathered`), `cluster` joins and leaves a job, `pytrees` names arrays and
-their shapes, and `private` is what JAX doesn't publish.
+`mesh` shards arrays and maps functions over the devices (`make_data_mesh`, `pmap_over_mesh`),
+`processes` exchanges values between the processes of a job (`gather_json`), `cluster` joins a job
+and ends it when a process is lost, `pytrees` lists the paths and shapes of arrays, and `private`
+wraps names that JAX does not publish.
 """

@@ -1,8 +1,8 @@
-"""Several processes as one job: joining it, and ending it when one of them is lost.
+"""Joining of a job of several processes, and its end when one of them is lost.
 
-A process that waits in a collective for one that has died waits for ever, or until the system
-aborts it. So each process tells the others every few seconds that it is alive, through the
-key-value store of the job, and leaves in plain words when another hasn't for a while.
+A process that waits in a collective for a dead process waits forever, or until the system aborts
+it. Therefore each process sends heartbeats through the job's key-value store, and exits with an
+error message when another process sends none for a while.
 """
 
 import atexit
@@ -19,43 +19,48 @@ from ssl_jax.devices.processes import key_value_store
 
 __all__ = ["exit_without_waiting", "join_job"]
 
-_ALIVE = "ssl_jax/alive/"
-_BEAT = 2.0  # seconds
-_PATIENCE = 20.0  # seconds without a beat
-# Of jax's own service, which aborts the process: the last resort.
-_HEARTBEAT_TIMEOUT = 50  # seconds
+_KEY_PREFIX = "ssl_jax/alive/"
+# In seconds.
+_HEARTBEAT_INTERVAL = 2.0
+_HEARTBEAT_TIMEOUT = 20.0
+# Of JAX's own service, which aborts the process: only a fallback, hence longer.
+_JAX_HEARTBEAT_TIMEOUT = 50
 
 
 def join_job() -> None:
     """Join the other processes of this job, if a scheduler started several.
 
-    Reads SLURM's variables or JAX_COORDINATOR_ADDRESS, JAX_PROCESS_COUNT and JAX_PROCESS_ID. One
-    process drives all the GPUs of its node, hence `local_device_ids`: JAX would otherwise assume
-    one process per GPU under SLURM.
+    Reads SLURM's variables, or JAX_COORDINATOR_ADDRESS, JAX_PROCESS_COUNT and JAX_PROCESS_ID. One
+    process drives all GPUs of its node; `local_device_ids` says so, because under SLURM JAX assumes
+    one process per GPU by default.
     """
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize(
             coordinator_address=os.environ["JAX_COORDINATOR_ADDRESS"],
             num_processes=int(os.environ["JAX_PROCESS_COUNT"]),
             process_id=int(os.environ["JAX_PROCESS_ID"]),
-            heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
+            heartbeat_timeout_seconds=_JAX_HEARTBEAT_TIMEOUT,
         )
     elif int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-        gpus = os.environ.get("SLURM_GPUS_ON_NODE", "1")
+        num_gpus = os.environ.get("SLURM_GPUS_ON_NODE", "1")
         jax.distributed.initialize(
-            local_device_ids=list(range(int(gpus))), heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT
+            local_device_ids=list(range(int(num_gpus))),
+            heartbeat_timeout_seconds=_JAX_HEARTBEAT_TIMEOUT,
         )
     else:
         return
     if jax.process_count() > 1:
-        _watch_over(key_value_store(), jax.process_index(), jax.process_count())
+        _start_heartbeats(key_value_store(), jax.process_index(), jax.process_count())
 
 
 def exit_without_waiting(code: int) -> None:
-    """End this process at once if its job would otherwise wait for it in vain.
+    """Exit immediately if this process of a job has failed; otherwise return.
 
-    A process that fails does not wait for the others at the exit, as jax would have it: it tells
-    them, and they leave too.
+    By default JAX waits for the other processes at exit. A failed process instead announces its
+    exit code, upon which the others exit too.
+
+    Args:
+        code: The exit code of this process.
     """
     if code not in (0, STOPPED) and jax.distributed.is_initialized() and jax.process_count() > 1:
         key_value_store().key_value_set(
@@ -67,50 +72,58 @@ def exit_without_waiting(code: int) -> None:
 
 
 def _key(process: int) -> str:
-    return f"{_ALIVE}{process}"
+    return f"{_KEY_PREFIX}{process}"
 
 
-def _watch_over(job: Any, own: int, processes: int) -> None:
-    """Beat, and watch the others beat, in a thread until this process ends."""
-    over = threading.Event()
+def _start_heartbeats(store: Any, index: int, count: int) -> None:
+    """Start a thread that sends heartbeats and monitors those of the others, until exit.
 
-    def beat_and_watch() -> None:
-        seen = {process: ("", time.monotonic()) for process in range(processes)}
-        for count in range(sys.maxsize):
+    Args:
+        store: The key-value store of the job.
+        index: Index of this process.
+        count: Number of processes.
+    """
+    exiting = threading.Event()
+
+    def send_and_monitor() -> None:
+        last_seen = {process: ("", time.monotonic()) for process in range(count)}
+        for number in range(sys.maxsize):
             try:
-                job.key_value_set(_key(own), str(count), allow_overwrite=True)
-                beats = dict(job.key_value_dir_get(_ALIVE))
+                store.key_value_set(_key(index), str(number), allow_overwrite=True)
+                heartbeats = dict(store.key_value_dir_get(_KEY_PREFIX))
             except jax.errors.JaxRuntimeError:
-                if not over.is_set():
-                    _lost("the first process", "does not answer")
+                if not exiting.is_set():
+                    _abort("process 0", "does not answer")
                 return
-            for process, (last, when) in seen.items():
-                beat = beats.get(_key(process), "")
-                silent = time.monotonic() - when
-                if beat.startswith("failed"):
-                    _lost(f"process {process}", f"has ended with exit code {beat.split()[1]}")
-                elif beat != last:
-                    seen[process] = beat, time.monotonic()
-                elif beat != "done" and silent > _PATIENCE:
-                    _lost(f"process {process}", f"has not been heard of for {silent:.0f} s")
-            if over.wait(_BEAT):
+            for process, (last, when) in last_seen.items():
+                heartbeat = heartbeats.get(_key(process), "")
+                seconds = time.monotonic() - when
+                if heartbeat.startswith("failed"):
+                    _abort(
+                        f"process {process}", f"has failed with exit code {heartbeat.split()[1]}"
+                    )
+                elif heartbeat != last:
+                    last_seen[process] = heartbeat, time.monotonic()
+                elif heartbeat != "done" and seconds > _HEARTBEAT_TIMEOUT:
+                    _abort(f"process {process}", f"has sent no heartbeat for {seconds:.0f} s")
+            if exiting.wait(_HEARTBEAT_INTERVAL):
                 return
 
-    def end() -> None:
-        over.set()
+    def stop() -> None:
+        exiting.set()
         thread.join()
-        job.key_value_set(_key(own), "done", allow_overwrite=True)
+        store.key_value_set(_key(index), "done", allow_overwrite=True)
 
-    thread = threading.Thread(target=beat_and_watch, daemon=True)
+    thread = threading.Thread(target=send_and_monitor, daemon=True)
     thread.start()
-    atexit.register(end)
+    atexit.register(stop)
 
 
-def _lost(process: str, what: str) -> None:
+def _abort(process: str, reason: str) -> None:
     print(
-        f"error: {process} of the {jax.process_count()} of this job {what}, and the job can't go "
-        "on without it; the same command goes on from the newest bundle, with this number of "
-        "processes or another",
+        f"error: {process} (of {jax.process_count()}, counted from 0) {reason}; the job cannot "
+        "continue without it; run the same command again to resume from the newest checkpoint, "
+        "with the same or another number of processes",
         file=sys.stderr,
         flush=True,
     )

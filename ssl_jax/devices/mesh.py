@@ -1,4 +1,4 @@
-"""The `data` mesh: one axis over all devices of all processes, and how arrays are laid on it."""
+"""The device mesh: one axis, `data`, over all devices of all processes; and sharding over it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ SHARDED = P("data")
 
 
 def make_data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """All devices (or those given) along the one axis `data`."""
+    """Make the mesh with the single axis `data` over `devices`, by default all devices."""
     return Mesh(np.asarray(devices or jax.devices()), ("data",), axis_types=(AxisType.Auto,))
 
 
@@ -34,26 +34,38 @@ def pmap_over_mesh(
     out_specs: Any,
     donate: tuple[int, ...] = (),
 ) -> Callable[..., Any]:
-    """Map a function written per device, with collectives over `data`, over the mesh; compile it.
+    """Map a per-device function over the mesh, and compile it.
 
-    This is what `jax.pmap` has been since JAX 0.8, without its leading device axis. Varying manual
-    axes are checked, so the gradient of a loss that was `pmean`ed is already summed over devices.
+    This is `jax.pmap` as of JAX 0.8, without its leading device axis. Varying manual axes are
+    checked, so that the gradient of a loss averaged by `pmean` is already summed over the devices.
+
+    Args:
+        function: The function of one device's shards; it may use collectives over `data`.
+        mesh: The devices.
+        in_specs: Partition specs of the arguments.
+        out_specs: Partition specs of the results.
+        donate: Indices of the arguments whose buffers are donated.
     """
     mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
     return jax.jit(mapped, donate_argnums=donate)
 
 
 def jit_for_single_use(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` compiled with little optimisation: for what runs once, compiling is the cost."""
+    """Compile a function with little optimisation, because compilation dominates a single call."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def shard(batch: Any, mesh: Mesh) -> Any:
-    """Lay this process's part of a host batch on its devices: leaves (B, …) sharded over `data`."""
+    """Copy this process's rows of a batch to its devices, sharded over `data`.
+
+    Args:
+        batch: Pytree of host arrays (B, …), where B is the batch size of this process.
+        mesh: The devices.
+    """
     sharding = NamedSharding(mesh, SHARDED)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """A copy of every leaf on every device."""
+    """Copy every array of a pytree to every device of the mesh."""
     return jax.device_put(tree, NamedSharding(mesh, REPLICATED))

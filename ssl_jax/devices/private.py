@@ -1,9 +1,9 @@
-"""Names of JAX that it doesn't publish: used here and nowhere else.
+"""Names that JAX does not publish; they are used in this module only.
 
-If a release moves one of them, tests/test_private_names.py says which, and it is mended here. The
-client of `jax._src.distributed` is the key-value store of a job of several processes. Public is
-only `jax.experimental.multihost_utils`, whose every function is a collective of all devices: it
-can't tell a process that others have died.
+tests/test_private_names.py fails if a release of JAX moves one of them. The client of
+`jax._src.distributed` is the key-value store of a job of several processes. The public
+`jax.experimental.multihost_utils` does not suffice: all its functions are collectives over all
+devices, so that a process cannot use them to learn that others have died.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ __all__ = ["distributed_client"]
 
 
 def distributed_client() -> Any:
-    """The client of JAX's coordination service; None outside of a job of several processes."""
+    """Return the client of JAX's coordination service; None outside of a multi-process job."""
     from jax._src import distributed
 
     return distributed.global_state.client

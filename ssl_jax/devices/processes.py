@@ -1,4 +1,4 @@
-"""What the processes of a job tell each other, beside what their devices do."""
+"""Communication between the processes of a job, on the host."""
 
 import json
 from typing import Any
@@ -13,21 +13,27 @@ __all__ = ["gather_json", "key_value_store"]
 
 
 def key_value_store() -> Any:
-    """The key-value store of the job, which there is only where several processes joined."""
+    """Return the key-value store of the job; it exists only in jobs of several processes."""
     client = distributed_client()
     assert client is not None
     return client
 
 
 def gather_json(value: Any) -> list[Any]:
-    """What each process of the job has, as JSON can hold it; in the order of processes."""
+    """Gather a JSON-serialisable value from each process of the job.
+
+    All processes must call it, as it is a collective.
+
+    Args:
+        value: The value of this process.
+
+    Returns:
+        The values of all processes, in the order of their indices.
+    """
     if jax.process_count() == 1:
         return [value]
-    mine = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.array([mine.size]))
-    padded = np.pad(mine, (0, int(sizes.max()) - mine.size))
-    all_of_them = multihost_utils.process_allgather(padded).reshape(len(sizes.reshape(-1)), -1)
-    return [
-        json.loads(row[: int(size)].tobytes())
-        for row, size in zip(all_of_them, sizes.reshape(-1), strict=True)
-    ]
+    encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array([encoded.size])).reshape(-1)
+    padded = np.pad(encoded, (0, int(sizes.max()) - encoded.size))
+    rows = multihost_utils.process_allgather(padded).reshape(len(sizes), -1)
+    return [json.loads(row[: int(size)].tobytes()) for row, size in zip(rows, sizes, strict=True)]

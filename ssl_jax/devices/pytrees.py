@@ -1,4 +1,4 @@
-"""Names and shapes of the arrays in a tree of variables."""
+"""Paths and shapes of the arrays in a pytree of variables."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ __all__ = ["array_shapes", "find_mismatch", "parameter_path"]
 
 
 def parameter_path(path: tuple[Any, ...]) -> str:
-    """The path of a parameter as it is written in patterns: `backbone/conv1/kernel`."""
+    """Format the key path of a parameter as patterns match it: `backbone/conv1/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of each array by its path; nothing is read of the arrays."""
+    """Return the shape of each array by its path; the arrays' values are not read."""
     return {
         parameter_path(path): tuple(leaf.shape)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -21,18 +21,23 @@ def array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def find_mismatch(
-    found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]
 ) -> tuple[str, str, str] | None:
-    """The first array that isn't the same in two trees' `array_shapes`; None if all are.
+    """Find the first array, in the order of paths, that differs between two pytrees.
+
+    Args:
+        shapes: The `array_shapes` of a pytree.
+        expected: The `array_shapes` that it should have.
 
     Returns:
-        Its path, what was found and what was expected, as they are told to the user.
+        The path of the array, the shape found and the shape expected, formatted for a message; None
+        if all arrays agree.
     """
-    for name in sorted(found.keys() | expected.keys()):
-        if found.get(name) != expected.get(name):
+    for name in sorted(shapes.keys() | expected.keys()):
+        if shapes.get(name) != expected.get(name):
             return (
                 name,
-                str(found.get(name, "missing")),
+                str(shapes.get(name, "missing")),
                 str(expected.get(name, "no such array")),
             )
     return None

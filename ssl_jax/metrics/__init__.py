@@ -1,6 +1,7 @@
-"""Metrics that are exact whatever the batch size and the number of devices, with intervals.
+"""Metrics that are exact for any batch size and any number of devices.
 
-Also: `intervals` by the bootstrap over test examples, `probes` of frozen features, and `ratios`.
+Confidence intervals by the bootstrap over test examples are in `intervals`, probes of frozen
+features in `probes`, and NaN-aware ratios and means in `ratios`.
 """
 
 from ssl_jax.metrics.accumulators import (

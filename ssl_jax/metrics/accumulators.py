@@ -1,10 +1,10 @@
-"""Sums that metrics are computed from, exact whatever the batch size and the number of devices.
+"""Metric accumulators, which are exact for any batch size and any number of devices.
 
-On the device an objective returns *sums*: `Mean` (a sum and its normaliser), confusion matrices
-(int32, true rows, predicted columns) and `PerExample` (rows of what only makes sense over the whole
-set, as scores do for average precision). `reduce_over_devices` adds them over the devices inside
-the step,
-`to_host` fetches them in NumPy's widest types, `merge_accumulators` adds batches.
+On the device an objective returns accumulators: `Mean` (a sum and its normaliser), confusion
+matrices (int32, rows are true classes, columns predicted ones) and `PerExample` (rows of values
+that are only meaningful over the whole set, such as scores for average precision).
+`reduce_over_devices` adds them over the devices inside the step, `to_host` fetches them in NumPy's
+widest types, and `merge_accumulators` adds those of several batches.
 """
 
 from __future__ import annotations
@@ -32,17 +32,26 @@ Accumulators = Mapping[str, Any]  # name -> Mean, PerExample or a confusion matr
 
 @flax.struct.dataclass
 class Mean:
-    """A weighted mean kept as its sum and its normaliser, so that means of ragged parts add up."""
+    """A weighted mean as its sum and normaliser, so that means of unequal batches can be added.
+
+    Attributes:
+        total: Weighted sum of the values, a float32 scalar.
+        count: Sum of the weights, a scalar; int32 unless the weights are fractional.
+    """
 
     total: Array
     count: Array
 
     @classmethod
     def from_values(cls, values: Array, weights: Array | None = None) -> Mean:
-        """Sum of `values`, and how many they are (or the sum of `weights`, of the same shape).
+        """Create the mean of some values.
 
-        A value of weight zero leaves no trace, not even if it is NaN. Counts are int32, hence
-        exact, unless the weights are fractional.
+        A value of weight 0 has no effect, even if it is NaN. Counts are int32, and hence exact,
+        unless the weights are fractional.
+
+        Args:
+            values: Values of any shape.
+            weights: Weights of the same shape, or None for weights of 1.
         """
         values = jnp.asarray(values, jnp.float32)
         if weights is None:
@@ -56,15 +65,16 @@ class Mean:
 
     @property
     def value(self) -> Array:
-        """The mean; NaN where nothing was counted."""
+        """The mean; NaN if the count is 0."""
         return self.total / np.where(self.count == 0, np.nan, self.count)
 
 
 @flax.struct.dataclass
 class PerExample:
-    """Arrays (B, ...) with one row an example, which batches append to rather than add up.
+    """Arrays (B, ...) with one row per example, which are concatenated over batches.
 
-    `values["valid"]` (B,) marks the rows that are examples and not padding.
+    Attributes:
+        values: Arrays by name; `values["valid"]` (B,) bool is false for padding.
     """
 
     values: dict[str, Any]
@@ -75,32 +85,43 @@ class PerExample:
 
 
 def reduce_over_devices(accumulators: Accumulators, axis: str = "data") -> Accumulators:
-    """Sums over the whole batch from the sums of one device; call it within `shard_map`.
+    """Compute the accumulators of the whole batch from those of one device, inside `shard_map`.
 
-    Everything comes out replicated, `PerExample` rows too: each process can then fetch them,
-    however many processes there are.
+    All results are replicated, including `PerExample` rows, so that each process can fetch them.
+
+    Args:
+        accumulators: Accumulators of the device's part of the batch.
+        axis: Name of the mesh axis.
+
+    Returns:
+        Accumulators of the whole batch.
     """
     return {
-        name: _gather(value, axis) if isinstance(value, PerExample) else jax.lax.psum(value, axis)
+        name: _gather_rows(value, axis)
+        if isinstance(value, PerExample)
+        else jax.lax.psum(value, axis)
         for name, value in accumulators.items()
     }
 
 
-def _gather(rows: PerExample, axis: str) -> PerExample:
-    """Rows of all devices in the order of the batch: each fills in its own, the sum has all."""
+def _gather_rows(per_example: PerExample, axis: str) -> PerExample:
+    """Gather the rows of all devices in the order of the batch.
+
+    Each device sets its own rows in an array of zeros; the sum of these arrays is replicated.
+    """
 
     def gather(local: Array) -> Array:
-        whole = jnp.zeros((jax.lax.axis_size(axis), *local.shape), local.dtype)
-        whole = whole.astype(jnp.int32) if local.dtype == bool else whole
-        whole = whole.at[jax.lax.axis_index(axis)].set(local.astype(whole.dtype))
-        whole = jax.lax.psum(whole, axis).astype(local.dtype)
-        return whole.reshape(-1, *local.shape[1:])
+        rows = jnp.zeros((jax.lax.axis_size(axis), *local.shape), local.dtype)
+        rows = rows.astype(jnp.int32) if local.dtype == bool else rows
+        rows = rows.at[jax.lax.axis_index(axis)].set(local.astype(rows.dtype))
+        rows = jax.lax.psum(rows, axis).astype(local.dtype)
+        return rows.reshape(-1, *local.shape[1:])
 
-    return PerExample(jax.tree.map(gather, rows.values))
+    return PerExample(jax.tree.map(gather, per_example.values))
 
 
 def to_host(accumulators: Accumulators) -> Accumulators:
-    """The same sums as NumPy float64, int64 and bool, ready to be merged without loss."""
+    """Fetch accumulators as NumPy float64, int64 and bool, which can be merged without loss."""
 
     def widen(x: Any) -> np.ndarray:
         x = np.asarray(x)
@@ -112,5 +133,5 @@ def to_host(accumulators: Accumulators) -> Accumulators:
 
 
 def merge_accumulators(first: Accumulators, second: Accumulators) -> Accumulators:
-    """Sums of two batches taken together."""
+    """Merge the accumulators of two batches; `first` may be empty."""
     return {name: first[name] + second[name] for name in second} if first else second

@@ -1,4 +1,4 @@
-"""Confusion matrices on the device, and the metrics of one on the host."""
+"""Confusion matrices on the device, and metrics computed from them on the host."""
 
 from __future__ import annotations
 
@@ -20,57 +20,107 @@ __all__ = [
 
 
 def confusion_matrix(true: Array, predicted: Array, classes: int, valid: Array) -> Array:
-    """Counts (classes, classes) int32: rows the true class, columns the predicted one.
+    """Count pairs of true and predicted classes.
 
-    `true`, `predicted` and `valid` have one shape, whatever it is. What is not valid, or whose true
-    class is out of range (an ignore label), leaves the counts.
+    Elements that are not valid, or whose true class is out of range (an ignore label), are ignored.
+
+    Args:
+        true: True classes, (...) integer.
+        predicted: Predicted classes in 0..classes-1, (...) integer.
+        classes: Number of classes.
+        valid: Whether an element counts, (...) bool.
+
+    Returns:
+        Counts, (classes, classes) int32; rows are true classes, columns predicted ones.
     """
     counted = valid & (true >= 0) & (true < classes)
-    cell = jnp.where(counted, true.astype(jnp.int32) * classes + predicted, classes * classes)
-    counts = jnp.zeros(classes * classes + 1, jnp.int32).at[cell.reshape(-1)].add(1)
+    index = jnp.where(counted, true.astype(jnp.int32) * classes + predicted, classes * classes)
+    counts = jnp.zeros(classes * classes + 1, jnp.int32).at[index.reshape(-1)].add(1)
     return counts[:-1].reshape(classes, classes)
 
 
 def overall_accuracy(confusion: np.ndarray) -> float:
-    """Share of the labelled that is predicted right; NaN if nothing is labelled."""
+    """Compute the fraction of labelled elements that are predicted correctly.
+
+    Args:
+        confusion: Confusion matrix, (classes, classes); rows are true classes.
+
+    Returns:
+        The overall accuracy; NaN if nothing is labelled.
+    """
     return float(ratio(np.trace(confusion), confusion.sum()))
 
 
 def per_class_iou(confusion: np.ndarray) -> np.ndarray:
-    """Intersection over union (..., classes), of one confusion matrix or several.
+    """Compute the intersection over union of each class.
 
-    NaN for a class neither labelled nor predicted.
+    Args:
+        confusion: One or several confusion matrices, (..., classes, classes).
+
+    Returns:
+        The IoU, (..., classes); NaN for a class that is neither labelled nor predicted.
     """
-    hits, labelled, predicted = _marginals(confusion)
-    return ratio(hits, labelled + predicted - hits)
+    correct, labelled, predicted = _marginals(confusion)
+    return ratio(correct, labelled + predicted - correct)
 
 
 def mean_iou(confusion: np.ndarray) -> float:
-    """Mean of the IoU over the classes that occur, as label or as prediction."""
+    """Compute the mean IoU over the classes that occur, as label or as prediction.
+
+    Args:
+        confusion: Confusion matrix, (classes, classes); rows are true classes.
+
+    Returns:
+        The mean IoU; NaN if no class occurs.
+    """
     return mean_of_present(per_class_iou(confusion))
 
 
 def per_class_f1(confusion: np.ndarray) -> np.ndarray:
-    """Harmonic mean of precision and recall (classes,); NaN for a class that doesn't occur."""
-    hits, labelled, predicted = _marginals(confusion)
-    return ratio(2 * hits, labelled + predicted)
+    """Compute the F1 score of each class, the harmonic mean of precision and recall.
+
+    Args:
+        confusion: Confusion matrix, (classes, classes); rows are true classes.
+
+    Returns:
+        The F1 score, (classes,); NaN for a class that does not occur.
+    """
+    correct, labelled, predicted = _marginals(confusion)
+    return ratio(2 * correct, labelled + predicted)
 
 
 def f1(confusion: np.ndarray) -> float:
-    """Mean of the F1 over the classes that occur."""
+    """Compute the mean F1 score over the classes that occur (macro F1).
+
+    Args:
+        confusion: Confusion matrix, (classes, classes); rows are true classes.
+
+    Returns:
+        The mean F1 score; NaN if no class occurs.
+    """
     return mean_of_present(per_class_f1(confusion))
 
 
 def kappa(confusion: np.ndarray) -> float:
-    """Cohen's kappa: agreement beyond chance; NaN where chance alone would agree fully."""
+    """Compute Cohen's kappa, the agreement beyond chance.
+
+    Args:
+        confusion: Confusion matrix, (classes, classes); rows are true classes.
+
+    Returns:
+        Cohen's kappa; NaN if the agreement expected by chance is 1.
+    """
     _, labelled, predicted = _marginals(confusion)
     total = confusion.sum()
-    by_chance = ratio(labelled @ predicted, float(total) ** 2)
-    return float(ratio(overall_accuracy(confusion) - by_chance, 1 - by_chance))
+    expected = ratio(labelled @ predicted, float(total) ** 2)
+    return float(ratio(overall_accuracy(confusion) - expected, 1 - expected))
 
 
 def _marginals(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per class: predicted right, labelled, predicted; float64, which is exact to 2^53."""
+    """Return the numbers of correct, labelled and predicted elements of each class.
+
+    They are (..., classes) float64, which is exact up to 2^53.
+    """
     confusion = np.asarray(confusion, np.float64)
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return hits, confusion.sum(axis=-1), confusion.sum(axis=-2)
+    correct = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return correct, confusion.sum(axis=-1), confusion.sum(axis=-2)

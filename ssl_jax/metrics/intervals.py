@@ -1,13 +1,14 @@
-"""How far a figure would move with other test examples: the percentile bootstrap.
+"""Confidence intervals of scores under resampling of the test examples (percentile bootstrap).
 
-Test examples are drawn anew with replacement and the figure is taken again, 10,000 times; the
-middle 95 % of what comes out is the interval (Efron & Tibshirani 1993, chapter 13). An example that
-several runs were tested on is drawn for all of them at once. So the seeds of a cell are averaged
-within each draw, and the difference of two rows is *paired*: what is hard for both cancels.
+Test examples are drawn with replacement and the score is computed on them, 10,000 times. The
+interval contains the middle 95 % of these scores (Efron & Tibshirani 1993, chapter 13). A drawn
+example is drawn for all runs that were tested on it. Hence the seeds of a table entry are averaged
+within each draw, and the difference between two entries is *paired*: the effect of examples that
+are difficult for both cancels.
 
-The trained networks stay as they are. Another training is another source of chance, and three seeds
-are too few to be drawn from: a bootstrap of three means can't leave the range they span, which
-covers the truth three times in four. `student_t_margin` tells how far those means can be trusted.
+The trained networks are fixed. Training is another source of variance, and three seeds are too few
+to resample: a bootstrap of three means is confined to their range, which covers the true mean three
+times in four. `student_t_margin` quantifies the uncertainty over seeds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,16 +30,20 @@ __all__ = [
     "student_t_margin",
 ]
 
-RESAMPLES = 10_000
-LEVEL = 0.95
+_NUM_RESAMPLES = 10_000
+_CONFIDENCE = 0.95
+_MAX_CHUNK_ELEMENTS = 2**22  # elements of the drawn counts that are in memory at a time
 
-_NUMBERS_AT_ONCE = 2**22
-
-Score = Callable[[np.ndarray], np.ndarray]  # sums of counts (..., *shape) -> figures (...)
+Score = Callable[[np.ndarray], np.ndarray]  # sums of counts (..., *shape) -> scores (...)
 
 
 class Interval(NamedTuple):
-    """Where a figure lies, ends included."""
+    """A closed interval of a score.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+    """
 
     low: float
     high: float
@@ -46,12 +51,12 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ExampleCounts:
-    """What came out on each test example, as counts whose sums over examples give the figure.
+    """Counts of each test example, whose sums over examples determine the score.
 
     Attributes:
-        index: (N,) int, which example of the dataset each is.
-        counts: (N, *shape) int.
-        score: from sums of counts to the figure, a fraction.
+        index: Index of each example in the dataset, (N,) integer.
+        counts: Counts of each example, (N, *shape) integer.
+        score: Function from sums of counts (..., *shape) to scores (...) in 0..1.
     """
 
     index: np.ndarray
@@ -60,92 +65,117 @@ class ExampleCounts:
 
 
 def count_by_example(predictions: Mapping[str, np.ndarray], metric: str) -> ExampleCounts | None:
-    """The outcomes behind a metric of a run's `predictions.npz`.
+    """Compute the counts of each example that determine a metric.
 
-    None for a metric that is no function of sums over examples, as average precision isn't.
+    Args:
+        predictions: Arrays of a run's `predictions.npz`.
+        metric: Name of the metric.
+
+    Returns:
+        The counts, or None if the metric is not a function of sums over examples, such as average
+        precision.
     """
     if metric == "top1" and "predicted" in predictions:
-        right = predictions["predicted"] == predictions["label"]
-        counts = np.stack([right, np.ones_like(right)], axis=1).astype(np.int64)
-        return ExampleCounts(predictions["index"], counts, _share)
+        correct = predictions["predicted"] == predictions["label"]
+        counts = np.stack([correct, np.ones_like(correct)], axis=1).astype(np.int64)
+        return ExampleCounts(predictions["index"], counts, _accuracy)
     if metric == "OA" and "confusion" in predictions:
         confusion = predictions["confusion"]
-        hits = np.trace(confusion, axis1=1, axis2=2)
-        counts = np.stack([hits, confusion.sum(axis=(1, 2))], axis=1)
-        return ExampleCounts(predictions["index"], counts, _share)
+        correct = np.trace(confusion, axis1=1, axis2=2)
+        counts = np.stack([correct, confusion.sum(axis=(1, 2))], axis=1)
+        return ExampleCounts(predictions["index"], counts, _accuracy)
     if metric == "mIoU" and "confusion" in predictions:
         return ExampleCounts(predictions["index"], predictions["confusion"], _mean_iou)
     return None
 
 
 def bootstrap_mean(
-    runs: Sequence[ExampleCounts], resamples: int = RESAMPLES, seed: int = 0
+    runs: Sequence[ExampleCounts], resamples: int = _NUM_RESAMPLES, seed: int = 0
 ) -> Interval:
-    """The interval of the mean of the runs' figures; all of one dataset and one metric."""
-    figures = _resampled(runs, resamples, np.random.default_rng(seed))
-    return _middle(figures.mean(axis=1))
+    """Compute the interval of the mean score of several runs.
+
+    Args:
+        runs: Counts of each run, all of the same dataset and metric.
+        resamples: Number of resamples.
+        seed: Seed of the resampling.
+    """
+    scores = _resample_scores(runs, resamples, np.random.default_rng(seed))
+    return _percentile_interval(scores.mean(axis=1))
 
 
 def bootstrap_difference(
     first: Sequence[ExampleCounts],
     second: Sequence[ExampleCounts],
     paired: bool,
-    resamples: int = RESAMPLES,
+    resamples: int = _NUM_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """The interval of the mean of the first runs' figures less that of the second runs'.
+    """Compute the interval of the difference of two mean scores, first minus second.
 
-    With `paired` both were tested on the same examples, which are then drawn for both at once.
+    Args:
+        first: Counts of the first runs, all of the same dataset and metric.
+        second: Counts of the second runs.
+        paired: Whether both were tested on the same examples, which are then drawn for both
+            together.
+        resamples: Number of resamples.
+        seed: Seed of the resampling.
     """
     rng = np.random.default_rng(seed)
     if paired:
-        figures = _resampled([*first, *second], resamples, rng)
-        ours, theirs = figures[:, : len(first)], figures[:, len(first) :]
+        scores = _resample_scores([*first, *second], resamples, rng)
+        first_scores, second_scores = scores[:, : len(first)], scores[:, len(first) :]
     else:
-        ours, theirs = (_resampled(runs, resamples, rng) for runs in (first, second))
-    return _middle(ours.mean(axis=1) - theirs.mean(axis=1))
+        first_scores, second_scores = (
+            _resample_scores(runs, resamples, rng) for runs in (first, second)
+        )
+    return _percentile_interval(first_scores.mean(axis=1) - second_scores.mean(axis=1))
 
 
 def student_t_margin(std: float, seeds: int) -> float:
-    """Half of the 95 % interval of a mean over seeds that has this deviation (n - 1)."""
-    return float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) * std / seeds**0.5
+    """Return half the width of the 95 % interval of a mean over seeds (Student's t).
+
+    Args:
+        std: Standard deviation over seeds, with n - 1 in the denominator.
+        seeds: Number of seeds n, at least 2.
+    """
+    return float(stdtrit(seeds - 1, (1 + _CONFIDENCE) / 2)) * std / seeds**0.5
 
 
-def _resampled(
+def _resample_scores(
     runs: Sequence[ExampleCounts], resamples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Figures (resamples, runs) on test examples drawn anew."""
+    """Return the scores (resamples, runs) on resampled test examples."""
     examples = np.unique(np.concatenate([run.index for run in runs]))
     shape = (len(runs), *runs[0].counts.shape[1:])
     table = np.zeros((len(examples), *shape), np.int64)
-    for number, run in enumerate(runs):
-        table[np.searchsorted(examples, run.index), number] = run.counts
-    # Examples on which all came out the same are of one kind. It is enough to draw how many there
-    # are of each kind, and of right and wrong answers there are few kinds.
-    kinds, sizes = np.unique(table.reshape(len(examples), -1), axis=0, return_counts=True)
-    shares = sizes / len(examples)
-    at_once = max(1, _NUMBERS_AT_ONCE // len(kinds))
-    figures = []
-    for start in range(0, resamples, at_once):
-        count = min(at_once, resamples - start)
-        drawn = rng.multinomial(len(examples), shares, size=count)
-        accumulators = drawn.astype(float) @ kinds.astype(float)  # exact to 2^53
-        figures.append(runs[0].score(accumulators.reshape(count, *shape)))
-    return np.concatenate(figures)
+    for column, run in enumerate(runs):
+        table[np.searchsorted(examples, run.index), column] = run.counts
+    # Examples with equal counts in all runs are interchangeable. It suffices to draw how many
+    # examples there are of each distinct row, and correct and wrong answers have few distinct rows.
+    rows, sizes = np.unique(table.reshape(len(examples), -1), axis=0, return_counts=True)
+    fractions = sizes / len(examples)
+    chunk_size = max(1, _MAX_CHUNK_ELEMENTS // len(rows))
+    scores = []
+    for start in range(0, resamples, chunk_size):
+        count = min(chunk_size, resamples - start)
+        drawn = rng.multinomial(len(examples), fractions, size=count)
+        sums = drawn.astype(float) @ rows.astype(float)  # exact up to 2^53
+        scores.append(runs[0].score(sums.reshape(count, *shape)))
+    return np.concatenate(scores)
 
 
-def _middle(values: np.ndarray) -> Interval:
-    tail = (1 - LEVEL) / 2
+def _percentile_interval(values: np.ndarray) -> Interval:
+    tail = (1 - _CONFIDENCE) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
     return Interval(float(low), float(high))
 
 
-def _share(counts: np.ndarray) -> np.ndarray:
-    """Of counts (..., 2), hits and all, the share of hits."""
+def _accuracy(counts: np.ndarray) -> np.ndarray:
+    """Compute the accuracy (...) from counts (..., 2) of correct and of all answers."""
     return ratio(counts[..., 0], counts[..., 1])
 
 
 def _mean_iou(confusion: np.ndarray) -> np.ndarray:
-    """Of confusion matrices (..., K, K): see `ssl_jax.metrics.mean_iou`."""
+    """Compute `ssl_jax.metrics.mean_iou` (...) of confusion matrices (..., K, K)."""
     iou = per_class_iou(confusion)
     return ratio(np.nansum(iou, axis=-1), (~np.isnan(iou)).sum(axis=-1))

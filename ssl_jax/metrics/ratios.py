@@ -1,4 +1,4 @@
-"""Ratios and means over what occurs, with NaN for what doesn't."""
+"""Ratios and means in which NaN stands for undefined values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ import numpy as np
 __all__ = ["mean_of_present", "ratio"]
 
 
-def ratio(part: Any, whole: Any) -> np.ndarray:
-    """`part / whole`, NaN (without a warning) where the whole is zero."""
-    whole = np.asarray(whole, np.float64)
-    return part / np.where(whole == 0, np.nan, whole)
+def ratio(numerator: Any, denominator: Any) -> np.ndarray:
+    """Divide element by element, with NaN and no warning where the denominator is 0.
+
+    Args:
+        numerator: Numbers, (...).
+        denominator: Numbers, (...).
+
+    Returns:
+        The ratio, (...) float64.
+    """
+    denominator = np.asarray(denominator, np.float64)
+    return numerator / np.where(denominator == 0, np.nan, denominator)
 
 
 def mean_of_present(values: np.ndarray) -> float:
-    """Mean of the values that aren't NaN; NaN if all are."""
+    """Return the mean of the values that are not NaN; NaN if all are NaN."""
     return float("nan") if np.isnan(values).all() else float(np.nanmean(values))

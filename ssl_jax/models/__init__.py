@@ -1,11 +1,12 @@
-"""The networks: pure functions of images and parameters, with no losses and no data.
+"""Networks: pure functions of images and parameters, without losses or data.
 
-All take float images (B, H, W, C), already standardised, of any number of bands. Parameters are
-float32; `dtype` is what the arithmetic is done in, while softmax, statistics of normalisations and
-averages over space are always float32. A backbone has two faces: `backbone(image, train)`, the
-representation (B, D), and `backbone.levels(image, train)`, four maps (B, h, w, c), fine to coarse.
+All take standardised float images (B, H, W, C) with any number of bands. Parameters are float32;
+`dtype` is that of the computations, except that softmax, statistics of normalisations and spatial
+averages are always float32. A backbone has two outputs: `backbone(image, train)`, the
+representation (B, D), and `backbone.levels(image, train)`, four feature maps (B, h, w, c) from fine
+to coarse.
 
-The layers they share are in `activations`, `norm` and `stochastic`.
+Shared layers are in `activations`, `norm` and `stochastic`.
 """
 
 from ssl_jax.models.heads import MLP, Projection

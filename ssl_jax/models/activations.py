@@ -1,4 +1,4 @@
-"""The exact GELU, with its derivative written out."""
+"""The exact GELU with an explicit derivative."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from jax import Array
 
 @jax.custom_jvp
 def gelu(x: Array) -> Array:
-    """x Φ(x) with Φ the normal distribution (Hendrycks & Gimpel 2016), not its tanh approximation.
+    """Compute x Φ(x), where Φ is the normal distribution function (Hendrycks & Gimpel 2016).
 
-    `jax.nn.gelu(approximate=False)`, whose own derivative jax 0.12 can't take inside a `shard_map`
-    that checks varying axes.
+    This is `jax.nn.gelu(approximate=False)`, without the tanh approximation. Its own derivative
+    can't be computed by jax 0.12 inside a `shard_map` that checks varying axes.
+
+    Args:
+        x: Input of any shape, floating-point.
+
+    Returns:
+        An array of the shape and dtype of `x`.
     """
     return jax.nn.gelu(x, approximate=False)
 

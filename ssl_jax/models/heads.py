@@ -1,4 +1,4 @@
-"""What is put on a backbone's representation (B, D)."""
+"""Heads: networks on top of a backbone's representation (B, D)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ _normal = nn.initializers.normal(0.01)
 
 
 class Projection(nn.Module):
-    """SimCLR's projection (Chen et al. 2020), 2048 -> 2048 -> 128 in the paper.
+    """SimCLR's projection head (Chen et al. 2020), 2048 -> 2048 -> 128 in the paper.
 
-    Every layer is normalised and so has no bias; the last has no shift either and no ReLU after it
-    (`projection_head` of google-research/simclr, whence also the initial N(0, 0.01)).
+    Every layer is normalised and therefore has no bias. The last normalisation has no shift and no
+    ReLU follows it. This and the initialisation by N(0, 0.01) are those of `projection_head` in
+    google-research/simclr.
 
     Attributes:
-        hidden: units of each layer but the last.
-        out: units of the last.
-        layers: their number.
+        hidden: Units of each layer except the last.
+        out: Units of the last layer.
+        layers: Number of layers.
         norm: `batch` (over all devices) or `group`.
-        dtype: of the arithmetic.
+        dtype: Dtype of the computations.
     """
 
     hidden: int = 2048
@@ -39,7 +40,15 @@ class Projection(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
-        """(B, D) -> (B, out) float32."""
+        """Compute the projection.
+
+        Args:
+            x: Representations, (B, D).
+            train: Whether to use the batch's statistics in batch norm.
+
+        Returns:
+            Projections, (B, out) float32.
+        """
         for i in range(self.layers):
             last = i == self.layers - 1
             units, dtype = (self.out, jnp.float32) if last else (self.hidden, self.dtype)
@@ -52,16 +61,19 @@ class Projection(nn.Module):
 
 
 class MLP(nn.Module):
-    """Hidden layers with ReLU and a linear layer; without hidden layers, a linear probe.
+    """A classifier: hidden layers with ReLU and a linear layer.
+
+    Without hidden layers it is a linear probe.
 
     Attributes:
-        num_classes: outputs.
-        hidden: units of the hidden layers.
-        dropout: before the linear layer; drawn only where keys are given.
-        batch_norm: normalise the representation over the batch first, without scale and shift, as
-            MAE's linear probe does.
-        initial_std: of the linear layer's weights at first; 0 is SimCLR's `zero_init_logits_layer`.
-        dtype: of the hidden layers' arithmetic.
+        num_classes: Number of outputs.
+        hidden: Units of each hidden layer.
+        dropout: Dropout rate before the linear layer; applied only if keys are given.
+        batch_norm: Whether to first normalise the representation over the batch, without scale and
+            shift, as MAE's linear probe does.
+        initial_std: Standard deviation of the linear layer's initial weights; 0 is SimCLR's
+            `zero_init_logits_layer`.
+        dtype: Dtype of the hidden layers' computations.
     """
 
     num_classes: int
@@ -73,10 +85,19 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False, keys: Array | None = None) -> Array:
-        """(B, D) -> logits (B, num_classes) float32; keys (B,) for dropout."""
+        """Compute the logits.
+
+        Args:
+            x: Representations, (B, D).
+            train: Whether to use the batch's statistics in batch norm.
+            keys: Random keys of the examples for dropout, (B,).
+
+        Returns:
+            Logits, (B, num_classes) float32.
+        """
         if self.batch_norm:
-            plain = {"use_bias": False, "use_scale": False, "epsilon": 1e-6}
-            x = make_norm("batch", x.shape[-1], train, self.dtype, "bn", **plain)(x)
+            options = {"use_bias": False, "use_scale": False, "epsilon": 1e-6}
+            x = make_norm("batch", x.shape[-1], train, self.dtype, "bn", **options)(x)
         for i, units in enumerate(self.hidden):
             he_normal = nn.initializers.he_normal()
             x = nn.relu(

@@ -1,4 +1,4 @@
-"""The baseline that keeps one honest: what can be told from a tile's colours alone."""
+"""Image statistics as a baseline representation: what the colours of a tile alone provide."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from jax import Array
 
 
 class ImageStatistics(nn.Module):
-    """Mean, standard deviation, minimum and maximum of each band; nothing to be learned."""
+    """Mean, standard deviation, minimum and maximum of each band, without parameters."""
 
     def __call__(self, image: Array, train: bool = False, keys: Array | None = None) -> Array:
-        """(B, H, W, C) -> (B, 4 C) float32."""
+        """Compute the statistics (B, 4 C) float32 of images (B, H, W, C)."""
         x = image.astype(jnp.float32)
         reductions = (jnp.mean, jnp.std, jnp.min, jnp.max)
         return jnp.concatenate([reduce(x, axis=(1, 2)) for reduce in reductions], axis=-1)

@@ -1,4 +1,4 @@
-"""The choice of normalisation: over the batch, or within each example."""
+"""Normalisation layers: batch norm over the batch, or group norm within each example."""
 
 from __future__ import annotations
 
@@ -14,14 +14,23 @@ _GROUP_SIZE = 16  # channels; Wu & He 2018, table 3
 def make_norm(
     kind: str, channels: int, train: bool, dtype: DTypeLike, name: str | None = None, **options: Any
 ) -> nn.Module:
-    """A layer that normalises (B, ..., channels).
+    """Create a normalisation layer for arrays (B, ..., channels).
 
-    `batch`: batch norm over the batches of all devices (the mesh axis `data`), with running
-    averages in evaluation. `group`: group norm, in which no example sees another. Its groups have
-    16 channels, or as many as go into both 16 and `channels`. Both have eps 1e-5; `options` are
-    the layer's.
+    Batch norm uses the batches of all devices (the mesh axis `data`), and running averages in
+    evaluation. Unlike PyTorch's, the running variance is the biased one. Group norm does not couple
+    examples. The size of its groups is the greatest common divisor of 16 and `channels`. Both have
+    an epsilon of 1e-5.
 
-    Unlike PyTorch's, the running variance is the biased one.
+    Args:
+        kind: `batch` or `group`.
+        channels: Number of channels.
+        train: Whether batch norm uses the batch's statistics rather than the running averages.
+        dtype: Dtype of the computations.
+        name: Name of the layer.
+        **options: Further arguments of the layer.
+
+    Returns:
+        The layer.
     """
     options = {"epsilon": 1e-5, "dtype": dtype, "name": name} | options
     if kind == "batch":
@@ -31,11 +40,16 @@ def make_norm(
     return nn.GroupNorm(num_groups=None, group_size=math.gcd(_GROUP_SIZE, channels), **options)
 
 
-def check_choice(field: str, found: str, *choices: str) -> None:
-    """Refuse a value that isn't among a field's choices.
+def check_choice(field: str, value: str, *choices: str) -> None:
+    """Check that the value of a field is one of its choices.
+
+    Args:
+        field: Name of the field, for the error message.
+        value: Value of the field.
+        *choices: Valid values.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: If the value is none of them.
     """
-    if found not in choices:
-        raise ValueError(f"{field}: found {found!r}; expected one of {', '.join(choices)}")
+    if value not in choices:
+        raise ValueError(f"{field}: found {value!r}; expected one of {', '.join(choices)}")

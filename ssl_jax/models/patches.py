@@ -1,4 +1,4 @@
-"""Images as sequences of patches, and where in the image each patch stood."""
+"""Conversion of images to sequences of patches and back, and position embeddings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from jax import Array
 
 
 def patch_grid(image: Array, patch_size: int) -> tuple[int, int]:
-    """Rows and columns of patches in an image (B, H, W, C).
+    """Return the number of rows and columns of patches in an image.
+
+    Args:
+        image: Images, (B, H, W, C).
+        patch_size: Side of a patch, p, in pixels.
+
+    Returns:
+        (H / p, W / p).
 
     Raises:
-        ValueError: its sides aren't multiples of the patch size.
+        ValueError: If height or width is not a multiple of the patch size.
     """
     height, width = image.shape[1:3]
     if height % patch_size or width % patch_size:
@@ -25,22 +32,50 @@ def patch_grid(image: Array, patch_size: int) -> tuple[int, int]:
 
 
 def patchify(image: Array, patch_size: int) -> Array:
-    """(B, H, W, C) -> (B, N, p² C): patches by rows, within each pixels by rows, bands last."""
+    """Split images into patches.
+
+    Args:
+        image: Images, (B, H, W, C).
+        patch_size: Side of a patch, p, in pixels.
+
+    Returns:
+        Patches, (B, N, p² C), row by row; the pixels of a patch are row by row with bands last.
+
+    Raises:
+        ValueError: If height or width is not a multiple of the patch size.
+    """
     patch_grid(image, patch_size)
     return rearrange(image, "b (h p) (w q) c -> b (h w) (p q c)", p=patch_size, q=patch_size)
 
 
 def unpatchify(patches: Array, patch_size: int, grid: tuple[int, int]) -> Array:
-    """(B, N, p² C) -> (B, H, W, C), what `patchify` took apart; `grid` is its rows and columns."""
+    """Merge patches into images; the inverse of `patchify`.
+
+    Args:
+        patches: Patches, (B, N, p² C).
+        patch_size: Side of a patch, p, in pixels.
+        grid: Number of rows and columns of patches.
+
+    Returns:
+        Images, (B, H, W, C).
+    """
     rows, p = grid[0], patch_size
     return rearrange(patches, "b (h w) (p q c) -> b (h p) (w q) c", h=rows, p=p, q=p)
 
 
 def sincos_table(dim: int, rows: int, columns: int) -> np.ndarray:
-    """Fixed position table (rows · columns, dim) float32 (He et al. 2022; facebookresearch/mae).
+    """Return a fixed table of sin-cos position embeddings (He et al. 2022; facebookresearch/mae).
 
-    The first half of the channels tells the column, the second the row, each half by sines and then
-    cosines of wavelengths from 2π to 2π · 10,000 patches.
+    The first half of the channels encodes the column, the second half the row. Each half consists
+    of sines followed by cosines, with wavelengths from 2π to 2π · 10,000 patches.
+
+    Args:
+        dim: Number of channels, a multiple of 4.
+        rows: Number of rows of patches.
+        columns: Number of columns of patches.
+
+    Returns:
+        The table, (rows · columns, dim) float32.
     """
     frequencies = 10_000.0 ** -(np.arange(dim // 4) / (dim // 4))
 
@@ -53,10 +88,19 @@ def sincos_table(dim: int, rows: int, columns: int) -> np.ndarray:
 
 
 def resample_positions(table: Array, native: tuple[int, int], grid: tuple[int, int]) -> Array:
-    """A position table (N, D) of the grid `native` for another grid, (rows · columns, D).
+    """Resample a table of position embeddings to another grid of patches.
 
-    Bicubic (Keys, a = -0.5) with antialiasing, as timm's `resample_abs_pos_embed`. The table is
-    stretched over the image rather than continued, so that an encoder sees the positions it knows.
+    Resampling is bicubic (Keys, a = -0.5) with antialiasing, as in timm's `resample_abs_pos_embed`.
+    The table is stretched over the image rather than extrapolated, so that an encoder is given only
+    positions in the range it was trained on.
+
+    Args:
+        table: Position embeddings, (N, D).
+        native: Rows and columns of the table's grid.
+        grid: Rows and columns of the other grid.
+
+    Returns:
+        Position embeddings of the other grid, (rows · columns, D).
     """
     if native == grid:
         return jnp.asarray(table)
@@ -65,10 +109,19 @@ def resample_positions(table: Array, native: tuple[int, int], grid: tuple[int, i
 
 
 def gather_tokens(tokens: Array, indices: Array) -> Array:
-    """(B, N, D) and distinct (B, K) in 0..N-1 -> (B, K, D): those tokens of each example."""
+    """Select tokens of each example.
 
-    def of_one(tokens: Array, indices: Array) -> Array:
-        # Known to be distinct, the gradient's scatter needs no atomics: fast, and repeatable.
+    Args:
+        tokens: Tokens, (B, N, D).
+        indices: Distinct indices in 0..N-1, (B, K) integer.
+
+    Returns:
+        The selected tokens, (B, K, D).
+    """
+
+    def gather(tokens: Array, indices: Array) -> Array:
+        # With unique indices, the scatter in the gradient needs no atomics, which makes it fast and
+        # deterministic.
         return tokens.at[indices].get(mode="promise_in_bounds", unique_indices=True)
 
-    return jax.vmap(of_one)(tokens, indices)
+    return jax.vmap(gather)(tokens, indices)

@@ -1,8 +1,8 @@
 """Residual networks (He et al. 2016) with the stride in the 3×3 convolution ("v1.5").
 
-Padding is PyTorch's: symmetric, 3 in the stem and 1 elsewhere. The names of the parameters are
-torchvision's and timm's with `_` before the number of a block: `layer1_0/conv1/kernel`,
-`layer1_0/downsample_1/scale`.
+Padding is symmetric as in PyTorch, 3 pixels in the stem and 1 elsewhere. The names of the
+parameters are those of torchvision and timm, with `_` before the index of a block:
+`layer1_0/conv1/kernel`, `layer1_0/downsample_1/scale`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class ResNet(nn.Module):
-    """ResNet-50 unless told otherwise.
+    """A residual network, by default ResNet-50.
 
     Attributes:
-        stages: blocks of each of the stages, which have strides 4, 8, 16, 32.
-        bottleneck: blocks of 1×1, 3×3, 1×1 convolutions rather than two of 3×3.
-        width: channels of the stem; doubled from stage to stage.
-        small_stem: one 3×3 convolution and no pooling, for images of up to 32 pixels (SimCLR,
-            appendix B.9); the strides are then 1, 2, 4, 8.
+        stages: Number of blocks of each stage; the stages have strides 4, 8, 16 and 32.
+        bottleneck: Whether blocks are 1×1, 3×3 and 1×1 convolutions rather than two of 3×3.
+        width: Channels of the stem, which double from stage to stage.
+        small_stem: Whether the stem is one 3×3 convolution without pooling, for images of up to 32
+            pixels (SimCLR, appendix B.9); the strides are then 1, 2, 4 and 8.
         norm: `batch` (over all devices) or `group`.
-        dtype: of the arithmetic.
+        dtype: Dtype of the computations.
     """
 
     stages: tuple[int, ...] = (3, 4, 6, 3)
@@ -45,18 +45,36 @@ class ResNet(nn.Module):
 
     @property
     def features(self) -> int:
-        """D, the length of the representation."""
+        """The length D of the representation."""
         return self.width * 2 ** (len(self.stages) - 1) * (4 if self.bottleneck else 1)
 
     def __call__(self, image: Array, train: bool = False, keys: Array | None = None) -> Array:
-        """(B, H, W, C) -> (B, D) float32: the last map averaged over space; needs no keys."""
+        """Compute the representation, the spatial average of the last feature map.
+
+        Args:
+            image: Standardised images, (B, H, W, C).
+            train: Whether to use the batch's statistics in batch norm.
+            keys: Not used.
+
+        Returns:
+            Representations, (B, D) float32.
+        """
         return jnp.mean(self.levels(image, train)[-1], axis=(1, 2), dtype=jnp.float32)
 
     @nn.compact
     def levels(
         self, image: Array, train: bool = False, keys: Array | None = None
     ) -> tuple[Array, ...]:
-        """The map of each stage, (B, ⌈H/stride⌉, ⌈W/stride⌉, channels)."""
+        """Compute the feature map of each stage.
+
+        Args:
+            image: Standardised images, (B, H, W, C).
+            train: Whether to use the batch's statistics in batch norm.
+            keys: Not used.
+
+        Returns:
+            One map (B, ⌈H/stride⌉, ⌈W/stride⌉, channels) for each stage.
+        """
         norm = functools.partial(make_norm, self.norm, train=train, dtype=self.dtype)
         kernel, stride = (3, 1) if self.small_stem else (7, 2)
         x = _conv(self.width, kernel, stride, self.dtype, "conv1")(image)
@@ -65,8 +83,8 @@ class ResNet(nn.Module):
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         block = Bottleneck if self.bottleneck else BasicBlock
         maps = []
-        for stage, blocks in enumerate(self.stages):
-            for i in range(blocks):
+        for stage, num_blocks in enumerate(self.stages):
+            for i in range(num_blocks):
                 x = block(
                     width=self.width * 2**stage,
                     stride=2 if stage > 0 and i == 0 else 1,
@@ -79,7 +97,7 @@ class ResNet(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut; at first the identity, as the last γ is 0."""
+    """Two 3×3 convolutions and a shortcut; initially the identity, since the last γ is 0."""
 
     width: int
     stride: int
@@ -88,7 +106,7 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """(B, H, W, c) -> (B, ⌈H/stride⌉, ⌈W/stride⌉, width)."""
+        """Map (B, H, W, c) to (B, ⌈H/stride⌉, ⌈W/stride⌉, width)."""
         norm = functools.partial(make_norm, self.norm, self.width, train=train, dtype=self.dtype)
         y = _conv(self.width, 3, self.stride, self.dtype, "conv1")(x)
         y = nn.relu(norm(name="bn1")(y))
@@ -98,7 +116,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions and a shortcut; at first the identity, as the last γ is 0."""
+    """1×1, 3×3 and 1×1 convolutions and a shortcut; initially the identity (the last γ is 0)."""
 
     width: int
     stride: int
@@ -107,7 +125,7 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """(B, H, W, c) -> (B, ⌈H/stride⌉, ⌈W/stride⌉, 4 width)."""
+        """Map (B, H, W, c) to (B, ⌈H/stride⌉, ⌈W/stride⌉, 4 width)."""
         norm = functools.partial(make_norm, self.norm, train=train, dtype=self.dtype)
         y = _conv(self.width, 1, 1, self.dtype, "conv1")(x)
         y = nn.relu(norm(channels=self.width, name="bn1")(y))
@@ -122,7 +140,7 @@ class Bottleneck(nn.Module):
 def _shortcut(
     x: Array, channels: int, stride: int, norm: functools.partial, dtype: DTypeLike
 ) -> Array:
-    """`x`, projected where the block changes its shape."""
+    """Return `x` (B, H, W, c), projected if the block changes its shape."""
     if stride == 1 and x.shape[-1] == channels:
         return x
     return norm(name="downsample_1")(_conv(channels, 1, stride, dtype, "downsample_0")(x))
@@ -133,7 +151,7 @@ def _conv(channels: int, kernel: int, stride: int, dtype: DTypeLike, name: str) 
         channels,
         (kernel, kernel),
         strides=stride,
-        padding=kernel // 2,  # on both sides; TensorFlow's "SAME" is lopsided when striding
+        padding=kernel // 2,  # on both sides; TensorFlow's "SAME" is asymmetric with strides
         use_bias=False,
         kernel_init=_he_normal,
         dtype=dtype,

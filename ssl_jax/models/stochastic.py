@@ -1,7 +1,7 @@
-"""Dropout and stochastic depth with one key an example.
+"""Dropout and stochastic depth with one key per example.
 
-The keys come from the examples' own numbers, so what is dropped does not depend on how a batch is
-spread over devices or cut into micro-batches.
+The keys are derived from the examples' own indices. What is dropped therefore does not depend on
+how a batch is distributed over devices or split into micro-batches.
 """
 
 import jax
@@ -11,16 +11,30 @@ from jax import Array
 __all__ = ["drop_path", "dropout", "fold_in_keys"]
 
 
-def fold_in_keys(keys: Array | None, place: int) -> Array | None:
-    """Keys (B,) for one of several places in a network; None stays None."""
-    return None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, place)
+def fold_in_keys(keys: Array | None, index: int) -> Array | None:
+    """Derive the keys of one of several layers of a network.
+
+    Args:
+        keys: Random keys of the examples, (B,), or None.
+        index: Index of the layer.
+
+    Returns:
+        Keys (B,), or None if `keys` is None.
+    """
+    return None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, index)
 
 
 def dropout(keys: Array | None, x: Array, rate: float, whole_channels: bool = False) -> Array:
-    """Zero values of x (B, ..., C) with probability `rate` and scale up the rest.
+    """Set random values to zero and scale up the others (Srivastava et al. 2014).
 
-    Srivastava et al. 2014; with `whole_channels` a channel of an example is dropped everywhere.
-    Without keys, or at rate 0, x is returned as it is.
+    Args:
+        keys: Random keys of the examples, (B,), or None for no dropout.
+        x: Input, (B, ..., C).
+        rate: Probability of dropping a value.
+        whole_channels: Whether to drop a channel of an example at all positions together.
+
+    Returns:
+        An array of the shape and dtype of `x`; `x` itself without keys or at rate 0.
     """
     if keys is None or rate == 0.0:
         return x
@@ -30,9 +44,17 @@ def dropout(keys: Array | None, x: Array, rate: float, whole_channels: bool = Fa
 
 
 def drop_path(keys: Array | None, branch: Array, rate: float) -> Array:
-    """Zero an example's whole residual branch (B, ...) with probability `rate`.
+    """Set the residual branch of random examples to zero and scale up the others.
 
-    Huang et al. 2016; the branches that stay are scaled up.
+    This is the stochastic depth of Huang et al. 2016.
+
+    Args:
+        keys: Random keys of the examples, (B,), or None for no drop path.
+        branch: Residual branch, (B, ...).
+        rate: Probability of dropping the branch of an example.
+
+    Returns:
+        An array of the shape and dtype of `branch`; `branch` itself without keys or at rate 0.
     """
     if keys is None or rate == 0.0:
         return branch

@@ -1,7 +1,8 @@
-"""Vision transformers (Dosovitskiy et al. 2021), in the details those of MAE (He et al. 2022).
+"""Vision transformers (Dosovitskiy et al. 2021) with the details of MAE (He et al. 2022).
 
-Pre-norm, fused qkv with bias, LayerNorm eps 1e-6, exact GELU, fixed sin-cos positions. Names of the
-parameters are timm's: `patch_embed`, `cls_token`, `blocks_0/attn/qkv`, `norm`.
+They have pre-norm blocks, a fused qkv with bias, LayerNorm with an epsilon of 1e-6, the exact GELU
+and fixed sin-cos positions. The names of the parameters are timm's: `patch_embed`, `cls_token`,
+`blocks_0/attn/qkv`, `norm`.
 """
 
 from __future__ import annotations
@@ -31,26 +32,27 @@ Implementation = Literal["xla", "cudnn"] | None
 
 
 class ViT(nn.Module):
-    """ViT-B with patches of 8 pixels unless told otherwise.
+    """A vision transformer, by default ViT-B with patches of 8 pixels.
 
-    All methods make the same parameters, so that what one trained serves the others.
+    All methods create the same parameters, so that parameters trained by one can be used by others.
 
     Attributes:
-        dim: channels of a token, D.
-        depth: number of blocks.
-        heads: of the attention; they share the channels.
-        patch_size: side of a patch in pixels, p.
-        image_size: side in pixels of the images the position table is made for; for others, of any
-            multiples of the patch size, it is resampled bicubically.
-        drop_path: probability that a branch of the last block is skipped in training, falling to 0
-            in the first (Huang et al. 2016); drawn only where keys are given.
-        pool: `cls`, the class token after the final norm, or `mean`, the mean of the patches'
-            tokens and then the norm, as `fc_norm` of MAE's fine-tuning: there a norm that was
-            pretrained on other tokens starts afresh.
-        position: `sincos`, fixed, or `learned`.
-        attention: implementation of `jax.nn.dot_product_attention`: None for its own choice, `xla`,
-            or `cudnn`, which takes bfloat16 only.
-        dtype: of the arithmetic.
+        dim: Channels of a token, D.
+        depth: Number of blocks.
+        heads: Number of attention heads, among which the channels are divided.
+        patch_size: Side of a patch, p, in pixels.
+        image_size: Side of the images that the position table is made for, in pixels. For other
+            images, whose sides may be any multiples of the patch size, the table is resampled
+            bicubically.
+        drop_path: Probability of dropping a branch of the last block, decreasing linearly to 0 in
+            the first (Huang et al. 2016); applied only if keys are given.
+        pool: `cls`, the class token after the final norm, or `mean`, the norm of the mean of the
+            patches' tokens. The latter is `fc_norm` of MAE's fine-tuning, where the norm, having
+            been pretrained on other tokens, is initialised anew.
+        position: `sincos` (fixed) or `learned`.
+        attention: Implementation of `jax.nn.dot_product_attention`: None for JAX's own choice,
+            `xla`, or `cudnn`, which requires bfloat16.
+        dtype: Dtype of the computations.
     """
 
     dim: int = 768
@@ -77,12 +79,12 @@ class ViT(nn.Module):
 
     @property
     def features(self) -> int:
-        """D, the length of the representation."""
+        """The length D of the representation."""
         return self.dim
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of the position table."""
+        """The number of rows and columns of the position table."""
         side = self.image_size // self.patch_size
         return side, side
 
@@ -104,35 +106,62 @@ class ViT(nn.Module):
         self.norm = layer_norm(jnp.float32)
 
     def __call__(self, image: Array, train: bool = False, keys: Array | None = None) -> Array:
-        """(B, H, W, C) -> (B, D) float32, pooled and normalised; keys (B,) for drop path."""
-        tokens = self._outputs(image, None, keys)[-1]
+        """Compute the representation, pooled and normalised.
+
+        Args:
+            image: Standardised images, (B, H, W, C).
+            train: Not used.
+            keys: Random keys of the examples for drop path, (B,).
+
+        Returns:
+            Representations, (B, D) float32.
+        """
+        tokens = self._compute_block_outputs(image, None, keys)[-1]
         if self.pool == "cls":
             return self.norm(tokens[:, 0])
         return self.norm(jnp.mean(tokens[:, 1:], axis=1, dtype=jnp.float32))
 
     def encode(self, image: Array, keep: Array | None = None, keys: Array | None = None) -> Array:
-        """(B, H, W, C) -> tokens (B, 1 + K, D) float32 after the final norm, the class token first.
+        """Compute the tokens after the final norm.
 
-        With `keep` (B, K), distinct patch numbers, only those patches are embedded and attended to.
+        Args:
+            image: Standardised images, (B, H, W, C).
+            keep: Distinct indices of the patches to embed and attend to, (B, K) integer; all
+                patches by default.
+            keys: Random keys of the examples for drop path, (B,).
+
+        Returns:
+            Tokens, the class token first, (B, 1 + K, D) float32.
         """
-        return self.norm(self._outputs(image, keep, keys)[-1])
+        return self.norm(self._compute_block_outputs(image, keep, keys)[-1])
 
     def levels(
         self, image: Array, train: bool = False, keys: Array | None = None
     ) -> tuple[Array, ...]:
-        """Four maps (B, H/p, W/p, D), after ⅓, ½, ⅔ and all of the blocks: 4, 6, 8, 12 of 12."""
+        """Compute the feature maps after ⅓, ½, ⅔ and all of the blocks: 4, 6, 8, 12 of 12.
+
+        Args:
+            image: Standardised images, (B, H, W, C).
+            train: Not used.
+            keys: Random keys of the examples for drop path, (B,).
+
+        Returns:
+            Four maps, (B, H/p, W/p, D) each.
+        """
         rows, columns = patch_grid(image, self.patch_size)
-        outputs = self._outputs(image, None, keys)
+        outputs = self._compute_block_outputs(image, None, keys)
         if self.is_initializing():
-            self.norm(outputs[-1])  # not used here, but part of the network whoever makes it
+            self.norm(outputs[-1])  # not used here, but all methods create the same parameters
         ends = (max(round(self.depth * fraction), 1) for fraction in (1 / 3, 1 / 2, 2 / 3, 1))
         return tuple(
             rearrange(outputs[end - 1][:, 1:], "b (h w) d -> b h w d", h=rows, w=columns)
             for end in ends
         )
 
-    def _outputs(self, image: Array, keep: Array | None, keys: Array | None) -> list[Array]:
-        """Tokens (B, 1 + K, D) after each block."""
+    def _compute_block_outputs(
+        self, image: Array, keep: Array | None, keys: Array | None
+    ) -> list[Array]:
+        """Compute the tokens (B, 1 + K, D) after each block."""
         tokens = self._embed(image, keep)
         outputs = []
         for i, block in enumerate(self.blocks):
@@ -141,11 +170,11 @@ class ViT(nn.Module):
         return outputs
 
     def _embed(self, image: Array, keep: Array | None) -> Array:
-        """Class token and patches, at their positions."""
+        """Embed the class token and the patches with their positions, (B, 1 + K, D)."""
         patches = patchify(image, self.patch_size)
         cls_position, positions = self._positions(patch_grid(image, self.patch_size))
         if keep is not None:
-            # Chosen before the embedding: hidden patches cost nothing.
+            # Selected before the embedding, so that hidden patches cost no computation.
             patches, positions = gather_tokens(patches, keep), positions[keep]
         tokens = self.patch_embed(patches) + positions.astype(self.dtype)
         cls_token = jnp.asarray(self.cls_token + cls_position, self.dtype)
@@ -153,7 +182,7 @@ class ViT(nn.Module):
         return jnp.concatenate([cls_token, tokens], axis=1)
 
     def _positions(self, grid: tuple[int, int]) -> tuple[Array, Array]:
-        """Positions of the class token (D,), zero if fixed, and of the patches (N, D)."""
+        """Return the positions of the class token (D,), zero if fixed, and the patches (N, D)."""
         if self.position == "sincos":
             table = jnp.asarray(sincos_table(self.dim, *self.grid))
             return jnp.zeros(self.dim), resample_positions(table, self.grid, grid)
@@ -161,7 +190,14 @@ class ViT(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: attention and then a perceptron of 4 D units."""
+    """A pre-norm transformer block: attention, then an MLP with 4 D units.
+
+    Attributes:
+        heads: Number of attention heads.
+        drop_path: Probability of dropping a branch.
+        attention: Implementation of the attention.
+        dtype: Dtype of the computations.
+    """
 
     heads: int
     drop_path: float
@@ -170,7 +206,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Array, keys: Array | None = None) -> Array:
-        """(B, T, D) -> (B, T, D); keys (B,) for drop path."""
+        """Apply the block to tokens (B, T, D), with keys (B,) for drop path."""
         x = layer_norm(self.dtype, "norm1")(tokens)
         x = Attention(self.heads, self.attention, self.dtype, name="attn")(x)
         tokens = tokens + drop_path(fold_in_keys(keys, 0), x, self.drop_path)
@@ -180,7 +216,13 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; the softmax is float32 whatever the dtype."""
+    """Multi-head self-attention; the softmax is float32 for any dtype.
+
+    Attributes:
+        heads: Number of heads.
+        implementation: Implementation of the attention.
+        dtype: Dtype of the computations.
+    """
 
     heads: int
     implementation: Implementation
@@ -188,7 +230,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Array) -> Array:
-        """(B, T, D) -> (B, T, D)."""
+        """Apply the attention to tokens (B, T, D)."""
         dim = tokens.shape[-1]
         qkv = linear(3 * dim, self.dtype, "qkv")(tokens)
         query, key, value = rearrange(
@@ -199,34 +241,52 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """One hidden layer with the exact GELU."""
+    """An MLP with one hidden layer and the exact GELU.
+
+    Attributes:
+        hidden: Number of hidden units.
+        dtype: Dtype of the computations.
+    """
 
     hidden: int
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, tokens: Array) -> Array:
-        """(B, T, D) -> (B, T, D)."""
+        """Apply the MLP to tokens (B, T, D)."""
         x = gelu(linear(self.hidden, self.dtype, "fc1")(tokens))
         return linear(tokens.shape[-1], self.dtype, "fc2")(x)
 
 
 def linear(features: int, dtype: DTypeLike, name: str | None = None) -> nn.Dense:
-    """MAE's: Xavier-uniform, the fused qkv being one [D, 3 D] matrix."""
+    """Create a linear layer with MAE's Xavier-uniform initialisation.
+
+    The fused qkv is initialised as one matrix (D, 3 D).
+
+    Args:
+        features: Number of output channels.
+        dtype: Dtype of the computations.
+        name: Name of the layer.
+    """
     xavier = nn.initializers.xavier_uniform()
     return nn.Dense(features, kernel_init=xavier, dtype=dtype, name=name)
 
 
 def layer_norm(dtype: DTypeLike, name: str | None = None) -> nn.LayerNorm:
-    """With MAE's epsilon."""
+    """Create a layer norm with MAE's epsilon of 1e-6."""
     return nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)
 
 
 def check_heads(field: str, dim: int, heads: int) -> None:
-    """Refuse channels that heads, or the sines and cosines of two axes, can't share.
+    """Check that channels can be divided among heads, and among sines and cosines of two axes.
+
+    Args:
+        field: Name of the field `dim`, for the error message.
+        dim: Number of channels.
+        heads: Number of attention heads.
 
     Raises:
-        ValueError: `dim` is no multiple of `heads`, or none of 4.
+        ValueError: If `dim` is not a multiple of `heads` and of 4.
     """
     if dim % heads or dim % 4:
         raise ValueError(

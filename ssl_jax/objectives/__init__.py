@@ -1,8 +1,8 @@
-"""What is learned: an objective turns a batch of raw images into a loss and into exact figures.
+"""Training objectives, which compute a loss and exact metrics from a batch of raw images.
 
-To add one, write a frozen dataclass with the methods of `Objective` in a file of its own.
+To add an objective, write a frozen dataclass with the methods of `Objective` in a file of its own.
 
-What they share: micro-batches in `micro_batches`, features and normalisation in `shared`.
+Shared functions are in `micro_batches` (gradient accumulation) and `shared` (views and variables).
 """
 
 from __future__ import annotations
@@ -30,51 +30,81 @@ __all__ = [
 
 
 class Objective(Protocol):
-    """The training loop knows an objective only by these methods.
+    """The interface of an objective, on which the training loop depends.
 
-    Variables are `{"params": ..., "batch_stats": ...}`. A batch holds `image` (B, H, W, C) in
-    digital numbers, `index` (B,) the examples' global numbers, the target if there is one (`label`
-    (B,), `labels` (B, classes) or `mask` (B, H, W)), and in evaluation `valid` (B,), false for
-    padding.
+    Variables are `{"params": ..., "batch_stats": ...}`. A batch contains `image` (B, H, W, C) in
+    digital numbers, `index` (B,) with the global indices of the examples, the target if there is
+    one (`label` (B,), `labels` (B, classes) or `mask` (B, H, W)), and in evaluation `valid` (B,),
+    which is false for padding.
     """
 
     def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Fresh variables; runs outside of the mesh and uses no value of the batch, only shapes."""
+        """Initialise the variables.
+
+        It runs outside the mesh and depends only on the shapes of the batch, not on its values.
+
+        Args:
+            key: Random key.
+            batch: A batch.
+
+        Returns:
+            The variables.
+        """
         ...
 
     def loss(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Any]]:
-        """Loss of one device's part of the batch and `{"batch_stats": new, "accumulators": {name:
-        Mean}}`.
+        """Compute the loss of one device's part of the batch.
 
-        Runs in `shard_map` over `data`. The step takes the gradient of the *mean over the devices*
-        of this loss, so that a loss over n labelled pixels is `sum / pmean(n)`. The sums are this
-        device's. Views and masks are drawn from the key and each example's index, never from the
-        device.
+        It runs in `shard_map` over `data`. The step takes the gradient of the *mean over the
+        devices* of this loss, so that a loss over n labelled pixels is `sum / pmean(n)`. Views and
+        masks are drawn from the key and each example's index, and never depend on the device.
+
+        Args:
+            variables: The variables.
+            batch: The device's part of the batch.
+            key: Random key of the step.
+
+        Returns:
+            The loss, and `{"batch_stats": new, "accumulators": {name: Mean}}`, where the
+            accumulators are those of this device.
         """
         ...
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
-        """This device's sums over the valid examples: `Mean`, confusion matrices, `PerExample`.
+        """Compute this device's accumulators over the valid examples.
 
-        Runs in `shard_map` over `data`; deterministic.
+        It runs in `shard_map` over `data` and is deterministic.
+
+        Args:
+            variables: The variables.
+            batch: The device's part of the batch, with `valid`.
+
+        Returns:
+            `Mean`, confusion matrices and `PerExample` by name.
         """
         ...
 
     def compute_metrics(self, accumulators: Mapping[str, Any]) -> dict[str, float]:
-        """Figures from sums merged on the host, be they those of `loss` or of `evaluate`."""
+        """Compute metrics from accumulators of `loss` or of `evaluate`, merged on the host."""
         ...
 
     def predict(self, variables: dict[str, Any], image: Array) -> Array:
-        """What a user of the checkpoint wants of images (B, H, W, C) in digital numbers.
+        """Compute the predictions of a checkpoint.
 
-        Scores (B, classes), labels (B, H, W) or, of a pretrained backbone, representations (B, D).
+        Args:
+            variables: The variables.
+            image: Images in digital numbers, (B, H, W, C).
+
+        Returns:
+            Scores (B, classes), labels (B, H, W) or, for a pretrained backbone, representations
+            (B, D).
         """
         ...
 
     def make_samples(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> dict[str, Array]:
-        """Arrays with the examples first, for the report's pictures; without collectives."""
+        """Compute arrays (B, ...) for the report's images, without collective operations."""
         ...

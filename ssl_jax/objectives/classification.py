@@ -1,4 +1,4 @@
-"""Classification of scenes, with the backbone frozen or fine-tuned, one label or several."""
+"""Single- or multi-label classification of tiles with a frozen or fine-tuned backbone."""
 
 from __future__ import annotations
 
@@ -31,17 +31,24 @@ _IDENTITY, _NO_MIX = Augmentation(), Mix()
 
 @dataclass(frozen=True)
 class Classification:
-    """A head on a backbone.
+    """The objective of classification by a head on a backbone.
 
-    backbone, head: `(image (B, H, W, C), train) -> (B, D)`, `((B, D), train) -> (B, classes)`.
-    frozen: the backbone runs in evaluation mode and gets no gradient. A batch may then hold its
-        `features` (B, D), computed once, in place of `image`: the backbone is skipped, and `init`
-        makes variables for the head alone.
-    multi_label: `labels` (B, classes) of zeros and ones and a sigmoid for each, in place of one
-        `label` (B,) and a softmax.
-    label_smoothing: share of the targets that is spread evenly: over the classes or, with several
-        labels, over yes and no.
-    mix: how neighbouring examples and their targets are mixed.
+    Attributes:
+        backbone: Network `(image (B, H, W, C), train) -> (B, D)`.
+        head: Network `((B, D), train) -> (B, classes)`.
+        normalise: Normalisation of the images.
+        classes: Names of the classes.
+        views: Augmentation in training.
+        evaluation_views: Augmentation in evaluation.
+        frozen: Whether the backbone runs in evaluation mode and gets no gradient. A batch may then
+            contain precomputed `features` (B, D) in place of `image`: the backbone is skipped, and
+            `init` creates variables of the head only.
+        multi_label: Whether the target is `labels` (B, classes) of zeros and ones, with a sigmoid
+            for each, rather than one `label` (B,), with a softmax.
+        label_smoothing: Fraction of the target probability that is distributed uniformly over the
+            classes or, with several labels, over 0 and 1.
+        mix: Mixing of neighbouring examples and their targets.
+        accumulate: Number of micro-batches that a device's batch is split into.
     """
 
     backbone: nn.Module
@@ -58,12 +65,12 @@ class Classification:
 
     @property
     def precomputable(self) -> bool:
-        """Whether an example's features are the same at every step."""
-        alike = self.views == self.evaluation_views and self.views.deterministic
-        return self.frozen and alike and self.mix.group_size == 1
+        """Whether features can be precomputed, since they are the same in every step."""
+        constant_views = self.views == self.evaluation_views and self.views.deterministic
+        return self.frozen and constant_views and self.mix.group_size == 1
 
     def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Fresh variables under `backbone` and `head`; of `batch` only the shapes matter."""
+        """Initialise variables under `backbone` and `head`; only the shapes of `batch` matter."""
         backbone_key, head_key = jax.random.split(key)
         modules = {}
         if "features" in batch:
@@ -82,34 +89,40 @@ class Classification:
     def loss(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Any]]:
-        """Mean cross-entropy of this device's examples; `top1` counts the largest target."""
+        """Compute the mean cross-entropy of this device's examples.
 
-        def forward(batch_stats: Any, part: dict[str, Array]) -> tuple[Any, tuple[Array, Array]]:
+        For `top1` the class with the largest target probability is the correct one.
+        """
+
+        def forward(
+            batch_stats: Any, micro_batch: dict[str, Array]
+        ) -> tuple[Any, tuple[Array, Array]]:
             current = {"params": variables["params"], "batch_stats": batch_stats}
             backbone_keys, head_keys = jax.vmap(jax.random.split, out_axes=1)(
-                make_example_keys(jax.random.fold_in(key, DROPOUT), part["index"])
+                make_example_keys(jax.random.fold_in(key, DROPOUT), micro_batch["index"])
             )
             backbone, head = (
                 submodule_variables(current, "backbone"),
                 submodule_variables(current, "head"),
             )
-            inputs, targets = self._examples(part, key)
-            if self.frozen or "features" in part:
-                if "features" not in part:
+            inputs, targets = self._make_inputs(micro_batch, key)
+            if self.frozen or "features" in micro_batch:
+                if "features" not in micro_batch:
                     inputs = self.backbone.apply(backbone, inputs)
-                features, new = jax.lax.stop_gradient(inputs), backbone.get("batch_stats", {})
+                features = jax.lax.stop_gradient(inputs)
+                new_backbone_stats = backbone.get("batch_stats", {})
             else:
-                features, new = apply_in_train_mode(
+                features, new_backbone_stats = apply_in_train_mode(
                     self.backbone, backbone, inputs, keys=backbone_keys
                 )
-            logits, new_of_head = apply_in_train_mode(self.head, head, features, keys=head_keys)
-            changed = {"backbone": new, "head": new_of_head}
-            return {name: changed[name] for name in batch_stats}, (logits, targets)
+            logits, new_head_stats = apply_in_train_mode(self.head, head, features, keys=head_keys)
+            new_stats = {"backbone": new_backbone_stats, "head": new_head_stats}
+            return {name: new_stats[name] for name in batch_stats}, (logits, targets)
 
-        used = ("features" if "features" in batch else "image", "index", self._target)
+        names = ("features" if "features" in batch else "image", "index", self._target_name)
         batch_stats, (logits, targets) = apply_in_micro_batches(
             forward, self.accumulate, self.mix.group_size
-        )(variables["batch_stats"], {name: batch[name] for name in used})
+        )(variables["batch_stats"], {name: batch[name] for name in names})
         losses = self._cross_entropy(logits, targets)
         accumulators = {"loss": Mean.from_values(losses)}
         if not self.multi_label:
@@ -119,10 +132,13 @@ class Classification:
         return losses.mean(), {"batch_stats": batch_stats, "accumulators": accumulators}
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
-        """`loss`, the `predictions` of each example and, for one label, `top1` and `confusion`."""
+        """Compute `loss`, the `predictions` of each example and, with one label, further metrics.
+
+        These are `top1` and `confusion`.
+        """
         logits = self._logits(variables, batch)
         valid = batch["valid"]
-        losses = self._cross_entropy(logits, self._targets(batch))
+        losses = self._cross_entropy(logits, self._make_targets(batch))
         accumulators: dict[str, Any] = {"loss": Mean.from_values(losses, valid)}
         rows = {"index": batch["index"], "valid": valid}
         if self.multi_label:
@@ -137,36 +153,39 @@ class Classification:
         return accumulators
 
     def compute_metrics(self, accumulators: Mapping[str, Any]) -> dict[str, float]:
-        """`loss`, `top1`, and over a whole set `f1` and `kappa`, or `mAP` for several labels."""
-        figures = {
-            n: float(mean.value) for n, mean in accumulators.items() if isinstance(mean, Mean)
+        """Compute `loss` and `top1`, and in evaluation `f1` and `kappa`.
+
+        With several labels they are `loss` and in evaluation `mAP`.
+        """
+        values = {
+            name: float(mean.value) for name, mean in accumulators.items() if isinstance(mean, Mean)
         }
         if "confusion" in accumulators:
-            figures["f1"] = metrics.f1(accumulators["confusion"])
-            figures["kappa"] = metrics.kappa(accumulators["confusion"])
+            values["f1"] = metrics.f1(accumulators["confusion"])
+            values["kappa"] = metrics.kappa(accumulators["confusion"])
         if "predictions" in accumulators and self.multi_label:
-            figures["mAP"] = metrics.mean_average_precision(accumulators["predictions"])
-        return figures
+            values["mAP"] = metrics.mean_average_precision(accumulators["predictions"])
+        return values
 
     def extract_features(self, variables: dict[str, Any], batch: dict[str, Array]) -> Array:
-        """What the backbone makes of the images in evaluation mode, (B, D) float32."""
+        """Compute the backbone's features (B, D) float32 in evaluation mode."""
         view = make_deterministic_view(self.evaluation_views, self.normalise, batch["image"])
         return self.backbone.apply(submodule_variables(variables, "backbone"), view).astype(
             jnp.float32
         )
 
     def predict(self, variables: dict[str, Any], image: Array) -> Array:
-        """Probabilities (B, classes) of images (B, H, W, C) in digital numbers."""
+        """Compute probabilities (B, classes) of images (B, H, W, C) in digital numbers."""
         logits = self._logits(variables, {"image": image})
         return jax.nn.sigmoid(logits) if self.multi_label else jax.nn.softmax(logits)
 
     def make_samples(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> dict[str, Array]:
-        """Images in unit values with their labels and predicted scores (B, classes)."""
+        """Compute images in unit values (B, H, W, C), labels and predicted scores (B, classes)."""
         scores = self.predict(variables, batch["image"])
         image = self.normalise.unit(batch["image"])
-        return {"image": image, self._target: batch[self._target], "scores": scores}
+        return {"image": image, self._target_name: batch[self._target_name], "scores": scores}
 
     def _logits(self, variables: dict[str, Any], batch: dict[str, Array]) -> Array:
         features = (
@@ -175,26 +194,26 @@ class Classification:
         return self.head.apply(submodule_variables(variables, "head"), features).astype(jnp.float32)
 
     @property
-    def _target(self) -> str:
+    def _target_name(self) -> str:
         return "labels" if self.multi_label else "label"
 
-    def _examples(self, part: dict[str, Array], key: Array) -> tuple[Array, Array]:
-        """What is trained on: features or views (B, h, w, C), and targets (B, classes)."""
-        targets = self._targets(part, self.label_smoothing)
-        if "features" in part:
-            return part["features"], targets
-        keys = make_example_keys(key, part["index"])
-        views = make_random_views(self.views, self.normalise, keys, part["image"])
-        return self.mix(jax.random.fold_in(key, MIXING), part["index"], views, targets)
+    def _make_inputs(self, micro_batch: dict[str, Array], key: Array) -> tuple[Array, Array]:
+        """Return features (B, D) or random views (B, h, w, C), and targets (B, classes)."""
+        targets = self._make_targets(micro_batch, self.label_smoothing)
+        if "features" in micro_batch:
+            return micro_batch["features"], targets
+        keys = make_example_keys(key, micro_batch["index"])
+        views = make_random_views(self.views, self.normalise, keys, micro_batch["image"])
+        return self.mix(jax.random.fold_in(key, MIXING), micro_batch["index"], views, targets)
 
-    def _targets(self, batch: dict[str, Array], smoothing: float = 0.0) -> Array:
-        """Shares (B, classes) of the classes, or of each of several labels."""
+    def _make_targets(self, batch: dict[str, Array], smoothing: float = 0.0) -> Array:
+        """Return the target probability of each class or label, (B, classes)."""
         if self.multi_label:
             return batch["labels"] * (1 - smoothing) + smoothing / 2
         return optax.smooth_labels(jax.nn.one_hot(batch["label"], len(self.classes)), smoothing)
 
     def _cross_entropy(self, logits: Array, targets: Array) -> Array:
-        """Losses (B,); with several labels their mean over the classes."""
+        """Compute the losses (B,), which with several labels are means over the classes."""
         logits = logits.astype(jnp.float32)
         if self.multi_label:
             return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)

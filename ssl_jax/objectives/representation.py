@@ -1,4 +1,4 @@
-"""A backbone and nothing else, as others' weights come: it represents and learns nothing."""
+"""The objective of a backbone without a head, such as imported weights; it can't be trained."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from ssl_jax.objectives.shared import make_deterministic_view, submodule_variabl
 
 @dataclass(frozen=True)
 class Representation:
-    """What a backbone makes of images; to learn with it, name its checkpoint as `pretrained`.
+    """Representations of images by a backbone.
 
-    backbone: `(image (B, H, W, C), train) -> (B, D)`.
+    To train with the backbone, specify its checkpoint as `pretrained`.
+
+    Attributes:
+        backbone: Network `(image (B, H, W, C), train) -> (B, D)`.
+        normalise: Normalisation of the images.
+        views: Augmentation, which is applied with a constant key.
     """
 
     backbone: nn.Module
@@ -26,7 +31,7 @@ class Representation:
     views: Augmentation
 
     def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Fresh variables under `backbone`; of `batch` only the shapes matter."""
+        """Initialise variables under `backbone`; only the shapes of `batch` matter."""
         view = make_deterministic_view(self.views, self.normalise, batch["image"][:1])
         variables = self.backbone.init(key, view)
         return {
@@ -35,33 +40,41 @@ class Representation:
         }
 
     def predict(self, variables: dict[str, Any], image: Array) -> Array:
-        """Representations (B, D) of images (B, H, W, C) in digital numbers."""
+        """Compute representations (B, D) of images (B, H, W, C) in digital numbers."""
         view = make_deterministic_view(self.views, self.normalise, image)
         return self.backbone.apply(submodule_variables(variables, "backbone"), view)
 
     def make_samples(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> dict[str, Array]:
-        """The images in unit values (B, H, W, C)."""
+        """Return the images in unit values, (B, H, W, C)."""
         return {"image": self.normalise.unit(batch["image"])}
 
     def loss(
         self, variables: dict[str, Any], batch: dict[str, Array], key: Array
     ) -> tuple[Array, dict[str, Any]]:
-        """Refuses: there is none."""
-        raise UserError(_NOTHING)
+        """Raise an error, since there is no loss.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(_NO_HEAD)
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
-        """Refuses: there is nothing to compare with a target."""
-        raise UserError(_NOTHING)
+        """Raise an error, since there is no prediction to compare with a target.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(_NO_HEAD)
 
     def compute_metrics(self, accumulators: Mapping[str, Any]) -> dict[str, float]:
-        """None."""
+        """Return no metrics."""
         return {}
 
 
-_NOTHING = (
-    "config.objective.name: representation is a backbone without a head, which has neither a loss "
-    "nor figures; expected simclr, mae, classification or segmentation, with the backbone's "
+_NO_HEAD = (
+    "config.objective.name: found representation, a backbone without a head, which has neither a "
+    "loss nor metrics; expected simclr, mae, classification or segmentation, with the backbone's "
     "checkpoint as config.pretrained"
 )

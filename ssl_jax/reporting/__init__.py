@@ -1,9 +1,8 @@
-"""From the folders of a study's runs to tables, figures and pages.
+"""Reports of studies: from the folders of the runs to tables, figures and pages.
 
-`study_results` reads what the runs wrote, `estimates` makes means and differences with intervals
-of it,
-`tables` and `conclusions` say what they come to, `text_table` are tables of text; `figures` has all
-pictures, from `charts`, `image_grids` and `report_figure`; `page` sets them, and `report` writes
-it all
-(`write`).
+`study_results` reads the results of the runs, and `estimates` computes mean scores, differences and
+their intervals. `tables` and `conclusions` present them as tables (of type `text_table`) and as
+sentences, and `figures` draws all figures with `charts` and `image_grids` (of type
+`report_figure`). `page` renders both as Markdown and HTML, and `report` writes the files
+(`write_report`).
 """

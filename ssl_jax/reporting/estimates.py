@@ -1,4 +1,4 @@
-"""What a study's cells and contrasts come to: means over seeds, with intervals."""
+"""Mean scores of table cells and their differences over seeds, with intervals."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ssl_jax.reporting.study_results import StudyResults
 from ssl_jax.studies.plan import Cell, Contrast, Table
 
 __all__ = [
-    "ONE_SEED",
+    "ONE_SEED_MARGIN",
     "Estimate",
     "estimate_cell",
     "estimate_contrast",
@@ -20,19 +20,19 @@ __all__ = [
     "format_signed",
 ]
 
-# Points that a single seed may be off by; what the table's note says in words.
-ONE_SEED = 2.0
+ONE_SEED_MARGIN = 2.0  # points; the margin of a difference of single seeds
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds, in percent or in points.
+    """A mean over seeds, in percent, or a mean difference over seeds, in points.
 
     Attributes:
-        mean: the mean.
-        std: the standard deviation over the seeds (n - 1 in the denominator); NaN for one seed.
-        seeds: how many there are.
-        interval: where the mean would lie with other test examples; None where nobody knows.
+        mean: The mean.
+        std: Standard deviation over seeds, with n - 1 in the denominator; NaN for one seed.
+        seeds: Number of seeds.
+        interval: 95 % bootstrap interval of the mean over the test examples; None if it can't be
+            computed from what the runs recorded.
     """
 
     mean: float
@@ -44,57 +44,85 @@ class Estimate:
         return f"{self.mean:.1f}" + ("" if math.isnan(self.std) else f" ± {self.std:.1f}")
 
     @property
-    def chance(self) -> float:
-        """The distance from zero below which the mean, if of differences, may be chance.
+    def margin(self) -> float:
+        """The distance from zero within which a difference may be due to chance.
 
-        It is the larger of what the test examples and what the seeds leave open.
+        It is the larger of the margin over the test examples and the margin over the seeds.
         """
-        seeds = intervals.student_t_margin(self.std, self.seeds) if self.seeds > 1 else ONE_SEED
+        seed_margin = (
+            intervals.student_t_margin(self.std, self.seeds) if self.seeds > 1 else ONE_SEED_MARGIN
+        )
         if self.interval is None:
-            return seeds
+            return seed_margin
         low, high = self.interval
-        return max(seeds, self.mean - low if self.mean > 0 else high - self.mean)
+        return max(seed_margin, self.mean - low if self.mean > 0 else high - self.mean)
 
     @property
-    def clear(self) -> bool:
-        """Whether a difference is more than chance."""
-        return abs(self.mean) > self.chance
+    def is_clear(self) -> bool:
+        """Whether a difference is larger than its margin."""
+        return abs(self.mean) > self.margin
 
 
-def estimate_cell(records: StudyResults, cell: Cell) -> Estimate | None:
-    """A cell's figure in percent, over those of its runs that are done; None if none is."""
-    done = [name for name in cell.runs if name in records.results]
-    values = [records.results[name]["metrics"][cell.metric] for name in done]
-    runs = _outcomes(records, done, cell)
-    return _summary(values, intervals.bootstrap_mean(runs) if runs else None)
+def estimate_cell(results: StudyResults, cell: Cell) -> Estimate | None:
+    """Estimate the mean score of a cell over its runs that are done.
+
+    Args:
+        results: The results of the study.
+        cell: A cell of one of its tables.
+
+    Returns:
+        The estimate in percent, or None if no run is done.
+    """
+    names = [name for name in cell.runs if name in results.by_run]
+    scores = [results.by_run[name]["metrics"][cell.metric] for name in names]
+    counts = _load_example_counts(results, names, cell)
+    return _make_estimate(scores, intervals.bootstrap_mean(counts) if counts else None)
 
 
-def estimate_difference(records: StudyResults, cell: Cell, against: Cell) -> Estimate | None:
-    """`cell` less `against` in points, seed by seed where both are done."""
+def estimate_difference(results: StudyResults, cell: Cell, against: Cell) -> Estimate | None:
+    """Estimate the mean difference of two cells over the seeds for which both are done.
+
+    Args:
+        results: The results of the study.
+        cell: The first cell.
+        against: The second cell, which is subtracted; its runs have the same seeds.
+
+    Returns:
+        The estimate in points, or None if there is no such seed.
+    """
     pairs = [
-        (first, second)
-        for first, second in zip(cell.runs, against.runs, strict=True)
-        if first in records.results and second in records.results
+        (name, other)
+        for name, other in zip(cell.runs, against.runs, strict=True)
+        if name in results.by_run and other in results.by_run
     ]
-    first, second = ([pair[side] for pair in pairs] for side in (0, 1))
-    ours, theirs = (
-        [records.results[name]["metrics"][which.metric] for name in names]
-        for names, which in ((first, cell), (second, against))
-    )
-    runs, others = _outcomes(records, first, cell), _outcomes(records, second, against)
-    paired = all(records.tested_on(one) == records.tested_on(other) != "" for one, other in pairs)
-    interval = intervals.bootstrap_difference(runs, others, paired) if runs and others else None
-    return _summary([a - b for a, b in zip(ours, theirs, strict=True)], interval)
+    names, others = [name for name, _ in pairs], [other for _, other in pairs]
+    differences = [
+        results.by_run[name]["metrics"][cell.metric]
+        - results.by_run[other]["metrics"][against.metric]
+        for name, other in pairs
+    ]
+    counts = _load_example_counts(results, names, cell)
+    other_counts = _load_example_counts(results, others, against)
+    interval = None
+    if counts and other_counts:
+        paired = all(
+            results.get_test_digest(name) == results.get_test_digest(other) != ""
+            for name, other in pairs
+        )
+        interval = intervals.bootstrap_difference(counts, other_counts, paired)
+    return _make_estimate(differences, interval)
 
 
-def _outcomes(records: StudyResults, names: Sequence[str], cell: Cell) -> list[ExampleCounts]:
-    """What is behind the cell's figures, run by run; empty unless it is known of all."""
-    found = [records.outcomes(name, cell.metric) for name in names]
-    known = [outcomes for outcomes in found if outcomes is not None]
-    return known if len(known) == len(names) else []
+def _load_example_counts(
+    results: StudyResults, names: Sequence[str], cell: Cell
+) -> list[ExampleCounts]:
+    """Load the counts by example of each run; return an empty list if any has none."""
+    counts = [results.load_example_counts(name, cell.metric) for name in names]
+    available = [run_counts for run_counts in counts if run_counts is not None]
+    return available if len(available) == len(names) else []
 
 
-def _summary(fractions: Sequence[float], interval: Interval | None) -> Estimate | None:
+def _make_estimate(fractions: Sequence[float], interval: Interval | None) -> Estimate | None:
     if not fractions:
         return None
     std = 100 * float(np.std(fractions, ddof=1)) if len(fractions) > 1 else math.nan
@@ -103,13 +131,24 @@ def _summary(fractions: Sequence[float], interval: Interval | None) -> Estimate 
 
 
 def estimate_contrast(
-    records: StudyResults, table: Table, contrast: Contrast
+    results: StudyResults, table: Table, contrast: Contrast
 ) -> list[Estimate | None]:
-    """The answer to a contrast in each column of a table, in points."""
-    cells = zip(table.row(contrast.row).cells, table.row(contrast.against).cells, strict=True)
-    return [estimate_difference(records, cell, against) for cell, against in cells]
+    """Estimate the differences of a contrast, in points.
+
+    Args:
+        results: The results of the study.
+        table: A table of the study.
+        contrast: A contrast of the table.
+
+    Returns:
+        The estimate in each column of the table, or None where there are no results.
+    """
+    cells = zip(
+        table.find_row(contrast.row).cells, table.find_row(contrast.against).cells, strict=True
+    )
+    return [estimate_difference(results, cell, against) for cell, against in cells]
 
 
-def format_signed(value: Estimate) -> str:
-    """A difference with its sign."""
-    return ("+" if value.mean >= 0 else "−") + str(value).lstrip("-")
+def format_signed(estimate: Estimate) -> str:
+    """Format a difference with its sign."""
+    return ("+" if estimate.mean >= 0 else "−") + str(estimate).lstrip("-")

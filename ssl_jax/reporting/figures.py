@@ -1,4 +1,4 @@
-"""All figures of a report, as files."""
+"""All figures of the report, rendered as PNG."""
 
 import io
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from ssl_jax.reporting.study_results import StudyResults
 
 __all__ = ["draw_figures"]
 
-# In the order in which they stand in their sections.
-_MAKERS: tuple[Callable[[StudyResults], list[ReportFigure]], ...] = (
+# In the order of the figures within a section.
+_DRAW_FUNCTIONS: tuple[Callable[[StudyResults], list[ReportFigure]], ...] = (
     charts.draw_accuracy_bars,
     image_grids.draw_scene_gallery,
     image_grids.draw_segmentations,
@@ -39,17 +39,17 @@ _STYLE = {
 }
 
 
-def draw_figures(records: StudyResults) -> list[RenderedFigure]:
-    """The figures that the records allow, in the order of the report."""
+def draw_figures(results: StudyResults) -> list[RenderedFigure]:
+    """Draw the figures for which there are results, in the order of the report."""
     with mpl.rc_context(_STYLE):
         return [
-            RenderedFigure(drawing.section, drawing.name, drawing.caption, _png(drawing.figure))
-            for make in _MAKERS
-            for drawing in make(records)
+            RenderedFigure(figure.section, figure.name, figure.caption, _render_png(figure.figure))
+            for draw in _DRAW_FUNCTIONS
+            for figure in draw(results)
         ]
 
 
-def _png(figure: Figure) -> bytes:
+def _render_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white")
     return buffer.getvalue()

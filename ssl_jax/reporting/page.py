@@ -1,4 +1,4 @@
-"""Grids and pictures set as Markdown, as one self-contained HTML page, and at the terminal."""
+"""Rendering of the report as Markdown, as a self-contained HTML page, and at the terminal."""
 
 import base64
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ __all__ = ["RenderedFigure", "Section", "render_html", "render_markdown", "rende
 
 @dataclass(frozen=True)
 class RenderedFigure:
-    """A figure of the report.
+    """A figure of the report as a PNG.
 
     Attributes:
-        section: the name of the table it belongs to, or another part of the report.
-        name: of its file.
-        caption: what it shows.
-        png: the file.
+        section: Section it belongs to: the name of a table, `pretraining` or `transfer`.
+        name: Name of its file, without `.png`.
+        caption: Caption.
+        png: Content of the file.
     """
 
     section: str
@@ -30,79 +30,88 @@ class RenderedFigure:
     png: bytes
 
 
-Section = tuple[
-    str, Sequence[str | TextTable | RenderedFigure]
-]  # a heading, and what stands under it
+Section = tuple[str, Sequence[str | TextTable | RenderedFigure]]  # a heading, and the content
 
 
-def render_terminal_table(grid: TextTable) -> rich.table.Table:
-    """A grid for `rich` to print."""
-    table = rich.table.Table(
-        title=grid.title, caption="\n".join(grid.notes), caption_justify="left"
+def render_terminal_table(table: TextTable) -> rich.table.Table:
+    """Render a table for printing by `rich`."""
+    rendered = rich.table.Table(
+        title=table.title, caption="\n".join(table.notes), caption_justify="left"
     )
-    for number, heading in enumerate(grid.header):
-        table.add_column(heading, justify="right" if number else "left", overflow="fold")
-    for number, row in enumerate(grid.rows):
-        first_baseline = grid.groups and grid.groups[number] and not grid.groups[number - 1]
+    for number, heading in enumerate(table.header):
+        rendered.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for number, row in enumerate(table.rows):
+        first_baseline = table.groups and table.groups[number] and not table.groups[number - 1]
         if number and first_baseline:
-            table.add_section()
-        cells = [Text(c, "bold" if (number, i) in grid.bold else "") for i, c in enumerate(row)]
-        for cell, small in zip(cells, _below(grid, number), strict=True):
+            rendered.add_section()
+        cells = [Text(c, "bold" if (number, i) in table.bold else "") for i, c in enumerate(row)]
+        for cell, small in zip(cells, _get_small_print(table, number), strict=True):
             cell.append(f"\n{small}" if small else "", "not bold dim")
-        table.add_row(*cells)
-    return table
+        rendered.add_row(*cells)
+    return rendered
 
 
-def _below(grid: TextTable, row: int) -> tuple[str, ...]:
-    return grid.below[row] if grid.below else ("",) * len(grid.header)
+def _get_small_print(table: TextTable, row: int) -> tuple[str, ...]:
+    return table.below[row] if table.below else ("",) * len(table.header)
 
 
-def render_markdown(title: str, sections: Sequence[Section], figures: str) -> str:
-    """The report as Markdown, with its pictures in the folder `figures` beside it."""
+def render_markdown(title: str, sections: Sequence[Section], figure_folder: str) -> str:
+    """Render the report as Markdown.
+
+    Args:
+        title: Title of the report.
+        sections: The sections.
+        figure_folder: Folder of the figures' files, relative to the Markdown file.
+    """
     lines = [f"# {title}", ""]
-    for heading, parts in sections:
+    for heading, content in sections:
         lines += [f"## {heading}", ""]
-        for part in parts:
-            match part:
+        for item in content:
+            match item:
                 case str():
-                    lines += [part, ""]
+                    lines += [item, ""]
                 case TextTable():
-                    lines += _markdown_grid(part)
+                    lines += _render_markdown_table(item)
                 case RenderedFigure():
-                    path = f"{figures}/{part.name}.png"
-                    lines += [f"![{part.caption}]({path})", "", f"*{part.caption}.*", ""]
+                    path = f"{figure_folder}/{item.name}.png"
+                    lines += [f"![{item.caption}]({path})", "", f"*{item.caption}.*", ""]
     return "\n".join(lines)
 
 
-def _markdown_grid(grid: TextTable) -> list[str]:
-    rule = ["---", *["---:"] * (len(grid.header) - 1)]
+def _render_markdown_table(table: TextTable) -> list[str]:
+    rule = ["---", *["---:"] * (len(table.header) - 1)]
     rows = [
         [
-            (f"**{c}**" if (n, i) in grid.bold else c.replace("*", r"\*"))
+            (f"**{c}**" if (n, i) in table.bold else c.replace("*", r"\*"))
             + (f"<br><sub>{small}</sub>" if small else "")
-            for i, (c, small) in enumerate(zip(row, _below(grid, n), strict=True))
+            for i, (c, small) in enumerate(zip(row, _get_small_print(table, n), strict=True))
         ]
-        for n, row in enumerate(grid.rows)
+        for n, row in enumerate(table.rows)
     ]
-    table = ["| " + " | ".join(cells) + " |" for cells in [list(grid.header), rule, *rows]]
-    notes = [line for note in grid.notes for line in (note.replace("*", r"\*"), "")]
-    return [f"**{grid.title}**", "", *table, "", *notes]
+    lines = ["| " + " | ".join(cells) + " |" for cells in [list(table.header), rule, *rows]]
+    notes = [line for note in table.notes for line in (note.replace("*", r"\*"), "")]
+    return [f"**{table.title}**", "", *lines, "", *notes]
 
 
 def render_html(title: str, sections: Sequence[Section]) -> str:
-    """The report as a page that needs no other file: its pictures stand in it as base64."""
-    links = "".join(f'<a href="#{_anchor(h)}">{escape(h)}</a>' for h, _ in sections)
+    """Render the report as an HTML page that needs no other file: figures are embedded as base64.
+
+    Args:
+        title: Title of the report.
+        sections: The sections.
+    """
+    links = "".join(f'<a href="#{_make_anchor(h)}">{escape(h)}</a>' for h, _ in sections)
     body = []
-    for heading, parts in sections:
-        body.append(f'<section id="{_anchor(heading)}"><h2>{escape(heading)}</h2>')
-        for part in parts:
-            match part:
+    for heading, content in sections:
+        body.append(f'<section id="{_make_anchor(heading)}"><h2>{escape(heading)}</h2>')
+        for item in content:
+            match item:
                 case str():
-                    body.append(f"<p>{escape(part)}</p>")
+                    body.append(f"<p>{escape(item)}</p>")
                 case TextTable():
-                    body.append(_html_grid(part))
+                    body.append(_render_html_table(item))
                 case RenderedFigure():
-                    data, caption = base64.b64encode(part.png).decode(), escape(part.caption)
+                    data, caption = base64.b64encode(item.png).decode(), escape(item.caption)
                     body.append(
                         f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
                         f"<figcaption>{caption}</figcaption></figure>"
@@ -111,28 +120,28 @@ def render_html(title: str, sections: Sequence[Section]) -> str:
     return _PAGE.format(title=escape(title), style=_STYLE, links=links, body="\n".join(body))
 
 
-def _html_grid(grid: TextTable) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in grid.header)
+def _render_html_table(table: TextTable) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in table.header)
     rows = []
-    for number, row in enumerate(grid.rows):
-        kind = ' class="baseline"' if grid.groups and grid.groups[number] else ""
+    for number, row in enumerate(table.rows):
+        row_class = ' class="baseline"' if table.groups and table.groups[number] else ""
         cells = "".join(
-            ('<td class="bold">' if (number, i) in grid.bold else "<td>")
+            ('<td class="bold">' if (number, i) in table.bold else "<td>")
             + escape(c)
             + (f"<small>{escape(small)}</small>" if small else "")
             + "</td>"
-            for i, (c, small) in enumerate(zip(row, _below(grid, number), strict=True))
+            for i, (c, small) in enumerate(zip(row, _get_small_print(table, number), strict=True))
         )
-        rows.append(f"<tr{kind}>{cells}</tr>")
-    notes = "".join(f"<p>{escape(note)}</p>" for note in grid.notes)
-    table = (
-        f"<table><caption>{escape(grid.title)}</caption><thead><tr>{head}</tr></thead>"
+        rows.append(f"<tr{row_class}>{cells}</tr>")
+    notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+    element = (
+        f"<table><caption>{escape(table.title)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
-    return f'<div class="grid">{table}</div><div class="notes">{notes}</div>'
+    return f'<div class="table">{element}</div><div class="notes">{notes}</div>'
 
 
-def _anchor(heading: str) -> str:
+def _make_anchor(heading: str) -> str:
     return "-".join(heading.lower().split())
 
 
@@ -167,7 +176,7 @@ nav a:hover { text-decoration: underline; }
 section { background: #fff; border: 1px solid var(--line); border-radius: 10px;
   padding: 22px 26px; margin: 20px 0; }
 section:first-of-type p { font-size: 18px; margin: 0 0 10px; }
-.grid { overflow-x: auto; margin: 18px 0 0; }
+.table { overflow-x: auto; margin: 18px 0 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums;
   font-size: 15px; }
 caption { text-align: left; font-weight: 600; padding-bottom: 8px; }

@@ -1,4 +1,4 @@
-"""The report of a study, from what its runs wrote: pages, tables at the terminal, and JSON."""
+"""The report of a study: pages, figures, JSON, and tables at the terminal."""
 
 import math
 import sys
@@ -34,106 +34,133 @@ __all__ = ["print_tables", "report_to_dict", "write_report"]
 def write_report(workdir: str | Path) -> Path:
     """Write `report.html`, `report.md`, `results.json` and `figures/` into a study's workdir.
 
-    Runs that aren't done yet are left out, their cells marked.
+    Values of runs that are not done yet are marked as missing.
+
+    Args:
+        workdir: The study's workdir.
 
     Returns:
-        Where `report.html` lies.
+        The path of `report.html`.
 
     Raises:
-        UserError: `workdir` holds no study.
+        UserError: If `workdir` contains no study.
     """
-    # Here, because it imports matplotlib, which nobody else should have to wait for.
+    # Imported here because matplotlib is slow to import, and only needed here.
     from ssl_jax.reporting.figures import draw_figures
 
     folder = Path(workdir)
-    records = read_study_results(folder)
-    pictures = draw_figures(records)
+    results = read_study_results(folder)
+    figures = draw_figures(results)
     (folder / "figures").mkdir(exist_ok=True)
-    for picture in pictures:
-        (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
-    sections = arrange_sections(records, pictures)
-    title = records.study.title
-    write_text(folder / "report.md", render_markdown(title, sections, figures="figures"))
+    for figure in figures:
+        (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+    sections = arrange_sections(results, figures)
+    title = results.study.title
+    write_text(folder / "report.md", render_markdown(title, sections, figure_folder="figures"))
     write_text(folder / "report.html", render_html(title, sections))
-    write_json(folder / "results.json", report_to_dict(records))
+    write_json(folder / "results.json", report_to_dict(results))
     return folder / "report.html"
 
 
-def arrange_sections(records: StudyResults, pictures: Sequence[RenderedFigure]) -> list[Section]:
-    """The report's sections, from what was found to what it cost."""
+def arrange_sections(results: StudyResults, figures: Sequence[RenderedFigure]) -> list[Section]:
+    """Arrange the summary, tables and figures in the sections of the report.
 
-    def of(section: str) -> list[RenderedFigure]:
-        return [picture for picture in pictures if picture.section == section]
+    Args:
+        results: The results of the study.
+        figures: All figures of the report.
 
-    sections: list[Section] = [("What it says", summarise(records))]
-    for table in records.study.tables:
-        grids = [make_result_table(records, table), make_contrast_table(records, table)]
-        sections.append((table.subject, [*grids, *of(table.name)]))
-    sections.append(("Pretraining", of("pretraining")))
-    sections.append(("Learning curves", of("transfer")))
-    if grid := make_search_table(records):
-        sections.append(("Learning rates", [grid]))
-    if records.results:
-        sections.append(("Cost", [make_cost_table(records)]))
-    return [(heading, parts) for heading, parts in sections if parts]
+    Returns:
+        The sections that have content, from the summary to the training cost.
+    """
+
+    def select_figures(section: str) -> list[RenderedFigure]:
+        return [figure for figure in figures if figure.section == section]
+
+    sections: list[Section] = [("Summary", summarise(results))]
+    for table in results.study.tables:
+        text_tables = [make_result_table(results, table), make_contrast_table(results, table)]
+        sections.append((table.subject, [*text_tables, *select_figures(table.name)]))
+    sections.append(("Pretraining", select_figures("pretraining")))
+    sections.append(("Learning curves", select_figures("transfer")))
+    if search_table := make_search_table(results):
+        sections.append(("Learning rates", [search_table]))
+    if results.by_run:
+        sections.append(("Cost", [make_cost_table(results)]))
+    return [(heading, content) for heading, content in sections if content]
 
 
-def summarise(records: StudyResults) -> list[str]:
-    """What the tables say in a sentence each, and how far that can be trusted."""
-    said = [state_conclusion(records, table) for table in records.study.tables]
-    done, runs = len(records.results), len(records.study.runs)
-    if done < runs:
-        said.append(f"{done} of {runs} runs are done; what is missing is marked {MISSING}.")
-    said.append(records.study.note)
-    return [sentence for sentence in said if sentence]
+def summarise(results: StudyResults) -> list[str]:
+    """Return the conclusion of each table, and notes on missing runs and on the study."""
+    paragraphs = [state_conclusion(results, table) for table in results.study.tables]
+    num_done, num_runs = len(results.by_run), len(results.study.runs)
+    if num_done < num_runs:
+        paragraphs.append(
+            f"{num_done} of {num_runs} runs are done; missing values are marked {MISSING}."
+        )
+    paragraphs.append(results.study.note)
+    return [paragraph for paragraph in paragraphs if paragraph]
 
 
 def print_tables(workdir: str | Path) -> None:
-    """Print the study's tables and what they say."""
-    records = read_study_results(Path(workdir))
+    """Print the tables of scores of a study, and the conclusion from each.
+
+    Args:
+        workdir: The study's workdir.
+
+    Raises:
+        UserError: If `workdir` contains no study.
+    """
+    results = read_study_results(Path(workdir))
     # A pipe or a log file has no width of its own.
     console = Console(width=None if sys.stdout.isatty() else 132)
-    for table in records.study.tables:
-        console.print(render_terminal_table(make_result_table(records, table)))
-        if sentence := state_conclusion(records, table):
-            console.print(sentence, style="bold")
+    for table in results.study.tables:
+        console.print(render_terminal_table(make_result_table(results, table)))
+        if conclusion := state_conclusion(results, table):
+            console.print(conclusion, style="bold")
         console.print()
 
 
-def report_to_dict(records: StudyResults) -> dict[str, Any]:
-    """The study's `results.json`: figures in percent, differences in points."""
+def report_to_dict(results: StudyResults) -> dict[str, Any]:
+    """Return the content of the study's `results.json`: scores in percent, differences in points.
 
-    def numbers(value: Estimate | None) -> dict[str, Any] | None:
-        if value is None:
-            return None
-        std = None if math.isnan(value.std) else value.std
-        interval = None if value.interval is None else list(value.interval)
-        return {"mean": value.mean, "std": std, "seeds": value.seeds, "interval": interval}
-
+    Args:
+        results: The results of the study.
+    """
     tables = {}
-    for table in records.study.tables:
+    for table in results.study.tables:
         rows = {
             row.title: {
-                column: {"ours": numbers(estimate_cell(records, cell)), "paper": cell.published}
+                column: {
+                    "ours": _estimate_to_dict(estimate_cell(results, cell)),
+                    "paper": cell.published,
+                }
                 for column, cell in zip(table.columns, row.cells, strict=True)
             }
             for row in table.rows
         }
-        contrasts = {
+        differences = {
             contrast.what: {
-                column: numbers(value)
-                for column, value in zip(
-                    table.columns, estimate_contrast(records, table, contrast), strict=True
+                column: _estimate_to_dict(estimate)
+                for column, estimate in zip(
+                    table.columns, estimate_contrast(results, table, contrast), strict=True
                 )
             }
             for contrast in table.contrasts
         }
         tables[table.name] = {
             "title": table.title,
-            "other_data": uses_other_data(records, table),
+            "other_data": uses_other_data(results, table),
             "rows": rows,
-            "differences": contrasts,
-            "answer": state_conclusion(records, table),
+            "differences": differences,
+            "answer": state_conclusion(results, table),
         }
-    runs = {name: results["metrics"] for name, results in records.results.items()}
-    return {"title": records.study.title, "tables": tables, "runs": runs}
+    runs = {name: run_results["metrics"] for name, run_results in results.by_run.items()}
+    return {"title": results.study.title, "tables": tables, "runs": runs}
+
+
+def _estimate_to_dict(estimate: Estimate | None) -> dict[str, Any] | None:
+    if estimate is None:
+        return None
+    std = None if math.isnan(estimate.std) else estimate.std
+    interval = None if estimate.interval is None else list(estimate.interval)
+    return {"mean": estimate.mean, "std": std, "seeds": estimate.seeds, "interval": interval}

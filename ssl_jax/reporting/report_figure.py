@@ -1,4 +1,4 @@
-"""A drawing of the report and where it belongs."""
+"""Figures of the report, before they are rendered."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ __all__ = ["ReportFigure"]
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure before it is a file.
+    """A figure of the report.
 
     Attributes:
-        section: the name of the table it belongs to, `pretraining` or `transfer`.
-        name: of its file.
-        caption: what it shows.
-        figure: the drawing.
+        section: Section it belongs to: the name of a table, `pretraining` or `transfer`.
+        name: Name of its file, without `.png`.
+        caption: Caption.
+        figure: The matplotlib figure.
     """
 
     section: str

@@ -1,4 +1,4 @@
-"""What a study's runs have written, as the report reads it."""
+"""Results of a study's runs, read from its workdir."""
 
 import json
 from collections.abc import Iterator
@@ -20,47 +20,71 @@ __all__ = ["StudyResults", "read_study_results"]
 
 @dataclass(frozen=True)
 class StudyResults:
-    """A study and what there is of its runs' results; nothing else is known to the report.
+    """A study and the results of its runs: everything that the report is computed from.
 
     Attributes:
-        folder: the study's workdir.
-        study: from its `study.json`.
+        folder: The study's workdir.
+        study: The study, as recorded in its `study.json`.
     """
 
     folder: Path
     study: Study
 
     @cached_property
-    def results(self) -> dict[str, dict[str, Any]]:
-        """`results.json` of each run that is done, in the study's order."""
-        found = {run.name: workdir.read_results(self.folder / run.name) for run in self.study.runs}
-        return {name: results for name, results in found.items() if results is not None}
+    def by_run(self) -> dict[str, dict[str, Any]]:
+        """The `results.json` of each run that is done, by name, in the study's order."""
+        results = {
+            run.name: workdir.read_results(self.folder / run.name) for run in self.study.runs
+        }
+        return {
+            name: run_results for name, run_results in results.items() if run_results is not None
+        }
 
-    def with_objective(self, objective: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Names and results of the runs that are done and had this objective."""
-        return ((n, r) for n, r in self.results.items() if r["objective"] == objective)
+    def filter_by_objective(self, objective: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Return the names and `results.json` of the runs with an objective that are done."""
+        return (
+            (name, run_results)
+            for name, run_results in self.by_run.items()
+            if run_results["objective"] == objective
+        )
 
-    def samples(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a run's `samples.npz`; empty if it has none."""
-        return self._arrays(name, "samples.npz")
+    def load_samples(self, name: str) -> dict[str, np.ndarray]:
+        """Load the arrays of a run's `samples.npz`; return an empty dict if it does not exist."""
+        return self._load_arrays(name, "samples.npz")
 
-    def outcomes(self, name: str, metric: str) -> ExampleCounts | None:
-        """What is behind a run's figure, example by example; None if that isn't known."""
-        return count_by_example(self._arrays(name, "predictions.npz"), metric)
+    def load_example_counts(self, name: str, metric: str) -> ExampleCounts | None:
+        """Compute the counts of each test example that determine the score of a run.
 
-    def tested_on(self, name: str) -> str:
-        """The digest of the examples a run was evaluated on; empty if it has none."""
-        examples = self.results[name]["data"].get("examples", {})
+        Args:
+            name: Name of the run.
+            metric: Name of the metric.
+
+        Returns:
+            The counts, or None if the run has no `predictions.npz` with them or the metric is not a
+            function of sums over examples.
+        """
+        return count_by_example(self._load_arrays(name, "predictions.npz"), metric)
+
+    def get_test_digest(self, name: str) -> str:
+        """Return the digest of a run's test examples; empty if none was recorded."""
+        examples = self.by_run[name]["data"].get("examples", {})
         return examples.get("evaluation", {}).get("digest", "")
 
-    def losses(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and training losses of a run, done or not."""
+    def load_losses(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Load the logged training losses of a run, whether it is done or not.
+
+        Args:
+            name: Name of the run.
+
+        Returns:
+            The steps and the losses, (N,) each.
+        """
         records = read_records(self.folder / name / "metrics.jsonl")
         train = [record for record in records if record["phase"] == "train"]
         steps, losses = ([record[key] for record in train] for key in ("step", "loss"))
         return np.array(steps), np.array(losses)
 
-    def _arrays(self, name: str, file: str) -> dict[str, np.ndarray]:
+    def _load_arrays(self, name: str, file: str) -> dict[str, np.ndarray]:
         path = self.folder / name / file
         if not path.exists():
             return {}
@@ -69,10 +93,10 @@ class StudyResults:
 
 
 def read_study_results(folder: Path) -> StudyResults:
-    """The records of the study in `folder`.
+    """Read the study in a workdir.
 
     Raises:
-        UserError: there is no study, or it isn't written as one.
+        UserError: If `study.json` does not exist or is invalid.
     """
     path = folder / "study.json"
     if not path.exists():
@@ -81,10 +105,10 @@ def read_study_results(folder: Path) -> StudyResults:
             "`python -m ssl_jax.study`"
         )
     try:
-        description = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"file {path}: is no JSON ({error}); expected it as `python -m ssl_jax.study` writes "
-            "it: run that again"
+            f"file {path}: found invalid JSON ({error}); expected the format that "
+            "`python -m ssl_jax.study` writes; run that command again"
         ) from error
-    return StudyResults(folder, Study.from_dict(description))
+    return StudyResults(folder, Study.from_dict(content))

@@ -1,7 +1,7 @@
-"""The study's tables: results beside the paper's, differences, learning rates tried, and costs."""
+"""Tables of the report: scores, differences, learning rates and training costs."""
 
 from ssl_jax.reporting.estimates import (
-    ONE_SEED,
+    ONE_SEED_MARGIN,
     Estimate,
     estimate_cell,
     estimate_contrast,
@@ -20,135 +20,157 @@ __all__ = [
 ]
 
 
-def uses_other_data(records: StudyResults, table: Table) -> bool:
-    """Whether any of the table's runs was done on embedded data instead of the paper's."""
+def uses_other_data(results: StudyResults, table: Table) -> bool:
+    """Return whether any run of a table used a demo dataset instead of the paper's data."""
     names = (name for row in table.rows for cell in row.cells for name in cell.runs)
-    return any(
-        records.results[name]["data"]["embedded"] for name in names if name in records.results
-    )
+    return any(results.by_run[name]["data"]["embedded"] for name in names if name in results.by_run)
 
 
-def make_result_table(records: StudyResults, table: Table) -> TextTable:
-    """The table with the paper's figures, where it gives any, beside ours."""
-    given = [
+def make_result_table(results: StudyResults, table: Table) -> TextTable:
+    """Make the table of scores, with the published values beside them.
+
+    The best score of each column is bold.
+
+    Args:
+        results: The results of the study.
+        table: A table of the study.
+    """
+    published_columns = [
         column
         for column in range(len(table.columns))
         if any(row.cells[column].published is not None for row in table.rows)
     ]
-    other = "†" if uses_other_data(records, table) else ""
-    header = ("", *table.columns, *(f"paper {table.columns[column]}{other}" for column in given))
-    figures = [[estimate_cell(records, cell) for cell in row.cells] for row in table.rows]
+    dagger = "†" if uses_other_data(results, table) else ""
+    published_header = (f"paper {table.columns[column]}{dagger}" for column in published_columns)
+    estimates = [[estimate_cell(results, cell) for cell in row.cells] for row in table.rows]
     marks = {row.note: "*" * (i + 1) for i, row in enumerate(r for r in table.rows if r.note)}
     rows = tuple(
         (
             row.title + (" " + marks[row.note] if row.note else ""),
             *(MISSING if value is None else str(value) for value in values),
-            *(_published(row, column) for column in given),
+            *(_format_published(row, column) for column in published_columns),
         )
-        for row, values in zip(table.rows, figures, strict=True)
+        for row, values in zip(table.rows, estimates, strict=True)
     )
     below = tuple(
-        ("", *(_range(value, "{:.1f}") for value in values), *("" for _ in given))
-        for values in figures
+        (
+            "",
+            *(_format_interval(value, "{:.1f}") for value in values),
+            *("" for _ in published_columns),
+        )
+        for values in estimates
     )
-    best = set()
-    for column in range(len(table.columns)):
-        values = [(f.mean, i) for i, row in enumerate(figures) if (f := row[column]) is not None]
-        if len(values) > 1:
-            best.add((max(values)[1], column + 1))
-    notes = [table.note, _where(records, table), _seeds(table)]
+    notes = [table.note, _describe_data(results, table), _describe_seeds(table)]
     if any(any(texts) for texts in below):
         notes.append(
-            "Below each figure stands the 95 % bootstrap interval over the test examples: where it "
-            "would lie with others, the networks as they are."
+            "Below each value is its 95 % bootstrap interval over the test examples, with the "
+            "trained networks fixed."
         )
-    if other and given:
-        notes.append("† The paper's figures, which are of other data than ours.")
+    if dagger and published_columns:
+        notes.append("† Published values, measured on other data than ours.")
     notes += [f"{mark} {note}" for note, mark in marks.items()]
     return TextTable(
         table.title,
-        header,
+        ("", *table.columns, *published_header),
         rows,
         tuple(row.baseline for row in table.rows),
         below,
-        frozenset(best),
+        _find_best(estimates),
         tuple(note for note in notes if note),
     )
 
 
-def _published(row: Row, column: int) -> str:
+def _find_best(estimates: list[list[Estimate | None]]) -> frozenset[tuple[int, int]]:
+    """Find the (row, column) of the best score in each column with several scores.
+
+    Columns are those of the text table, in which the row titles come first.
+    """
+    best = set()
+    for column, values in enumerate(zip(*estimates, strict=True)):
+        scores = [(value.mean, row) for row, value in enumerate(values) if value is not None]
+        if len(scores) > 1:
+            best.add((max(scores)[1], column + 1))
+    return frozenset(best)
+
+
+def _format_published(row: Row, column: int) -> str:
     published = row.cells[column].published
     return MISSING if published is None else f"{published:.2f}"
 
 
-def _where(records: StudyResults, table: Table) -> str:
-    """Which data and how many examples the figures stand for."""
-    parts = []
-    for column, title in enumerate(table.columns):
-        names = [name for row in table.rows for name in row.cells[column].runs]
-        data = [records.results[name]["data"] for name in names if name in records.results]
-        if data:
-            one = data[0]
-            counts = f"{one['train']:,} to train, {one['evaluation']:,} to test"
-            parts.append((one["name"], title, counts))
-    if not parts:
+def _format_interval(estimate: Estimate | None, number_format: str) -> str:
+    if estimate is None or estimate.interval is None:
         return ""
-    if len({counts for *_, counts in parts}) == 1:
-        return f"Measured on {parts[0][0]}: {parts[0][2]}."
-    return f"Measured on {parts[0][0]}: " + "; ".join(f"{t} {c}" for _, t, c in parts) + "."
-
-
-def _range(value: Estimate | None, form: str) -> str:
-    """An interval in words; empty where there is none."""
-    if value is None or value.interval is None:
-        return ""
-    low, high = (form.format(end).replace("-", "−") for end in value.interval)
+    low, high = (number_format.format(end).replace("-", "−") for end in estimate.interval)
     return f"{low} to {high}"
 
 
-def _seeds(table: Table) -> str:
+def _describe_data(results: StudyResults, table: Table) -> str:
+    """Name the dataset and its number of examples, in each column if they differ."""
+    dataset, counts = "", {}
+    for column, heading in enumerate(table.columns):
+        names = [name for row in table.rows for name in row.cells[column].runs]
+        data = [results.by_run[name]["data"] for name in names if name in results.by_run]
+        if data:
+            dataset = dataset or data[0]["name"]
+            counts[heading] = (
+                f"{data[0]['train']:,} training and {data[0]['evaluation']:,} test examples"
+            )
+    if not counts:
+        return ""
+    if len(set(counts.values())) == 1:
+        return f"Dataset: {dataset} ({next(iter(counts.values()))})."
+    return f"Dataset: {dataset} (" + "; ".join(f"{h}: {c}" for h, c in counts.items()) + ")."
+
+
+def _describe_seeds(table: Table) -> str:
     seeds = {len(cell.runs) for row in table.rows for cell in row.cells}
     if seeds == {1}:
-        return "One seed: a difference of a point or two may be chance."
+        return "One seed: differences of one or two points may be due to chance."
     return f"Mean ± standard deviation over {max(seeds)} seeds."
 
 
-def make_contrast_table(records: StudyResults, table: Table) -> TextTable:
-    """The table's contrasts, in points; those that are more than chance stand out."""
+def make_contrast_table(results: StudyResults, table: Table) -> TextTable:
+    """Make the table of a table's contrasts, in points, with clear differences in bold.
+
+    Args:
+        results: The results of the study.
+        table: A table of the study.
+    """
     rows, below, bold = [], [], set()
     for number, contrast in enumerate(table.contrasts):
-        values = estimate_contrast(records, table, contrast)
+        estimates = estimate_contrast(results, table, contrast)
         rows.append(
             (
                 contrast.what[0].upper() + contrast.what[1:],
-                *(MISSING if value is None else format_signed(value) for value in values),
-                f"{contrast.row} less {contrast.against}",
+                *(MISSING if value is None else format_signed(value) for value in estimates),
+                f"{contrast.row} minus {contrast.against}",
             )
         )
-        below.append(("", *(_range(value, "{:+.1f}") for value in values), ""))
-        bold |= {(number, i + 1) for i, value in enumerate(values) if value and value.clear}
+        below.append(("", *(_format_interval(value, "{:+.1f}") for value in estimates), ""))
+        bold |= {(number, i + 1) for i, value in enumerate(estimates) if value and value.is_clear}
     notes = (
-        "Bold is more than chance: the 95 % bootstrap interval over the test examples, which "
-        "stands below and is paired where both rows were tested on the same, leaves out "
-        f"zero, and so does Student's over the seeds; of one seed, more than {ONE_SEED:.0f} "
-        "points are asked.",
+        "Differences in bold are unlikely to be due to chance: zero is outside the 95 % bootstrap "
+        "interval over the test examples, which is printed below the difference and is paired if "
+        "both rows were tested on the same examples, and outside Student's 95 % interval over the "
+        f"seeds. With one seed, more than {ONE_SEED_MARGIN:.0f} points are required instead.",
     )
-    title = f"{table.subject}: what it adds, in points"
-    header = ("", *table.columns, "which is")
+    title = f"{table.subject}: differences in points"
+    header = ("", *table.columns, "difference")
     return TextTable(
         title, header, tuple(rows), below=tuple(below), bold=frozenset(bold), notes=notes
     )
 
 
-def make_cost_table(records: StudyResults) -> TextTable:
-    """What each run took."""
+def make_cost_table(results: StudyResults) -> TextTable:
+    """Make the table of the training cost of each run that is done."""
     rows = []
-    for name, results in records.results.items():
-        cost = results["cost"]
+    for name, run_results in results.by_run.items():
+        cost = run_results["cost"]
         rows.append(
             (
                 name,
-                f"{results['steps']:,}",
+                f"{run_results['steps']:,}",
                 f"{cost['seconds']:,.1f}",
                 f"{cost['examples_per_second']:,.0f}",
                 f"{100 * cost['waiting_fraction']:.1f} %",
@@ -157,40 +179,43 @@ def make_cost_table(records: StudyResults) -> TextTable:
                 f"{cost['devices']} × {cost['device_kind']}",
             )
         )
-    total = sum(results["cost"]["seconds"] for results in records.results.values())
+    total = sum(run_results["cost"]["seconds"] for run_results in results.by_run.values())
     header = ("run", "steps", "seconds", "examples/s", "waiting for data", "parameters",
               "peak memory", "devices")  # fmt: skip
     notes = (
-        f"{len(rows)} of {len(records.study.runs)} runs, {total:,.0f} seconds together. With a "
-        "frozen backbone the examples are features that were computed once.",
+        f"{len(rows)} of {len(results.study.runs)} runs, {total:,.0f} seconds in total. With a "
+        "frozen backbone, the examples are features that were computed once.",
     )
-    return TextTable("What it cost", header, tuple(rows), notes=notes)
+    return TextTable("Training cost", header, tuple(rows), notes=notes)
 
 
-def make_search_table(records: StudyResults) -> TextTable | None:
-    """Which learning rates runs tried and chose; None if none of them did."""
-    searches = {name: results.get("search") for name, results in records.results.items()}
-    found = {name: search for name, search in searches.items() if search}
-    if not found:
+def make_search_table(results: StudyResults) -> TextTable | None:
+    """Make the table of the learning rates that runs searched; return None if none did."""
+    searches = {
+        name: search
+        for name, run_results in results.by_run.items()
+        if (search := run_results.get("search"))
+    }
+    if not searches:
         return None
-    tried = {c["learning_rate"] for search in found.values() for c in search["candidates"]}
-    rates = sorted(tried)
+    candidates = [c for search in searches.values() for c in search["candidates"]]
+    rates = sorted({candidate["learning_rate"] for candidate in candidates})
     rows, bold = [], set()
-    for number, (name, search) in enumerate(found.items()):
-        figures = {
+    for number, (name, search) in enumerate(searches.items()):
+        scores = {
             c["learning_rate"]: f"{100 * c['figure']:.1f}" if "figure" in c else "diverged"
             for c in search["candidates"]
         }
-        rows.append((name, *(figures.get(rate, MISSING) for rate in rates), search["metric"]))
+        rows.append((name, *(scores.get(rate, MISSING) for rate in rates), search["metric"]))
         bold.add((number, 1 + rates.index(search["learning_rate"])))
     notes = (
-        "Bold is the rate the run was then trained with. It was chosen on a part of the run's own "
-        "training examples that was kept from the candidates; the examples of the tables above had "
-        "no say.",
+        "Bold: the learning rate with which the run was then trained. It was selected on a "
+        "validation fraction of the run's own training examples, which the candidates were not "
+        "trained on. The test examples of the tables above were not used.",
     )
-    header = ("run", *(f"{rate:g}" for rate in rates), "judged by")
+    header = ("run", *(f"{rate:g}" for rate in rates), "metric")
     return TextTable(
-        "Learning rates that were tried, and their figures in percent",
+        "Learning rates and their validation scores in percent",
         header,
         tuple(rows),
         bold=frozenset(bold),

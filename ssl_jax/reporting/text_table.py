@@ -1,4 +1,4 @@
-"""A table of text, however it is set."""
+"""Tables of text, independent of how they are rendered."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,17 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of text, ready to be set in Markdown, HTML or at the terminal.
+    """A table of text, to be rendered as Markdown, as HTML or at the terminal.
 
     Attributes:
-        title: what it shows.
-        header: a heading for each column; the first names the rows.
-        rows: a text for each column.
-        groups: by row, whether it belongs to the baselines and is set apart.
-        below: what stands in small print below each text; empty for nothing.
-        bold: by row and column, what stands out.
-        notes: what stands below the table.
+        title: Title, printed above the table.
+        header: Heading of each column; the first column contains the row titles.
+        rows: The text of each cell, by row.
+        groups: Whether each row is a baseline; baselines are separated from the rows above. Empty
+            if there are none.
+        below: Small print below the text of each cell, by row; empty if there is none.
+        bold: (row, column) of each cell in bold.
+        notes: Notes, printed below the table.
     """
 
     title: str

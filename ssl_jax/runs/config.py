@@ -1,4 +1,4 @@
-"""Configs from Python files, with fields set from the command line."""
+"""Configs from Python files, with fields overridden on the command line."""
 
 import difflib
 import importlib
@@ -15,16 +15,41 @@ from data_pipelines.fields import parse_value
 
 __all__ = ["load_config", "load_module"]
 
+# Modules that have another name since they were moved: old name -> new names.
+_RENAMED_MODULES = {
+    "accumulate": ("micro_batches",),
+    "answers": ("conclusions",),
+    "cells": ("blocks",),
+    "cuts": ("split_expressions",),
+    "drawing": ("report_figure",),
+    "grids": ("text_table",),
+    "logs": ("metric_writer",),
+    "outcome": ("results",),
+    "pictures": ("display", "images"),
+    "precision": ("ranking",),
+    "records": ("study_results",),
+    "sheets": ("image_grids",),
+    "skipping": ("bad_records",),
+    "sliding": ("sliding_window",),
+    "statistics": ("image_statistics",),
+    "stopping": ("shutdown",),
+    "stored": ("stored_split",),
+    "sums": ("accumulators",),
+    "trees": ("pytrees",),
+    "watches": ("periodic_evaluations",),
+}
+
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
-    """The config of a file's `get_config()`, with `FIELD=VALUE` overrides applied.
+    """Load the config that a file's `get_config()` returns, and apply `FIELD=VALUE` overrides.
 
     Args:
-        path: a Python file; `file.py:word` calls `get_config("word")`.
-        overrides: such as `model.backbone.name=resnet18`.
+        path: Path of a Python file; `file.py:word` calls `get_config("word")`.
+        overrides: Assignments such as `model.backbone.name=resnet18`.
 
     Raises:
-        UserError: no such file or no `get_config` in it; an unknown field or a wrong type.
+        UserError: If the file does not exist, has no `get_config` or imports a module that does not
+            exist, or if an override has an unknown field or a value of the wrong type.
     """
     file, _, argument = path.partition(":")
     if not Path(file).is_file():
@@ -34,15 +59,16 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
         raise UserError(f"config {file}: has no get_config(); expected it to return a ConfigDict")
     config = module.get_config(argument) if argument else module.get_config()
     for assignment in overrides:
-        _override(config, assignment)
+        _apply_override(config, assignment)
     return config
 
 
 def load_module(file: str) -> Any:
-    """The module of a Python file that need not be importable by name.
+    """Import a Python file by its path; it need not be importable by name.
 
     Raises:
-        UserError: it imports a module that there is not; one of ours that moved is named.
+        UserError: If the file imports a module that does not exist. The message has the new name of
+            a module of this project that was moved or renamed.
     """
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     assert spec is not None
@@ -51,26 +77,34 @@ def load_module(file: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
-        hint = _moved_to(error.name or "") or "expected one that is installed or on PYTHONPATH"
+        hint = (
+            _suggest_module(error.name or "") or "expected one that is installed or on PYTHONPATH"
+        )
         raise UserError(
-            f"config {file}: imports {error.name}, which is not there; {hint}"
+            f"config {file}: imports {error.name}, which does not exist; {hint}"
         ) from error
     return module
 
 
-def _moved_to(name: str) -> str:
-    """Where a module of this project is that a file asks for by an older name; empty if nowhere."""
-    package, _, module = name.partition(".")
+def _suggest_module(name: str) -> str:
+    """Suggest the current name of a module of this project; empty for other packages."""
+    package, _, path = name.partition(".")
     if package not in ("ssl_jax", "data_pipelines"):
         return ""
+    parents, dot, last = path.rpartition(".")
+    suffixes = tuple(
+        f".{parents}{dot}{current}" for current in (last, *_RENAMED_MODULES.get(last, ()))
+    )
     folder = importlib.import_module(package).__path__
-    names = (found.name for found in pkgutil.walk_packages(folder, f"{package}."))
-    now = [found for found in names if found.endswith(f".{module}")]
-    return f"it is {' or '.join(now)} now" if now else "see CHANGELOG.md for what moved"
+    modules = (module.name for module in pkgutil.walk_packages(folder, f"{package}."))
+    matches = [module for module in modules if module.endswith(suffixes)]
+    if not matches:
+        return "see CHANGELOG.md for changed names"
+    return f"its current name is {' or '.join(matches)}"
 
 
-def _override(config: ConfigDict, assignment: str) -> None:
-    """Set one field from text, read as the type the field has now."""
+def _apply_override(config: ConfigDict, assignment: str) -> None:
+    """Set one field from text, parsed as the type that the field has."""
     path, equals, text = assignment.partition("=")
     if not equals:
         raise UserError(f"--config.{path}: has no value; expected --config.{path}=VALUE")
@@ -78,11 +112,11 @@ def _override(config: ConfigDict, assignment: str) -> None:
     section = config
     for depth, name in enumerate([*sections, field]):
         if not isinstance(section, ConfigDict) or name not in section:
-            where = ".".join(["config", *sections][: depth + 1])
+            parent = ".".join(["config", *sections][: depth + 1])
             names = sorted(section) if isinstance(section, ConfigDict) else []
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(names) or 'none'}"
-            raise UserError(f"--config.{path}: {where} has no field {name!r}; {hint}")
+            raise UserError(f"--config.{path}: {parent} has no field {name!r}; {hint}")
         if depth < len(sections):
             section = section[name]
     current = section[field]

@@ -1,4 +1,4 @@
-"""Evaluating a checkpoint from itself and a dataset alone."""
+"""Evaluation of a checkpoint on a dataset, without the config file or the workdir of its run."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.bad_records import BadRecords
+from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.loader import evaluation_batches
 from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.subset import select_subset
@@ -30,79 +31,100 @@ def evaluate_checkpoint(
     stride: int = 0,
     flips: bool | None = None,
 ) -> dict[str, float]:
-    """Figures of the newest bundle at `path`; every example or pixel counts exactly once.
+    """Compute the metrics of the newest checkpoint at `path`.
+
+    Every example, or every pixel in segmentation, counts exactly once.
 
     Args:
-        path: a run's workdir or one of its bundles.
-        dataset: another dataset than the card's; it must have the card's bands and classes.
-        data_dir: where it was prepared, if not where the card says.
-        split: such as `test` or `all[2:8].rest`; the config's evaluation split by default.
-        batch_size: over all devices; the config's by default.
-        stride: of the window that slides over pictures, in pixels; the config's by default.
-        flips: whether that window is also seen flipped; as the config has it by default.
+        path: Workdir of a run, or one of its checkpoints.
+        dataset: Name of a dataset with the bands and classes on the model card; by default the
+            card's own.
+        data_dir: Folder in which the dataset was prepared; by default the config's.
+        split: Split expression such as `test` or `all[2:8].rest`; by default the config's
+            evaluation split.
+        batch_size: Examples per batch over all devices; by default the config's. It is rounded up
+            to a multiple of the number of devices.
+        stride: Stride in pixels of the sliding window on whole images; by default the config's.
+        flips: Whether the logits of a window are averaged over its flips; by default the config's.
+
+    Returns:
+        The metrics by name.
 
     Raises:
-        UserError: no checkpoint, one whose card isn't that of its arrays, no such data, or data of
-            other bands or classes.
+        UserError: If there is no checkpoint, its card doesn't match its arrays, the dataset or the
+            split doesn't exist, or the dataset lacks the bands or has other classes.
     """
     card = read_card(path)
     objective = check_network(path, card, parts.make_objective)
     config = card.config
-    if not dataset:
-        _expect_no_code(config.data.name, path)
-    data = open_dataset(
-        dataset or config.data.name,
-        data_dir or config.data.data_dir,
-        card.sensor.names,
-        "" if dataset else config.data.get("target", ""),
-        BadRecords(config.data.get("on_error", "stop")),
-    )
-    if card.classes and data.classes != card.classes:
-        raise UserError(
-            f"dataset {data.name}: has the classes {', '.join(data.classes) or 'none'}; the "
-            f"checkpoint knows {', '.join(card.classes) or 'none'}"
-        )
+    data = _open_dataset(path, card, dataset, data_dir)
     split = split or config.data.evaluation
     if not split:
         raise UserError(
-            f"config.data.evaluation of {path} is empty; name a split with --split, one of "
-            f"{', '.join(data.splits)}"
+            f"{path}: its config.data.evaluation is empty; expected a split: name one with "
+            f"--split, one of {', '.join(data.splits)}"
         )
     mesh = make_data_mesh()
     variables = replicate(loading.load_variables(Path(path)), mesh)
-    rows = batch_size or config.batch_size
-    rows = -(-rows // mesh.size) * mesh.size
-    config = _sliding_otherwise(config, card, stride, flips)
+    batch_size = batch_size or config.batch_size
+    batch_size = -(-batch_size // mesh.size) * mesh.size
+    config = _override_sliding_window(config, card, stride, flips)
     subset = select_subset(data, split, config.data.split_seed)
-    if over_pictures := parts.configure_image_evaluation(config, objective, subset, mesh, rows):
-        return objective.compute_metrics(over_pictures(variables, None))
-    batches = evaluation_batches(subset.examples, rows, jax.process_index(), jax.process_count())
+    evaluate_images = parts.configure_image_evaluation(config, objective, subset, mesh, batch_size)
+    if evaluate_images is not None:
+        return objective.compute_metrics(evaluate_images(variables, None))
+    batches = evaluation_batches(
+        subset.examples, batch_size, jax.process_index(), jax.process_count()
+    )
     return objective.compute_metrics(
         loop.evaluate(loop.make_evaluation_step(objective, mesh), variables, batches, mesh)
     )
 
 
-def _expect_no_code(name: str, path: str | Path) -> None:
-    """A builder in a file is a program; a checkpoint from elsewhere doesn't get to run one.
+def _open_dataset(path: str | Path, card: ModelCard, name: str, data_dir: str) -> Dataset:
+    """Open the named dataset, or by default the card's own, and check its classes."""
+    config = card.config
+    if not name:
+        _check_dataset_name(config.data.name, path)
+    dataset = open_dataset(
+        name or config.data.name,
+        data_dir or config.data.data_dir,
+        card.sensor.names,
+        "" if name else config.data.get("target", ""),
+        BadRecords(config.data.get("on_error", "stop")),
+    )
+    if card.classes and dataset.classes != card.classes:
+        raise UserError(
+            f"dataset {dataset.name}: found the classes {', '.join(dataset.classes) or 'none'}; "
+            f"the checkpoint expects {', '.join(card.classes) or 'none'}"
+        )
+    return dataset
+
+
+def _check_dataset_name(name: str, path: str | Path) -> None:
+    """Check that a card doesn't name a Python file, whose code would be executed.
 
     Raises:
-        UserError: `name` is that of a file.
+        UserError: If it does.
     """
     if ".py" in name:
         raise UserError(
-            f"{path}: was trained on dataset {name}, a Python file, and a card is not enough to "
-            f"run it; if it is yours, name it yourself: --dataset {name}"
+            f"{path}: was trained on dataset {name}, a Python file; a model card is not enough to "
+            f"execute it: if you trust the file, add --dataset {name}"
         )
 
 
-def _sliding_otherwise(
+def _override_sliding_window(
     config: ConfigDict, card: ModelCard, stride: int, flips: bool | None
 ) -> ConfigDict:
-    """The config with its window sliding as asked; if it has none, one as large as its images."""
-    asked: dict[str, Any] = {"stride": stride} if stride else {}
+    """Replace the given fields of `config.evaluation`.
+
+    If the config has no such section, the window is as large as the images on the card.
+    """
+    fields: dict[str, Any] = {"stride": stride} if stride else {}
     if flips is not None:
-        asked["flips"] = flips
-    if not asked:
+        fields["flips"] = flips
+    if not fields:
         return config
-    section = {"window": card.image_shape[0], **config.get("evaluation", {}), **asked}
+    section = {"window": card.image_shape[0], **config.get("evaluation", {}), **fields}
     return ConfigDict({**config, "evaluation": section})

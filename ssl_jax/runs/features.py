@@ -1,4 +1,4 @@
-"""Representations of a frozen backbone, computed once and then read like any other source."""
+"""Features of a frozen backbone, computed once and then read like the examples of a dataset."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +24,12 @@ __all__ = ["FeatureSource", "extract_features", "make_extraction_step", "precomp
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """Records {features (D,) float32, label or labels, index} in memory, read like a Source."""
+    """A source of feature records in memory.
+
+    Attributes:
+        records: `features` (N, D) float32, `index` (N,) and, if the dataset has labels, `label`
+            (N,) or `labels` (N, classes).
+    """
 
     records: dict[str, np.ndarray]
 
@@ -36,12 +41,18 @@ class FeatureSource:
 
 
 def precompute_features(run: Run, variables: Any, stop: ShutdownSignal | None = None) -> Run:
-    """`run` with features in place of images where a frozen backbone always sees the same ones.
+    """Replace the images of a run by features if its frozen backbone always sees the same images.
 
-    Any other run is returned as it is.
+    Args:
+        run: The run; it is returned unchanged if its features can't be precomputed.
+        variables: Variables of the whole model, replicated over the run's mesh.
+        stop: The shutdown signal, polled after each batch.
+
+    Returns:
+        The run with `FeatureSource`s as sources.
 
     Raises:
-        Stopped: asked to stop while at it.
+        Stopped: If a signal requested a shutdown.
     """
     objective = run.objective
     if not (isinstance(objective, Classification) and objective.precomputable):
@@ -57,28 +68,38 @@ def precompute_features(run: Run, variables: Any, stop: ShutdownSignal | None = 
 
 
 def replace_bad_examples(features: FeatureSource, rows: np.ndarray) -> FeatureSource:
-    """Features for all `rows` of a split, those left out replaced as `SkippingSource` replaces
-    examples.
+    """Return features for all rows of a split, with bad examples replaced as in `SkippingSource`.
 
-    So training sees the same as if the features were computed in each step.
+    Training then sees the same examples as if the features were computed in each step.
+
+    Args:
+        features: Features of the good examples, in the order of `rows`.
+        rows: The rows (N,) of all examples in the split.
     """
-    good = np.isin(rows, features.records["index"])
-    after = np.flatnonzero(good)  # the good position that stands in for each
-    chosen = np.searchsorted(after, np.arange(len(rows))) % len(after)
-    records = {name: values[chosen] for name, values in features.records.items()}
+    is_good = np.isin(rows, features.records["index"])
+    good_positions = np.flatnonzero(is_good)
+    # A bad example is replaced by the next good one, and after the last by the first.
+    replacements = np.searchsorted(good_positions, np.arange(len(rows))) % len(good_positions)
+    records = {name: values[replacements] for name, values in features.records.items()}
     return FeatureSource({**records, "index": rows.astype(features.records["index"].dtype)})
 
 
 def make_extraction_step(
-    represent: Callable[[Any, Any], jax.Array], mesh: Mesh
+    compute_features: Callable[[Any, Any], jax.Array], mesh: Mesh
 ) -> Callable[[Any, Any], Accumulators]:
-    """The compiled step: (variables, batch sharded over `data`) -> features and targets as rows.
+    """Compile the step that computes the features of a batch.
 
-    `represent` makes features (B, D) of variables and one device's batch.
+    Args:
+        compute_features: Maps the variables and one device's batch to features (B, D).
+        mesh: The devices.
+
+    Returns:
+        A function from the variables and a batch sharded over `data` to `rows`, a `PerExample` of
+        features, indices and targets.
     """
 
     def step(variables: Any, batch: Any) -> Accumulators:
-        rows = {"features": represent(variables, batch), "valid": batch["valid"]}
+        rows = {"features": compute_features(variables, batch), "valid": batch["valid"]}
         rows |= {name: batch[name] for name in ("index", "label", "labels") if name in batch}
         return reduce_over_devices({"rows": PerExample(rows)})
 
@@ -93,20 +114,18 @@ def extract_features(
     batch_size: int,
     stop: ShutdownSignal | None = None,
 ) -> FeatureSource:
-    """Run the backbone over every example of `source` once, on all devices.
-
-    Bad examples that are skipped are left out.
+    """Compute the features of every example in `source` once, on all devices.
 
     Args:
-        step: see `make_extraction_step`.
-        variables: of the whole model, replicated over `mesh`.
-        source: the examples, each of which comes out at its own place.
-        mesh: the devices.
-        batch_size: examples at a time over all devices.
-        stop: raised by a signal.
+        step: The step from `make_extraction_step`.
+        variables: Variables of the whole model, replicated over `mesh`.
+        source: The examples; their order is kept, and bad examples that are skipped are dropped.
+        mesh: The devices.
+        batch_size: Examples per batch over all devices.
+        stop: The shutdown signal, polled after each batch.
 
     Raises:
-        Stopped: asked to stop while at it.
+        Stopped: If a signal requested a shutdown.
     """
     batches = evaluation_batches(source, batch_size, jax.process_index(), jax.process_count())
     parts = []

@@ -1,4 +1,4 @@
-"""A checkpoint as a function: `ssl_jax.load(path)(images)`."""
+"""A checkpoint as a function of images: `ssl_jax.load(path)(images)`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +21,11 @@ __all__ = ["Model", "load"]
 
 @dataclass(frozen=True)
 class Model:
-    """A restored network with its card, callable on images in digital numbers.
+    """A restored network with its model card, callable on images in digital numbers.
 
     Attributes:
-        card: the sensor, bands, classes, config and figures it comes with.
-        objective: what it was trained for.
+        card: The sensor, bands, classes, config and metrics of the checkpoint.
+        objective: The objective that it was trained for.
         variables: `params` and `batch_stats`, on the host.
     """
 
@@ -34,54 +34,57 @@ class Model:
     variables: dict[str, Any]
 
     def __call__(self, images: np.ndarray, bands: Sequence[str] = ()) -> np.ndarray:
-        """What the network says of images (B, H, W, C).
-
-        Scores (B, classes) for classification, labels (B, H, W) for segmentation, representations
-        (B, D) for a pretrained backbone.
+        """Apply the network to images.
 
         Args:
-            images: digital numbers of the sensor on the card.
-            bands: names of the images' bands, if they aren't the card's in the card's order.
+            images: (B, H, W, C) in digital numbers of the sensor on the card.
+            bands: Names of the images' C bands; by default the card's, in the card's order. Bands
+                that the network does not use are ignored.
+
+        Returns:
+            Scores (B, classes) for classification, labels (B, H, W) for segmentation,
+            representations (B, D) for a pretrained backbone.
 
         Raises:
-            UserError: a band is missing, or the images aren't (B, H, W, C).
+            UserError: If a band is missing, or `images` isn't (B, H, W, C).
         """
-        return np.asarray(self._predict(self.variables, self._matched(images, bands)))
+        return np.asarray(self._predict(self.variables, self._select_bands(images, bands)))
 
     @cached_property
     def _predict(self) -> Any:
         return jax.jit(self.objective.predict)
 
-    def _matched(self, images: np.ndarray, bands: Sequence[str]) -> np.ndarray:
-        wanted = self.card.sensor
-        found = tuple(bands) or wanted.names
-        if images.ndim != 4 or images.shape[-1] != len(found):
+    def _select_bands(self, images: np.ndarray, bands: Sequence[str]) -> np.ndarray:
+        """Return the bands of the card's sensor, in its order."""
+        sensor = self.card.sensor
+        names = tuple(bands) or sensor.names
+        if images.ndim != 4 or images.shape[-1] != len(names):
             raise UserError(
                 f"images: found shape {images.shape}; expected (batch, height, width, "
-                f"{len(found)}) with the bands {', '.join(found)}"
+                f"{len(names)}) with the bands {', '.join(names)}"
             )
-        order = []
-        for band in wanted.bands:
-            place = next((i for i, name in enumerate(found) if band.answers_to(name)), None)
-            if place is None:
+        channels = []
+        for band in sensor.bands:
+            channel = next((i for i, name in enumerate(names) if band.has_name(name)), None)
+            if channel is None:
                 raise UserError(
-                    f"images: have the bands {', '.join(found)}, not {band.name}; the checkpoint "
-                    f"needs {', '.join(wanted.names)}"
+                    f"images: found the bands {', '.join(names)}, not {band.name}; the checkpoint "
+                    f"needs {', '.join(sensor.names)}"
                 )
-            order.append(place)
-        return images[..., order]
+            channels.append(channel)
+        return images[..., channels]
 
 
 def load(path: str | Path) -> Model:
-    """The model of a run's workdir, or of one of its `checkpoints/<step>` folders.
+    """Load the model of a run's workdir, or of one of its `checkpoints/<step>` folders.
 
-    Needs neither the dataset nor the devices it was trained on.
+    Neither the dataset nor the devices it was trained on are needed.
 
     Raises:
-        UserError: there is no checkpoint, or its card isn't that of its arrays.
+        UserError: If there is no checkpoint, or its card doesn't match its arrays.
     """
     card = read_card(path)
-    # Computed in float32 whatever it was trained in: any device can.
+    # In float32 whatever it was trained in: every device supports it.
     config = card.config.copy_and_resolve_references()
     config.precision = "float32"
     objective = check_network(path, replace(card, config=config), parts.make_objective)

@@ -1,4 +1,4 @@
-"""What is measured of a state beside training: the evaluation, and the probe of a pretraining."""
+"""Periodic evaluations of the state during training: the evaluation split and the online probe."""
 
 import jax
 
@@ -14,9 +14,21 @@ __all__ = ["Evaluation", "make_periodic_evaluations"]
 
 
 class Evaluation:
-    """Evaluates states on the run's evaluation examples and remembers the last figures."""
+    """Evaluates states on the run's evaluation split.
+
+    Attributes:
+        metrics: The metrics of the last evaluation; empty before the first.
+        accumulators: The accumulators that `metrics` were computed from.
+        examples: The examples to evaluate on.
+    """
 
     def __init__(self, run: Run, stop: ShutdownSignal) -> None:
+        """Set up the evaluation of a run.
+
+        Args:
+            run: The run, with the objective and the evaluation split.
+            stop: The shutdown signal, polled after each batch.
+        """
         self.metrics: dict[str, float] = {}
         self.accumulators: Accumulators = {}
         self.examples = run.evaluation_source
@@ -25,16 +37,16 @@ class Evaluation:
         self._step = loop.make_evaluation_step(run.objective, run.mesh)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
-        """The metrics of a state.
+        """Compute and remember the metrics of a state.
 
         Raises:
-            Stopped: asked to stop while at it.
+            Stopped: If a signal requested a shutdown.
         """
-        self.accumulators = self._over_all(state)
+        self.accumulators = self._accumulate(state)
         self.metrics = self._run.objective.compute_metrics(self.accumulators)
         return self.metrics
 
-    def _over_all(self, state: TrainState) -> Accumulators:
+    def _accumulate(self, state: TrainState) -> Accumulators:
         if self._run.image_evaluation is not None:
             return self._run.image_evaluation(state.variables, self._stop)
         batches = evaluation_batches(
@@ -49,13 +61,21 @@ class Evaluation:
 def make_periodic_evaluations(
     run: Run, evaluation: Evaluation, stop: ShutdownSignal
 ) -> list[loop.PeriodicEvaluation]:
-    """What is measured beside training: the evaluation, and the probe of a pretraining."""
-    measured = []
+    """Make the periodic evaluations of a run: `evaluation` and the online probe, as configured.
+
+    Args:
+        run: The run, with the intervals.
+        evaluation: Evaluates on the evaluation split; unused if the config has none.
+        stop: The shutdown signal, polled by the probe.
+    """
+    evaluations = []
     if run.evaluation_source is not None:
-        measured.append(loop.PeriodicEvaluation("evaluation", run.intervals.evaluate, evaluation))
-    if run.probe is not None:
-        online = OnlineProbe(run.objective, run.mesh, run.probe, run.config.batch_size, stop)
-        measured.append(
-            loop.PeriodicEvaluation("probe", run.intervals.probe, online, at_start=True)
+        evaluations.append(
+            loop.PeriodicEvaluation("evaluation", run.intervals.evaluate, evaluation)
         )
-    return measured
+    if run.probe is not None:
+        probe = OnlineProbe(run.objective, run.mesh, run.probe, run.config.batch_size, stop)
+        evaluations.append(
+            loop.PeriodicEvaluation("probe", run.intervals.probe, probe, at_start=True)
+        )
+    return evaluations

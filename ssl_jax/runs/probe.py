@@ -1,4 +1,4 @@
-"""Probing a backbone while it is pretrained, and the features of a frozen one."""
+"""Probes of a backbone's features: online during pretraining, and of a frozen backbone."""
 
 from __future__ import annotations
 
@@ -21,21 +21,14 @@ from ssl_jax.training.state import TrainState
 __all__ = ["OnlineProbe", "compute_probe_metrics", "probe_frozen_backbone"]
 
 
-# Below these an encoder says next to nothing of its input. Untrained ResNets and ViTs have
-# deviations of 0.3 to 0.8 and, on as few as 40 examples, ranks above 10; on a line the rank is 1.
-COLLAPSED_STD, COLLAPSED_RANK = 0.01, 1.5
+# Below either of these, features are almost independent of the input. Untrained ResNets and ViTs
+# have standard deviations of 0.3 to 0.8 and, on as few as 40 examples, effective ranks above 10;
+# features on a line have rank 1.
+_COLLAPSED_STD, _COLLAPSED_RANK = 0.01, 1.5
 
 
 class OnlineProbe:
-    """Probes the backbone of a state that is being pretrained.
-
-    Args:
-        objective: whose `predict` gives representations.
-        mesh: the devices.
-        examples: what it is probed with.
-        batch_size: examples at a time over all devices.
-        stop: raised by a signal.
-    """
+    """Probes the backbone of a state during pretraining."""
 
     def __init__(
         self,
@@ -45,6 +38,15 @@ class OnlineProbe:
         batch_size: int,
         stop: ShutdownSignal,
     ) -> None:
+        """Set up the probe of a run.
+
+        Args:
+            objective: The objective, whose `predict` returns representations (B, D).
+            mesh: The devices.
+            examples: The examples to fit the probes on and to evaluate them on.
+            batch_size: Examples per batch over all devices.
+            stop: The shutdown signal, polled after each batch.
+        """
         self._step = features.make_extraction_step(
             lambda variables, batch: objective.predict(variables, batch["image"]), mesh
         )
@@ -54,10 +56,10 @@ class OnlineProbe:
         self._stop = stop
 
     def __call__(self, state: TrainState) -> dict[str, float]:
-        """See `compute_probe_metrics`; a backbone that has collapsed is also told at the terminal.
+        """Compute the metrics of `compute_probe_metrics`, and warn if the features have collapsed.
 
         Raises:
-            Stopped: asked to stop while at it.
+            Stopped: If a signal requested a shutdown.
         """
         train, evaluation = (
             features.extract_features(
@@ -65,20 +67,21 @@ class OnlineProbe:
             ).records
             for source in (self._examples.train, self._examples.evaluation)
         )
-        found = compute_probe_metrics(train, evaluation, self._examples.classes)
-        if found["collapsed"] and jax.process_index() == 0:
+        metrics = compute_probe_metrics(train, evaluation, self._examples.num_classes)
+        if metrics["collapsed"] and jax.process_index() == 0:
             print(
-                f"warning: the features have collapsed at step {int(state.step)}: their relative "
-                f"standard deviation is {found['feature_std']:.2g} (1 if spread evenly) and their "
-                f"effective rank {found['effective_rank']:.2f}; expected an encoder that tells "
-                "examples apart: lower the learning rate, or look at temperature and views",
+                f"warning: the features have collapsed at step {int(state.step)}: found a relative "
+                f"standard deviation of {metrics['feature_std']:.2g} and an effective rank of "
+                f"{metrics['effective_rank']:.2f}; expected at least {_COLLAPSED_STD} (1 if spread "
+                f"evenly) and {_COLLAPSED_RANK}: lower the learning rate, or check the temperature "
+                "and the views",
                 file=sys.stderr,
             )
-        return found
+        return metrics
 
 
 def probe_frozen_backbone(run: Run) -> dict[str, float]:
-    """The figures of a run whose features were computed once; empty for any other run."""
+    """Compute the probe metrics of a run with precomputed features; empty for any other run."""
     train, evaluation = run.source, run.evaluation_source
     if isinstance(train, features.FeatureSource) and isinstance(evaluation, features.FeatureSource):
         return compute_probe_metrics(train.records, evaluation.records, len(run.card.classes))
@@ -86,30 +89,40 @@ def probe_frozen_backbone(run: Run) -> dict[str, float]:
 
 
 def compute_probe_metrics(
-    train: Mapping[str, np.ndarray], evaluation: Mapping[str, np.ndarray], classes: int
+    train: Mapping[str, np.ndarray], evaluation: Mapping[str, np.ndarray], num_classes: int
 ) -> dict[str, float]:
-    """What a probe logs, of records with `features` (N, D) and, where labelled, a target.
+    """Compute the spread of features and, if there are labels, the scores of two probes on them.
 
-    `feature_std`, `effective_rank` and `collapsed` (0 or 1) of the features to be judged by, and of
-    the two probes `knn_top1` and `ridge_top1`, or `knn_mAP` and `ridge_mAP` for several labels.
+    Args:
+        train: The records to fit the probes on: `features` (N, D) and, if labelled, `label` (N,) or
+            multi-hot `labels` (N, num_classes).
+        evaluation: The records to evaluate, likewise.
+        num_classes: Number of classes; 0 if there are no labels.
+
+    Returns:
+        `feature_std`, `effective_rank` and `collapsed` (0 or 1) of the evaluated features, and of
+        the two probes `knn_top1` and `ridge_top1`, or `knn_mAP` and `ridge_mAP` if there are
+        several labels per example.
     """
     std, rank = feature_spread(evaluation["features"])
-    found = {
+    metrics = {
         "feature_std": std,
         "effective_rank": rank,
-        "collapsed": float(std < COLLAPSED_STD or rank < COLLAPSED_RANK),
+        "collapsed": float(std < _COLLAPSED_STD or rank < _COLLAPSED_RANK),
     }
     name = next((name for name in ("label", "labels") if name in evaluation), "")
-    if not classes or not name:
-        return found
-    targets = train[name] if name == "labels" else np.eye(classes)[train[name]]
-    for probe, classify in (("knn", knn_scores), ("ridge", ridge_scores)):
-        scores = classify(train["features"], targets, evaluation["features"])
-        found |= {f"{probe}_{k}": v for k, v in _judged(scores, evaluation[name]).items()}
-    return found
+    if not num_classes or not name:
+        return metrics
+    targets = train[name] if name == "labels" else np.eye(num_classes)[train[name]]
+    for probe, compute_scores in (("knn", knn_scores), ("ridge", ridge_scores)):
+        scores = compute_scores(train["features"], targets, evaluation["features"])
+        for metric, value in _compute_accuracy(scores, evaluation[name]).items():
+            metrics[f"{probe}_{metric}"] = value
+    return metrics
 
 
-def _judged(scores: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+def _compute_accuracy(scores: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+    """Compute `top1` for labels (N,), `mAP` for multi-hot labels (N, classes)."""
     if targets.ndim == 1:
         return {"top1": float(np.mean(scores.argmax(axis=1) == targets))}
     rows = {"scores": scores, "targets": targets, "valid": np.ones(len(targets), bool)}

@@ -1,4 +1,4 @@
-"""Where a run starts: its newest checkpoint, a pretrained backbone, or random weights."""
+"""The first state of a run: restored from a checkpoint, with a pretrained backbone, or random."""
 
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,21 @@ __all__ = ["restore_or_initialise"]
 def restore_or_initialise(
     run: Run, checkpoints: saving.Checkpointer
 ) -> tuple[TrainState, dict[str, Any]]:
-    """State and position of the newest sound bundle, with its figures, or the initial ones.
+    """Restore the newest valid checkpoint of a run, or initialise its state.
 
-    At first the backbone is that of `config.pretrained`, if there is one.
+    A new state has the backbone of the checkpoint at `config.pretrained`, if the config names one.
+
+    Args:
+        run: The run.
+        checkpoints: The checkpoints of its workdir.
+
+    Returns:
+        The state, replicated over the run's mesh, and its position: `carried`, the metrics
+        accumulated since the last log record, `metrics`, those of the last evaluation, and, if it
+        was restored, the other items of the checkpoint's `data`.
+
+    Raises:
+        UserError: If the pretrained backbone is a different network.
     """
 
     def initial_state() -> TrainState:
@@ -46,32 +58,34 @@ def restore_or_initialise(
 
 
 def load_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
-    """`state` with the backbone of the bundle at `config.pretrained` in place of its own.
+    """Replace the backbone of a state by that of the checkpoint at `config.pretrained`.
 
-    A final norm that was fitted to other tokens is left as it starts: where the patches' mean is
-    pooled in place of the class token, facebookresearch/mae drops `norm` and has a new `fc_norm`.
+    If the two backbones pool differently, the final norm keeps its initial values, as it was fitted
+    to other tokens: where the mean of the patches is pooled instead of the class token,
+    facebookresearch/mae drops `norm` and has a new `fc_norm`.
 
     Raises:
-        UserError: that bundle's backbone is another network.
+        UserError: If the checkpoint's backbone is a different network.
     """
     path = Path(run.config.pretrained)
     variables = loading.load_variables(path)
     network = loading.load_card(path)["config"]["model"]["backbone"]
     pools = [section.get("pool", "cls") for section in (network, run.config.model.backbone)]
 
-    def put(own: dict[str, Any], collection: str) -> dict[str, Any]:
+    def replace_backbone(own: dict[str, Any], collection: str) -> dict[str, Any]:
         if "backbone" not in own:
             return own
-        there = variables[collection].get("backbone", {})
-        shapes = [jax.tree.map(np.shape, tree) for tree in (own["backbone"], there)]
+        pretrained = variables[collection].get("backbone", {})
+        shapes = [jax.tree.map(np.shape, tree) for tree in (own["backbone"], pretrained)]
         if shapes[0] != shapes[1]:
             raise UserError(
-                f"config.model.backbone: is not the network of {path}, which was trained with "
-                f"{network}; expected the same"
+                f"config.model.backbone: found a different network than that of {path}; expected "
+                f"the same as it was trained with: {network}"
             )
-        fresh = {"norm": own["backbone"]["norm"]} if pools[0] != pools[1] else {}
-        return {**own, "backbone": {**there, **fresh}}
+        initial = {"norm": own["backbone"]["norm"]} if pools[0] != pools[1] else {}
+        return {**own, "backbone": {**pretrained, **initial}}
 
     return state.replace(
-        params=put(state.params, "params"), batch_stats=put(state.batch_stats, "batch_stats")
+        params=replace_backbone(state.params, "params"),
+        batch_stats=replace_backbone(state.batch_stats, "batch_stats"),
     )

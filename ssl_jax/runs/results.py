@@ -1,4 +1,4 @@
-"""What a run leaves when it is done: its figures, how it got them, and pictures for the report."""
+"""The files that a finished run leaves: the summary of its results, samples and predictions."""
 
 from __future__ import annotations
 
@@ -22,46 +22,59 @@ from ssl_jax.training.state import TrainState
 __all__ = ["summarise_run", "write_predictions", "write_samples"]
 
 
-def write_samples(run: Run, state: TrainState, folder: Path, examples: int = 8) -> None:
-    """A few examples as the objective sees and answers them, for the report: `samples.npz`."""
+def write_samples(run: Run, state: TrainState, folder: Path, num_examples: int = 8) -> None:
+    """Write `samples.npz`: a few examples with the objective's outputs, for the report.
+
+    Args:
+        run: The run.
+        state: Its last state.
+        folder: Its workdir.
+        num_examples: Maximum number of examples, spread evenly over the source.
+    """
     if jax.process_index() != 0:
         return
     source = run.samples_source
-    chosen = np.linspace(0, len(source) - 1, min(examples, len(source))).astype(int)
-    records = [source[int(index)] for index in chosen]
+    positions = np.linspace(0, len(source) - 1, min(num_examples, len(source))).astype(int)
+    records = [source[int(position)] for position in positions]
     batch = {name: np.stack([record[name] for record in records]) for name in records[0]}
     variables = jax.device_get(state.variables)
-    draw = jit_for_single_use(run.objective.make_samples)
-    samples = draw(variables, batch, jax.random.key(run.config.seed))
+    make_samples = jit_for_single_use(run.objective.make_samples)
+    samples = make_samples(variables, batch, jax.random.key(run.config.seed))
     write_arrays(folder / "samples.npz", jax.device_get(samples))
 
 
 def write_predictions(accumulators: Accumulators, folder: Path) -> None:
-    """What the final evaluation predicted for each example: `predictions.npz`."""
+    """Write `predictions.npz`: the final evaluation's prediction for each example.
+
+    Args:
+        accumulators: Those of the final evaluation; nothing is written if they have no
+            `predictions`.
+        folder: The workdir of the run.
+    """
     if jax.process_index() != 0 or "predictions" not in accumulators:
         return
     rows = dict(accumulators["predictions"].values)
     valid = rows.pop("valid")
-    write_arrays(folder / "predictions.npz", {name: x[valid] for name, x in rows.items()})
+    write_arrays(folder / "predictions.npz", {name: values[valid] for name, values in rows.items()})
 
 
 def summarise_run(
     run: Run,
     folder: Path,
-    figures: Mapping[str, float],
+    metrics: Mapping[str, float],
     accumulators: Accumulators,
     cost: Mapping[str, Any],
-    found: Mapping[str, Any],
+    search_results: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What `results.json` holds: the figures, what they were got with, and what that cost.
+    """Collect the content of `results.json`: metrics, config, data, versions and cost.
 
     Args:
-        run: what was trained.
-        folder: its workdir, with the log.
-        figures: of the final evaluation.
-        sums: that they are of.
-        cost: in time and memory.
-        found: what a search over learning rates found; empty for no search.
+        run: The run.
+        folder: Its workdir, with the log.
+        metrics: The metrics of the final evaluation.
+        accumulators: The accumulators that the metrics were computed from.
+        cost: Time, throughput and memory.
+        search_results: The results of a learning rate search; empty without a search.
     """
     losses = [
         record["loss"]
@@ -75,10 +88,9 @@ def summarise_run(
         "steps": run.steps,
         "classes": list(run.card.classes),
         "colours": [list(colour) for colour in run.card.colours],
-        "metrics": dict(figures),
-        "probe": probe.probe_frozen_backbone(
-            run
-        ),  # what the same features give without a step of training
+        "metrics": dict(metrics),
+        # Of the same features, without a training step.
+        "probe": probe.probe_frozen_backbone(run),
         "train": {"first_loss": losses[0], "last_loss": losses[-1]},
         "cost": cost,
         "data": {
@@ -87,12 +99,12 @@ def summarise_run(
             "train": len(run.source),
             "evaluation": len(run.evaluation_source or ()),
             "examples": run.examples,
-            "skipped": run.skipped(),
+            "skipped": run.gather_bad_records(),
             "embedded": run.config.data.name.startswith("demo_"),
         },
         "versions": package_versions(),
         "command": sys.argv,
-        "search": dict(found),
+        "search": dict(search_results),
     }
     if "confusion" in accumulators:
         summary["confusion"] = np.asarray(accumulators["confusion"]).tolist()

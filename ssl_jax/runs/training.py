@@ -1,4 +1,4 @@
-"""One run, from its config to its `results.json`: resumed if it was interrupted."""
+"""The training of one run, from its config to its `results.json`; interrupted runs are resumed."""
 
 import resource
 import time
@@ -15,6 +15,7 @@ from ssl_jax.runs import features, parts, restoring, results, search, workdir
 from ssl_jax.runs.parts import Run
 from ssl_jax.runs.periodic_evaluations import Evaluation, make_periodic_evaluations
 from ssl_jax.training import divergence, loop
+from ssl_jax.training.metric_accumulator import MetricAccumulator
 from ssl_jax.training.metric_writer import MetricWriter
 from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 from ssl_jax.training.state import TrainState
@@ -25,78 +26,99 @@ __all__ = ["train"]
 def train(
     config: ConfigDict, folder: str | Path, stop: ShutdownSignal | None = None
 ) -> dict[str, Any]:
-    """Train `config` in `folder` and return what its `results.json` then holds.
+    """Train a config in a workdir.
 
-    A run that was interrupted goes on from its newest sound bundle, with the examples and the
-    randomness the undisturbed run would have had; a run that is done is left as it is.
+    An interrupted run resumes from its newest valid checkpoint, with the same examples and random
+    draws as an uninterrupted run. A finished run is left unchanged.
 
     Args:
-        config: as in `configs`.
-        folder: the workdir.
-        stop: raised by a signal; without it signals do what they always do.
+        config: The config, as in `configs/`.
+        folder: The workdir.
+        stop: The shutdown signal; by default signals are not handled.
+
+    Returns:
+        The content of `results.json`.
 
     Raises:
-        UserError: the config, the dataset or the workdir doesn't fit.
-        divergence.Diverged: the loss became NaN or infinite, or exploded.
-        Stopped: a signal asked to stop; a bundle has been saved.
+        UserError: If the config, the dataset or the workdir is invalid.
+        divergence.Diverged: If the loss is NaN, infinite or has exploded.
+        Stopped: If a signal requested a shutdown; a checkpoint has been saved.
     """
     began = time.monotonic()
     folder = Path(folder)
     stop = stop or ShutdownSignal()
     run = parts.assemble_run(config)
-    tried = search.make_candidates(config)
+    candidates = search.make_candidates(config)
     with workdir.lock_workdir(config, folder):
-        if (done := workdir.read_results(folder)) is not None:
-            return done
-        found: dict[str, Any] = {}
-        if tried:
-            found = search.search_learning_rate(tried, folder, partial(train, stop=stop))
-            run = parts.assemble_run(search.with_learning_rate(config, found["learning_rate"]))
+        if (finished := workdir.read_results(folder)) is not None:
+            return finished
+        search_results: dict[str, Any] = {}
+        if candidates:
+            search_results = search.search_learning_rate(
+                candidates, folder, partial(train, stop=stop)
+            )
+            rate = search_results["learning_rate"]
+            run = parts.assemble_run(search.with_learning_rate(config, rate))
         run.bad_records.persist_in(folder / "bad_records", jax.process_index())
         evaluation = Evaluation(run, stop)
         with saving.Checkpointer(folder / "checkpoints", config.keep) as checkpoints:
-            run, state, cost = train_until_done(run, folder, checkpoints, evaluation, stop)
+            run, state, cost = train_with_retries(run, folder, checkpoints, evaluation, stop)
         results.write_samples(run, state, folder)
         results.write_predictions(evaluation.accumulators, folder)
         cost["seconds"] = time.monotonic() - began
         summary = results.summarise_run(
-            run, folder, evaluation.metrics, evaluation.accumulators, cost, found
+            run, folder, evaluation.metrics, evaluation.accumulators, cost, search_results
         )
         if jax.process_index() == 0:
             write_json(folder / "results.json", summary)
         return summary
 
 
-def train_until_done(
+def train_with_retries(
     run: Run,
     folder: Path,
     checkpoints: saving.Checkpointer,
     evaluation: Evaluation,
     stop: ShutdownSignal,
 ) -> tuple[Run, TrainState, dict[str, Any]]:
-    """Restore or start, train, and, where the run is told to, leave out batches that ruin it.
+    """Restore or initialise the state and train it to the last step.
+
+    After a divergence, training restarts from the newest checkpoint and skips the batch, as often
+    as `config.bad_loss` allows.
+
+    Args:
+        run: The run.
+        folder: Its workdir.
+        checkpoints: The checkpoints of the workdir.
+        evaluation: Evaluates on the evaluation split; it is updated in place.
+        stop: The shutdown signal.
 
     Returns:
-        The run with its features if they were computed, the last state, and what it cost.
+        The run (with features instead of images if they were precomputed), its last state and its
+        cost.
+
+    Raises:
+        divergence.Diverged: If the loss is NaN, infinite or has exploded.
+        Stopped: If a signal requested a shutdown; a checkpoint has been saved.
     """
-    ready = run
+    prepared = run
     while True:
         state, position = restoring.restore_or_initialise(run, checkpoints)
         evaluation.metrics = position["metrics"]
-        if ready is run:
+        if prepared is run:
             try:
-                ready = features.precompute_features(run, state.variables, stop)
+                prepared = features.precompute_features(run, state.variables, stop)
             except Stopped:
-                save_checkpoint(checkpoints, ready, state, position["carried"], evaluation)
+                save_checkpoint(checkpoints, prepared, state, position["carried"], evaluation)
                 raise
-        evaluation.examples = ready.evaluation_source
+        evaluation.examples = prepared.evaluation_source
         try:
-            return ready, *train_from_state(
-                ready, state, position, folder, checkpoints, evaluation, stop
+            return prepared, *train_from_state(
+                prepared, state, position, folder, checkpoints, evaluation, stop
             )
         except divergence.Diverged as error:
             checkpoints.wait()
-            positions = run.loader().rows(error.step - 1)
+            positions = run.make_loader().rows(error.step - 1)
             examples = run.source.example_ids()[positions]
             divergence.record_divergence(
                 error, run.config.objective.name, examples, run.bad_loss, folder
@@ -112,19 +134,33 @@ def train_from_state(
     evaluation: Evaluation,
     stop: ShutdownSignal,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """From a state to the last one, and what that cost."""
+    """Train a state to the last step.
+
+    Args:
+        run: The run.
+        state: The state to start from, replicated over the run's mesh; it is donated.
+        position: Its position, with the accumulated metrics (`carried`).
+        folder: The workdir.
+        checkpoints: The checkpoints of the workdir.
+        evaluation: Evaluates on the evaluation split.
+        stop: The shutdown signal.
+
+    Returns:
+        The last state, and the cost: throughput, fraction of seconds spent waiting for data,
+        devices, memory in bytes and number of parameters.
+    """
     config, start = run.config, int(state.step)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    loader = run.loader()
-    with MetricWriter(folder, start, run.steps, config.batch_size) as log:
-        accumulator = loop.MetricAccumulator(
-            log, run.intervals.log, run.steps, run.bad_loss.explosion, position["carried"]
+    loader = run.make_loader()
+    with MetricWriter(folder, start, run.steps, config.batch_size) as writer:
+        accumulator = MetricAccumulator(
+            writer, run.intervals.log, run.steps, run.bad_loss.explosion, position["carried"]
         )
         began = time.monotonic()
         state = loop.train(
             state,
             steps=run.steps,
-            step_function=loop.make_train_step(
+            train_step=loop.make_train_step(
                 run.objective, run.optimizer, run.schedule, run.mesh, config.seed
             ),
             batches=loader.batches(start),
@@ -135,9 +171,9 @@ def train_from_state(
             save=lambda state: save_checkpoint(
                 checkpoints, run, state, accumulator.to_json(), evaluation
             ),
-            log=log,
+            writer=writer,
             stop=stop,
-            skipped=divergence.read_skipped_steps(folder),
+            skipped_steps=divergence.read_skipped_steps(folder),
         )
         seconds = max(time.monotonic() - began, 1e-9)
     return state, {
@@ -157,7 +193,15 @@ def save_checkpoint(
     accumulated: dict[str, Any],
     evaluation: Evaluation,
 ) -> None:
-    """Start saving a bundle: the state, where it stands in the data and the log, and the card."""
+    """Start saving a checkpoint: the state, its position in the data and the log, and the card.
+
+    Args:
+        checkpoints: The checkpoints of the workdir.
+        run: The run, with the model card.
+        state: The state to save.
+        accumulated: The metrics accumulated since the last log record, as JSON.
+        evaluation: The evaluation, whose last metrics the card gets.
+    """
     step = int(state.step)
     position = {
         "step": step,

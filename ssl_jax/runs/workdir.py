@@ -1,4 +1,4 @@
-"""The folder of a run is its whole truth: whose it is, whether it is done, what came out."""
+"""The workdir of a run: its lock, the config it belongs to, and the results of a finished run."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from ssl_jax.devices.processes import gather_json
 
 __all__ = ["lock_workdir", "read_results", "record_config"]
 
-# What may differ when a run goes on: none of it changes the numbers.
+# Fields (or prefixes of fields) that may differ when a run resumes: they don't change its numbers.
 _FREE_TO_CHANGE = (
     "bad_loss.skip",
     "data.data_dir",
@@ -31,28 +31,32 @@ _FREE_TO_CHANGE = (
 
 @contextlib.contextmanager
 def lock_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
-    """Be the only job that trains this config in `workdir`, which no other config was trained in.
+    """Record the config in `workdir`, and hold the workdir's lock while training.
 
-    Of a job of several processes the first one sees to it.
+    In a job of several processes, the first one acquires the lock for all.
+
+    Args:
+        config: The config of the run.
+        workdir: The workdir; it is created if it does not exist.
 
     Raises:
-        UserError: another job is at it, another config was trained there, or the folder can't be
-            written.
+        UserError: If another process is training in the workdir, it belongs to another config, or
+            it can't be written.
     """
     lock = contextlib.ExitStack()
     refusal: UserError | None = None
     if jax.process_index() == 0:
         try:
             record_config(config, workdir)
-            busy = f"workdir {workdir}: another process is training in it; wait for it, or stop it"
+            busy = f"workdir {workdir}: another process is training in it; wait for it or stop it"
             lock.enter_context(acquire_lock(workdir / ".lock", busy))
         except OSError as error:
-            refusal = UserError(_unwritable(workdir, error))
+            refusal = _make_unwritable_error(workdir, error)
         except UserError as error:
             refusal = error
     if not gather_json(refusal is None)[0]:
         refusal = refusal or UserError(
-            f"workdir {workdir}: refused by the first process of the job"
+            f"workdir {workdir}: refused by the first process of the job, see its error"
         )
     if refusal is not None:
         raise refusal
@@ -64,56 +68,60 @@ def lock_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
             if not reason:
                 raise
             raise UserError(
-                f"workdir {workdir}: can't be written ({reason}): make room, then the same "
-                "command goes on from the newest bundle"
+                f"workdir {workdir}: can't be written ({reason}); free some space and run the same "
+                "command: it resumes from the newest checkpoint"
             ) from error
 
 
 def record_config(config: ConfigDict, workdir: Path) -> None:
-    """Make `workdir` the folder of this config, or make sure that it is.
+    """Write `config.json` in a new workdir; in another, check that it has the same config.
+
+    Args:
+        config: The config of the run.
+        workdir: The workdir; it is created if it does not exist.
 
     Raises:
-        UserError: another config was trained there, or the folder can't be written.
+        UserError: If the workdir belongs to another config, or can't be written.
     """
-    record = workdir / "config.json"
+    path = workdir / "config.json"
     # Older configs call an image a picture.
-    wanted = json.loads(json.dumps(config.to_dict()).replace(" of pictures]", " of images]"))
-    if record.exists():
-        found = json.loads(record.read_text().replace(" of pictures]", " of images]"))
-        # What a search finds takes the place of the rate that was asked for.
-        searched = wanted.get("search", {}).get("learning_rates")
+    fields = json.loads(json.dumps(config.to_dict()).replace(" of pictures]", " of images]"))
+    if path.exists():
+        recorded = json.loads(path.read_text().replace(" of pictures]", " of images]"))
+        # A search replaces the learning rate of the config by the best one.
+        searched = fields.get("search", {}).get("learning_rates")
         free = (*_FREE_TO_CHANGE, "optimizer.learning_rate") if searched else _FREE_TO_CHANGE
-        for field, there, here in _differences(found, wanted):
+        for field, old, new in _find_differences(recorded, fields):
             if not field.startswith(free):
                 raise UserError(
-                    f"workdir {workdir}: belongs to a run with config.{field} = {there!r}, this "
-                    f"one has {here!r}; expected the same config: choose another --workdir"
+                    f"workdir {workdir}: belongs to a run with config.{field} = {old!r}, this "
+                    f"one has {new!r}; expected the same config: choose another --workdir"
                 )
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_json(record, wanted)
+        write_json(path, fields)
     except OSError as error:
-        raise UserError(_unwritable(workdir, error)) from error
+        raise _make_unwritable_error(workdir, error) from error
 
 
-def _unwritable(workdir: Path, error: OSError) -> str:
-    return f"workdir {workdir}: {error.strerror}; expected a folder that can be written"
+def _make_unwritable_error(workdir: Path, error: OSError) -> UserError:
+    return UserError(f"workdir {workdir}: {error.strerror}; expected a writable folder")
 
 
 def read_results(workdir: Path) -> dict[str, Any] | None:
-    """What a finished run came to; None while it isn't finished."""
+    """Return the content of `results.json`, or None if the run isn't finished."""
     path = workdir / "results.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def _differences(
+def _find_differences(
     first: dict[str, Any], second: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Fields (dotted) that are not the same, with both values."""
+    """Yield the dotted name and both values of each field that differs."""
     for name in sorted(first.keys() | second.keys()):
-        one, other = first.get(name, "nothing"), second.get(name, "nothing")
-        if isinstance(one, dict) and isinstance(other, dict):
-            yield from _differences(one, other, f"{prefix}{name}.")
-        elif one != other:
-            yield f"{prefix}{name}", one, other
+        old, new = first.get(name, "not set"), second.get(name, "not set")
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _find_differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}", old, new

@@ -1,4 +1,4 @@
-"""Whole pictures, of any size, through a network that sees a window at a time."""
+"""Evaluation of images of any size by a sliding window."""
 
 from ssl_jax.scenes.evaluation import ImageEvaluation, make_image_evaluation
 from ssl_jax.scenes.sliding_window import (

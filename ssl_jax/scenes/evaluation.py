@@ -1,4 +1,4 @@
-"""Figures of segmentation over whole pictures, where every pixel counts once."""
+"""Evaluation of segmentation on images of any size, in which every pixel counts once."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ssl_jax.training.shutdown import ShutdownSignal
 
 __all__ = ["ImageEvaluation", "make_image_evaluation"]
 
-# Pixels whose sums are taken at once: one shape, whatever the size of a picture.
-_PIXELS = 2**18
+# Pixels are accumulated in chunks of one shape, so that images of all sizes share a compilation.
+_CHUNK_SIZE = 2**18
 
-# (variables replicated over the mesh, when to stop) -> sums over all labelled pixels
+# (variables replicated over the mesh, shutdown signal) -> accumulators over all labelled pixels
 ImageEvaluation = Callable[[Any, ShutdownSignal | None], Accumulators]
 
 
@@ -37,23 +37,31 @@ def make_image_evaluation(
     mesh: Mesh,
     batch_size: int,
 ) -> ImageEvaluation:
-    """The evaluation on pictures; the same on all processes.
+    """Make a function that evaluates segmentation on images by a sliding window.
 
-    They have a `mask` beside the `image`, and an `index` that tells them apart. Cross-entropy and
-    classes are those of the logits averaged over windows and flips. `batch_size` windows at a time
-    are spread over the mesh. The evaluation raises `Stopped` if asked to stop.
-    In its `predictions` there is a row for each picture.
+    Cross-entropy and predicted classes are those of the logits averaged over windows and flips.
+
+    Args:
+        objective: The objective.
+        images: The images, which have a `mask` besides the `image`, and a unique `index`.
+        sliding: The sliding window.
+        mesh: The devices.
+        batch_size: Windows per batch over all devices, a multiple of their number.
+
+    Returns:
+        A function with the same result on all processes. Its `predictions` have one row per image.
+        It raises `Stopped` if a shutdown is requested.
     """
     step = make_window_step(objective.logits, mesh, sliding.flips)
-    sums_of = jax.jit(objective.accumulate_pixels)
+    accumulate = jax.jit(objective.accumulate_pixels)
 
     def evaluate(variables: Any, stop: ShutdownSignal | None) -> Accumulators:
         total: Accumulators = {}
-        bands = compute_sliding_logits(step, variables, images, sliding, mesh, batch_size, stop)
-        for index, of_picture in itertools.groupby(bands, lambda band: band.image.index):
+        blocks = compute_sliding_logits(step, variables, images, sliding, mesh, batch_size, stop)
+        for index, image_blocks in itertools.groupby(blocks, lambda block: block.image.index):
             accumulators: Accumulators = {}
-            for pixels in itertools.chain.from_iterable(map(_pixels, of_picture)):
-                accumulators = merge_accumulators(accumulators, to_host(sums_of(*pixels)))
+            for chunk in itertools.chain.from_iterable(map(_split_into_chunks, image_blocks)):
+                accumulators = merge_accumulators(accumulators, to_host(accumulate(*chunk)))
             row = {"index": index, "confusion": accumulators["confusion"], "valid": True}
             rows = PerExample({name: np.asarray(value)[None] for name, value in row.items()})
             total = merge_accumulators(total, {**accumulators, "predictions": rows})
@@ -62,16 +70,16 @@ def make_image_evaluation(
     return evaluate
 
 
-def _pixels(band: RowBlock) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Logits (n, K), masks (n,) and whether they count (n,), all of one n and filled up to it."""
-    height, width, outputs = band.logits.shape
-    mask = band.image.read(band.top, 0, height, width)["mask"].reshape(-1)
-    logits = band.logits.reshape(-1, outputs)
-    for start in range(0, len(mask), _PIXELS):
-        here = slice(start, start + _PIXELS)
-        beyond = max(0, start + _PIXELS - len(mask))
+def _split_into_chunks(block: RowBlock) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield chunks of n pixels: logits (n, K), labels (n,) and whether they are valid (n,) bool."""
+    height, width, outputs = block.logits.shape
+    mask = block.image.read(block.top, 0, height, width)["mask"].reshape(-1)
+    logits = block.logits.reshape(-1, outputs)
+    for start in range(0, len(mask), _CHUNK_SIZE):
+        chunk = slice(start, start + _CHUNK_SIZE)
+        padding = max(0, start + _CHUNK_SIZE - len(mask))
         yield (
-            np.pad(logits[here], ((0, beyond), (0, 0))),
-            np.pad(mask[here], (0, beyond)),
-            np.arange(_PIXELS) < _PIXELS - beyond,
+            np.pad(logits[chunk], ((0, padding), (0, 0))),
+            np.pad(mask[chunk], (0, padding)),
+            np.arange(_CHUNK_SIZE) < _CHUNK_SIZE - padding,
         )

@@ -1,8 +1,8 @@
-"""Logits of whole pictures: a window slides over them, and what it sees twice is averaged.
+"""Logits of images of any size by a sliding window, averaged where windows overlap.
 
-Windows of all pictures are batched over all devices; their logits come back to the host and are
-added up there a band of rows at a time. So neither the memory of the devices nor that of the host
-meets the size of a picture.
+Windows of all images are batched over all devices. Their logits return to the host and are added
+up there, one block of rows at a time. Hence the memory required on the devices does not depend on
+the size of an image, and that on the host only on its width.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
     "make_window_step",
 ]
 
-# Axes of an image (h, w, c) that are flipped: the symmetries of a rectangle, a group of four.
+# Axes of an image (h, w, c) to flip: the four symmetries of a rectangle.
 _FLIPS = ((), (1,), (0,), (0, 1))
 
 # (variables, images (B, H, W, C) in digital numbers) -> logits (B, H, W, K) float32
@@ -43,35 +43,45 @@ Step = Callable[[Any, Mapping[str, Array]], Array]
 
 
 class LargeImage(Protocol):
-    """An image of any size, of which any window can be read."""
+    """The interface of an image of any size, of which any window can be read."""
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """The height, in pixels."""
         ...
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """The width, in pixels."""
         ...
 
     def read(self, top: int, left: int, height: int, width: int) -> Mapping[str, np.ndarray]:
-        """`image` (height, width, bands) in digital numbers; perhaps more."""
+        """Read a window.
+
+        Args:
+            top: Row of its upper edge, in pixels.
+            left: Column of its left edge, in pixels.
+            height: Height, in pixels.
+            width: Width, in pixels.
+
+        Returns:
+            `image` (height, width, bands) in digital numbers, and possibly further arrays.
+        """
         ...
 
-    def wanted(self, top: int, left: int, height: int, width: int) -> bool:
-        """Whether anything is asked about a window's pixels; if not, it is passed over."""
+    def is_needed(self, top: int, left: int, height: int, width: int) -> bool:
+        """Return whether any pixel of a window is evaluated; other windows are skipped."""
         ...
 
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """How a window slides.
+    """Parameters of a sliding window.
 
     Attributes:
-        window: its side, in pixels.
-        stride: from one place to the next, in pixels.
-        flips: whether each window is also seen flipped, in either direction and in both.
+        window: Side of the window, in pixels.
+        stride: Distance between neighbouring positions, in pixels.
+        flips: Whether to average over flips of each window along either axis and along both.
     """
 
     window: int
@@ -81,18 +91,19 @@ class SlidingWindow:
     def __post_init__(self) -> None:
         if not 0 < self.stride <= self.window:
             raise ValueError(
-                f"stride is {self.stride} with a window of {self.window}; expected 1 to the window"
+                f"stride: found {self.stride} with a window of {self.window} pixels; "
+                f"expected 1 to {self.window}"
             )
 
 
 class RowBlock(NamedTuple):
-    """Whole rows of a picture.
+    """Consecutive rows of an image with their logits.
 
     Attributes:
-        picture: of which it is a part.
-        top: its first row.
-        logits: (rows, width, K) float32, means over the windows that see a pixel; 0 where none
-            does, for nothing was asked there.
+        image: The image.
+        top: Index of the first row.
+        logits: Means over the windows that contain a pixel, (rows, width, K) float32. They are 0
+            for pixels in no window, which are not evaluated.
     """
 
     image: Any
@@ -101,20 +112,28 @@ class RowBlock(NamedTuple):
 
 
 def make_window_step(logits: Logits, mesh: Mesh, flips: bool = False) -> Step:
-    """The compiled step: (variables, {image: (B, h, w, c) sharded over `data`}) -> (B, h, w, K).
+    """Make the compiled step that computes the logits of a batch of windows.
 
-    A device takes its windows one by one, so that a window's logits are the same to the bit however
-    many devices there are, and take the memory of one.
+    Each device processes its windows one after the other. The logits of a window are thus bitwise
+    identical for any number of devices, and only one window is in memory.
+
+    Args:
+        logits: Function `(variables, images (B, H, W, C)) -> logits (B, H, W, K)`.
+        mesh: The devices.
+        flips: Whether to average over flips, as in `SlidingWindow`.
+
+    Returns:
+        A function `(variables, {"image": (B, h, w, c) sharded over `data`}) -> (B, h, w, K)`.
     """
-    flipped = _FLIPS if flips else _FLIPS[:1]
+    flip_axes = _FLIPS if flips else _FLIPS[:1]
 
     def step(variables: Any, batch: Mapping[str, Array]) -> Array:
-        def of_one(image: Array) -> Array:
-            views = logits(variables, jnp.stack([jnp.flip(image, axes) for axes in flipped]))
-            back = [jnp.flip(view, axes) for view, axes in zip(views, flipped, strict=True)]
-            return jnp.mean(jnp.stack(back), axis=0)
+        def average_flips(image: Array) -> Array:
+            views = logits(variables, jnp.stack([jnp.flip(image, axes) for axes in flip_axes]))
+            unflipped = [jnp.flip(view, axes) for view, axes in zip(views, flip_axes, strict=True)]
+            return jnp.mean(jnp.stack(unflipped), axis=0)
 
-        return jax.lax.map(of_one, batch["image"])
+        return jax.lax.map(average_flips, batch["image"])
 
     return pmap_over_mesh(step, mesh, (REPLICATED, SHARDED), SHARDED)
 
@@ -128,90 +147,95 @@ def compute_sliding_logits(
     batch_size: int,
     stop: ShutdownSignal | None = None,
 ) -> Iterator[RowBlock]:
-    """The logits of whole pictures, band by band from the top, on every process.
+    """Compute the logits of images, in blocks of rows from the top, on every process.
 
     Args:
-        step: see `make_window_step`; it is compiled once for each shape of windows, and these are
-        of
-            other shapes only on pictures smaller than the window.
-        variables: replicated over `mesh`.
-        pictures: one after the other.
-        sliding: how.
-        mesh: the devices.
-        batch_size: windows at a time over all devices; a multiple of their number.
-        stop: looked at between batches.
+        step: Result of `make_window_step`. It is compiled once for each shape of windows; shapes
+            differ only for images smaller than the window.
+        variables: The variables, replicated over `mesh`.
+        images: The images, which are processed one after the other.
+        sliding: The sliding window.
+        mesh: The devices.
+        batch_size: Windows per batch over all devices, a multiple of their number.
+        stop: Shutdown signal, which is polled between batches.
+
+    Yields:
+        Blocks of rows of each image, which do not overlap.
 
     Raises:
-        Stopped: asked to stop while at it.
+        Stopped: If a shutdown is requested.
     """
-    plan = [(image, _wanted(image, sliding)) for image in images]
-    places = [(image, window) for image, chosen in plan for window in chosen]
-    logits = _logits_of_windows(step, variables, places, mesh, batch_size, stop)
-    for image, chosen in plan:
-        yield from _bands(image, chosen, logits)
+    windows_by_image = [(image, _find_evaluated_windows(image, sliding)) for image in images]
+    locations = [(image, window) for image, windows in windows_by_image for window in windows]
+    logits = _compute_window_logits(step, variables, locations, mesh, batch_size, stop)
+    for image, windows in windows_by_image:
+        yield from _average_windows(image, windows, logits)
 
 
-def _wanted(image: LargeImage, sliding: SlidingWindow) -> list[Window]:
-    every = make_windows(image.height, image.width, sliding.window, sliding.stride)
-    return [window for window in every if image.wanted(*window)]
+def _find_evaluated_windows(image: LargeImage, sliding: SlidingWindow) -> list[Window]:
+    windows = make_windows(image.height, image.width, sliding.window, sliding.stride)
+    return [window for window in windows if image.is_needed(*window)]
 
 
-class _WindowImages:
-    """What is seen through windows of one shape, read like a `Source`."""
+class _WindowSource:
+    """A `Source` of the images in windows of one shape."""
 
-    def __init__(self, places: Sequence[tuple[LargeImage, Window]]) -> None:
-        self._places = places
+    def __init__(self, locations: Sequence[tuple[LargeImage, Window]]) -> None:
+        self._locations = locations
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._locations)
 
     def __getitem__(self, position: int) -> dict[str, np.ndarray]:
-        image, window = self._places[position]
+        image, window = self._locations[position]
         return {"image": image.read(*window)["image"]}
 
 
-def _logits_of_windows(
+def _compute_window_logits(
     step: Step,
     variables: Any,
-    places: Sequence[tuple[LargeImage, Window]],
+    locations: Sequence[tuple[LargeImage, Window]],
     mesh: Mesh,
     batch_size: int,
     stop: ShutdownSignal | None,
 ) -> Iterator[np.ndarray]:
-    """(h, w, K) of each place in turn; while the host adds them up, devices do the next batch."""
-    for _, alike in itertools.groupby(places, key=lambda place: (place[1].height, place[1].width)):
-        images = _WindowImages(list(alike))
-        batches = evaluation_batches(images, batch_size, jax.process_index(), jax.process_count())
-        under_way = (
+    """Yield the logits (h, w, K) of each window in order.
+
+    The devices compute the next batch while the host adds up the logits of this one.
+    """
+    for _, group in itertools.groupby(locations, key=lambda x: (x[1].height, x[1].width)):
+        source = _WindowSource(list(group))
+        batches = evaluation_batches(source, batch_size, jax.process_index(), jax.process_count())
+        results = (
             step(variables, {"image": batch["image"]})
             for batch in prefetch_to_devices(batches, mesh)
         )
-        left = len(images)
-        # The next batch is dispatched before this one is waited for.
-        for logits, _ in itertools.pairwise(itertools.chain(under_way, [None])):
+        remaining = len(source)
+        # `pairwise` dispatches the next batch before this one is waited for.
+        for logits, _ in itertools.pairwise(itertools.chain(results, [None])):
             if stop is not None and stop.poll():
                 raise Stopped
-            yield from process_allgather(logits, tiled=True)[:left]
-            left -= batch_size
+            yield from process_allgather(logits, tiled=True)[:remaining]
+            remaining -= batch_size
 
 
-def _bands(
-    image: LargeImage, chosen: Sequence[Window], logits: Iterator[np.ndarray]
+def _average_windows(
+    image: LargeImage, windows: Sequence[Window], logits: Iterator[np.ndarray]
 ) -> Iterator[RowBlock]:
-    """Add up what is seen through the windows of a picture; rows that no other sees are done."""
-    rows = [list(row) for _, row in itertools.groupby(chosen, key=lambda window: window.top)]
+    """Average the logits of an image's windows, yielding rows once no further window has them."""
+    rows = [list(row) for _, row in itertools.groupby(windows, key=lambda window: window.top)]
     ends = [*(row[0].top for row in rows), image.height][1:]
-    total = seen = np.zeros((0, 0, 0), np.float32)
+    total = count = np.zeros((0, 0, 0), np.float32)
     for row, end in zip(rows, ends, strict=True):
         top, height = row[0].top, row[0].height
         for window in row:
-            part = next(logits)
+            window_logits = next(logits)
             if not total.size:
-                total = np.zeros((height, image.width, part.shape[-1]), np.float32)
-                seen = np.zeros((height, image.width, 1), np.float32)
-            here = slice(window.left, window.left + window.width)
-            total[:, here] += part
-            seen[:, here] += 1
+                total = np.zeros((height, image.width, window_logits.shape[-1]), np.float32)
+                count = np.zeros((height, image.width, 1), np.float32)
+            columns = slice(window.left, window.left + window.width)
+            total[:, columns] += window_logits
+            count[:, columns] += 1
         done = min(end - top, height)
-        yield RowBlock(image, top, total[:done] / np.maximum(seen[:done], 1))
-        total, seen = (np.concatenate([x[done:], np.zeros_like(x[:done])]) for x in (total, seen))
+        yield RowBlock(image, top, total[:done] / np.maximum(count[:done], 1))
+        total, count = (np.concatenate([x[done:], np.zeros_like(x[:done])]) for x in (total, count))

@@ -1,4 +1,4 @@
-"""Where windows lie on a picture."""
+"""Positions of the windows that cover an image."""
 
 from itertools import product
 from typing import NamedTuple
@@ -7,7 +7,14 @@ __all__ = ["Window", "make_windows"]
 
 
 class Window(NamedTuple):
-    """A part of a picture, in pixels from its upper left corner."""
+    """A rectangle of an image.
+
+    Attributes:
+        top: Row of its upper edge, in pixels.
+        left: Column of its left edge, in pixels.
+        height: Height, in pixels.
+        width: Width, in pixels.
+    """
 
     top: int
     left: int
@@ -16,17 +23,26 @@ class Window(NamedTuple):
 
 
 def make_windows(height: int, width: int, side: int, stride: int) -> list[Window]:
-    """Square windows that see every pixel of a picture, row by row from the upper left.
+    """Make the square windows that cover an image, row by row from the upper left.
 
-    As mmsegmentation's `slide_inference` (mmseg/models/segmentors/encoder_decoder.py) lays them:
-    every `stride` pixels, the last ones shifted back to the border; along an axis shorter than
-    `side` there is one, as long as the picture.
+    Their positions are those of mmsegmentation's `slide_inference`
+    (mmseg/models/segmentors/encoder_decoder.py): every `stride` pixels, except that the last ones
+    are shifted back to end at the border. Along an axis shorter than `side` there is one window as
+    long as the image.
+
+    Args:
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+        side: Side of a window, in pixels.
+        stride: Distance between neighbouring windows, in pixels.
     """
-    down, across = min(side, height), min(side, width)
-    places = product(_starts(height, down, stride), _starts(width, across, stride))
-    return [Window(top, left, down, across) for top, left in places]
+    window_height, window_width = min(side, height), min(side, width)
+    positions = product(
+        _make_offsets(height, window_height, stride), _make_offsets(width, window_width, stride)
+    )
+    return [Window(top, left, window_height, window_width) for top, left in positions]
 
 
-def _starts(size: int, side: int, stride: int) -> list[int]:
-    """Where windows begin along an axis."""
+def _make_offsets(size: int, side: int, stride: int) -> list[int]:
+    """Return the offsets of windows along an axis, in pixels."""
     return [*range(0, size - side, stride), size - side]

@@ -1,4 +1,5 @@
-"""From shapes to cost: what a run will be before it is started.
+"""Estimates of the size and cost of a run before it is started.
 
-`describe` is all of it (`Description`), counted by `cost` from jaxprs, and `display` prints it.
+`describe` estimates a run (`Description`) from shapes, `cost` counts FLOPs and bytes in jaxprs, and
+`display` prints the description.
 """

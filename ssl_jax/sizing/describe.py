@@ -1,7 +1,7 @@
-"""How large a run is, before it is started: `python -m ssl_jax.train --config FILE --describe`.
+"""Estimates of a run before it is started: `python -m ssl_jax.train --config FILE --describe`.
 
-Everything follows from shapes: nothing is compiled, no parameter is made, no GPU is needed, and the
-dataset need not be prepared.
+They are derived from shapes alone: nothing is compiled, no parameters are initialised, no GPU is
+needed, and the dataset need not be prepared.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from jax.extend.core import Jaxpr
 from jax.sharding import AbstractMesh, AxisType
 from ml_collections import ConfigDict
 
@@ -29,49 +30,49 @@ from ssl_jax.sizing.cost import count_bytes, count_flops, estimate_peak_bytes
 from ssl_jax.training import optimizers
 
 __all__ = [
+    "AUGMENTATION_AND_LOSS",
     "BATCHES_ON_DEVICE",
-    "VIEWS_AND_LOSS",
-    "Arithmetic",
     "Description",
+    "Flops",
     "Memory",
     "describe",
 ]
 
-BATCHES_ON_DEVICE = 2  # the one in use and the next, as `loop.prefetch_to_devices` has it
-VIEWS_AND_LOSS = "views and loss"
+BATCHES_ON_DEVICE = 2  # the current and the next, see `loop.prefetch_to_devices`
+AUGMENTATION_AND_LOSS = "augmentation and loss"
 
 
 @dataclass(frozen=True)
-class Arithmetic:
-    """Floating-point operations an example, or of SimCLR a pair of views, by part of the network.
+class Flops:
+    """FLOPs per example, or per pair of views with SimCLR, by submodule of the network.
 
-    Two for each multiply-add of a matrix product or a convolution.
+    A multiply-add of a matrix product or a convolution counts as two.
 
     Attributes:
-        forward: of the networks in a training step.
-        training: of the same with their gradient.
-        inference: of what a user of the checkpoint does with an image.
-        views_and_loss: of the rest of a training step.
+        forward: FLOPs of the network's forward pass in a training step.
+        training: FLOPs of the network's forward and backward pass in a training step.
+        inference: FLOPs of the prediction for an image.
+        augmentation_and_loss: FLOPs of the rest of a training step.
     """
 
     forward: Mapping[str, int]
     training: Mapping[str, int]
     inference: Mapping[str, int]
-    views_and_loss: int
+    augmentation_and_loss: int
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on each device while it trains.
+    """Memory of each device in training, in bytes.
 
     Attributes:
-        parameters: float32.
-        gradients: as many.
-        optimizer: its state.
-        batch_stats: running averages of batch norm.
-        batches: raw examples, of two batches.
-        working: (least, most) of what is kept for the backward pass and worked with: with all
-            elementwise arithmetic fused, and with none.
+        parameters: Parameters, in float32.
+        gradients: Gradients, in float32.
+        optimizer: State of the optimizer.
+        batch_stats: Running statistics of batch norm.
+        batches: Raw examples of the batches that are on the device at a time.
+        activations: Activations that are kept for the backward pass, and temporary arrays: if all
+            elementwise arithmetic is fused, and if none is.
     """
 
     parameters: int
@@ -79,32 +80,33 @@ class Memory:
     optimizer: int
     batch_stats: int
     batches: int
-    working: tuple[int, int]
+    activations: tuple[int, int]
 
     @property
     def total(self) -> tuple[int, int]:
-        """(Least, most) of all of it."""
+        """The total, if all elementwise arithmetic is fused, and if none is."""
         rest = self.parameters + self.gradients + self.optimizer + self.batch_stats + self.batches
-        return rest + self.working[0], rest + self.working[1]
+        return rest + self.activations[0], rest + self.activations[1]
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a run will be.
+    """The size and cost of a run.
 
     Attributes:
-        config: of the run, with the precision that was assumed.
-        devices: how many share a batch.
-        dataset: the examples, as they are prepared or as its builder describes them.
-        examples: to train on.
-        evaluation: to evaluate on; 0 for none, None where nobody knows before it is prepared.
-        origin: where the numbers of examples are from.
-        steps: of the whole run.
-        parameters: by part of the network.
-        groups: of the optimizer, a line each.
-        arithmetic: of an example.
-        memory: of a device.
-        precomputed: whether the features of a frozen backbone are computed once and for all.
+        config: Config of the run, with the assumed precision.
+        devices: Number of devices that a batch is sharded over.
+        dataset: The dataset as prepared or, if it is not, as its builder describes it.
+        examples: Number of training examples.
+        evaluation: Number of evaluation examples; 0 without an evaluation split, None if the number
+            is unknown until the dataset is prepared.
+        origin: Where the numbers of examples are from.
+        steps: Number of training steps.
+        parameters: Number of parameters by submodule of the network.
+        groups: Parameter groups of the optimizer, a line each.
+        flops: FLOPs per example.
+        memory: Memory of each device.
+        precomputed: Whether the features of a frozen backbone are computed once, before training.
     """
 
     config: ConfigDict
@@ -116,36 +118,36 @@ class Description:
     steps: int
     parameters: Mapping[str, int]
     groups: str
-    arithmetic: Arithmetic
+    flops: Flops
     memory: Memory
     precomputed: bool
 
     @property
-    def total_operations(self) -> int:
-        """Floating-point operations of the networks in the whole run, without evaluations."""
-        trained = self.steps * self.config.batch_size * sum(self.arithmetic.training.values())
+    def total_flops(self) -> int:
+        """FLOPs of the network in the whole run, without evaluations."""
+        training = self.steps * self.config.batch_size * sum(self.flops.training.values())
         if not self.precomputed:
-            return trained
-        once = self.examples + (self.evaluation or 0)
-        return trained + once * self.arithmetic.inference.get("backbone", 0)
+            return training
+        num_images = self.examples + (self.evaluation or 0)
+        return training + num_images * self.flops.inference.get("backbone", 0)
 
 
 def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Description:
-    """What a run of `config` will be on so many devices.
+    """Estimate the size and cost of a run.
 
-    bfloat16 is assumed unless the config asks for float32.
+    The precision is assumed to be bfloat16 unless the config requests float32.
 
     Args:
-        config: as `ssl_jax.train` takes it.
-        devices: how many share a batch.
-        examples: to train on, where the dataset isn't prepared and its builder doesn't know.
+        config: Config, as for `ssl_jax.train`.
+        devices: Number of devices that a batch is sharded over.
+        examples: Number of training examples; 0 for that of the prepared dataset or of its builder.
 
     Raises:
-        UserError: a field, the dataset, its bands or the batch size doesn't fit, or nobody knows
-            how many examples there are.
+        UserError: If a field, the dataset, its bands or the batch size is invalid, or the number of
+            examples is unknown.
     """
-    config = _assumed(config)
-    dataset, examples, evaluation, origin = _examples(config, examples)
+    config = _resolve_for_accelerator(config)
+    dataset, examples, evaluation, origin = _find_dataset(config, examples)
     card = ModelCard.for_run(config, dataset)
     objective = parts.make_objective(card)
     parts.check_batch(config, devices, examples)
@@ -156,17 +158,16 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
     key = jax.eval_shape(lambda: jax.random.key(config.seed))
     variables = jax.eval_shape(objective.init, key, one)
     params = variables["params"]
-    functions = [_predict(objective, variables, one)]
-    precomputed = False
-    if isinstance(objective, Classification) and objective.precomputable:
-        precomputed = True
-        functions.append(_predict(objective, variables, batch))
-        batch = _with_features(objective, variables, batch)
-    step = _step(objective, variables, batch, devices)
-    functions.append(step)
-    least, most = (
-        max(estimate_peak_bytes(function, fused) for function in functions)
-        for fused in (True, False)
+    prediction = _trace_prediction(objective, variables, one)
+    jaxprs = [prediction]
+    precomputed = isinstance(objective, Classification) and objective.precomputable
+    if isinstance(objective, Classification) and precomputed:
+        jaxprs.append(_trace_prediction(objective, variables, batch))
+        batch = _replace_images_by_features(objective, variables, batch)
+    step = _trace_training_step(objective, variables, batch, devices)
+    jaxprs.append(step)
+    fused, unfused = (
+        max(estimate_peak_bytes(jaxpr, fused) for jaxpr in jaxprs) for fused in (True, False)
     )
     return Description(
         config=config,
@@ -176,138 +177,158 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
         evaluation=evaluation,
         origin=origin,
         steps=steps,
-        parameters={name: _size(tree) for name, tree in params.items()},
+        parameters={name: _count_elements(tree) for name, tree in params.items()},
         groups=optimizers.describe_groups(params, parts.make_parameter_groups(config, objective)),
-        arithmetic=_arithmetic(objective, params, step, len(batch["index"]), functions[0]),
+        flops=_count_flops_per_example(objective, params, step, len(batch["index"]), prediction),
         memory=Memory(
             parameters=count_bytes(params),
             gradients=count_bytes(params),
             optimizer=count_bytes(jax.eval_shape(optimizer.init, params)),
             batch_stats=count_bytes(variables["batch_stats"]),
             batches=BATCHES_ON_DEVICE * count_bytes(batch),
-            working=(least, most),
+            activations=(fused, unfused),
         ),
         precomputed=precomputed,
     )
 
 
-def _assumed(config: ConfigDict) -> ConfigDict:
-    """`config` as it will be where it is going to run, which may not be here."""
+def _resolve_for_accelerator(config: ConfigDict) -> ConfigDict:
+    """Return the config as it resolves on the accelerator, whatever this machine has."""
     config = ConfigDict(config.to_dict())
     if config.precision == "auto":
         config.precision = "bfloat16"
-    if config.model.backbone.get("attention") == "cudnn":  # can't even be traced without a GPU
+    if config.model.backbone.get("attention") == "cudnn":  # can't be traced without a GPU
         config.model.backbone.attention = "xla"
     return config
 
 
-def _examples(config: ConfigDict, given: int) -> tuple[Dataset, int, int | None, str]:
-    """The dataset, how many examples of it there are for training and evaluation, and whence."""
+def _find_dataset(config: ConfigDict, num_train: int) -> tuple[Dataset, int, int | None, str]:
+    """Return the dataset, its numbers of training and evaluation examples, and their origin.
+
+    Args:
+        config: The config.
+        num_train: Number of training examples; 0 for that of the dataset.
+    """
     section = config.data
-    named = (tuple(section.bands), section.get("target", ""))
+    selection = (tuple(section.bands), section.get("target", ""))
     if is_prepared(section.name, section.data_dir):
-        dataset = open_dataset(section.name, section.data_dir, *named)
+        dataset = open_dataset(section.name, section.data_dir, *selection)
         train, evaluation = (
             len(select_subset(dataset, split, section.split_seed)) if split else 0
             for split in (section.train, section.evaluation)
         )
-        return dataset, given or train, evaluation, f"as prepared in {section.data_dir}"
-    dataset = published_dataset(section.name, *named)
-    known = given or count_published_examples(dataset, section.train)
-    foreseen = count_published_examples(dataset, section.evaluation) if section.evaluation else 0
-    if not known:
+        return dataset, num_train or train, evaluation, f"as prepared in {section.data_dir}"
+    dataset = published_dataset(section.name, *selection)
+    published_train = num_train or count_published_examples(dataset, section.train)
+    published_evaluation = (
+        count_published_examples(dataset, section.evaluation) if section.evaluation else 0
+    )
+    if not published_train:
         raise UserError(
-            f"config.data.train: nobody knows how many examples {section.train!r} of dataset "
-            f"{section.name} holds before it is prepared; expected --examples N"
+            f"config.data.train: found {section.train!r} of dataset {section.name}, whose number "
+            "of examples is unknown until it is prepared; expected --examples N"
         )
-    return dataset, known, foreseen, "as given" if given else "as published; not prepared"
+    origin = "as given" if num_train else "as published; not prepared"
+    return dataset, published_train, published_evaluation, origin
 
 
-def _with_features(objective: Classification, variables: Any, batch: Any) -> dict[str, Any]:
-    """A batch with features in place of images."""
+def _replace_images_by_features(
+    objective: Classification, variables: Any, batch: Any
+) -> dict[str, Any]:
     features = jax.eval_shape(objective.extract_features, variables, batch)
     return {"features": features} | {name: x for name, x in batch.items() if name != "image"}
 
 
-def _step(objective: Objective, variables: Any, batch: Any, devices: int) -> Any:
-    """The jaxpr of loss and gradients on one of the devices."""
+def _trace_training_step(objective: Objective, variables: Any, batch: Any, devices: int) -> Jaxpr:
+    """Trace the computation of loss and gradients on one of the devices."""
 
-    def gradients(variables: Any, batch: Any) -> Any:
-        def global_loss(params: Any) -> jax.Array:
+    def compute_gradients(variables: Any, batch: Any) -> Any:
+        def compute_global_loss(params: Any) -> jax.Array:
             current = {**variables, "params": params}
             loss, _ = objective.loss(current, batch, jax.random.key(0))
             return jax.lax.pmean(loss, "data")
 
-        return jax.grad(global_loss)(variables["params"])
+        return jax.grad(compute_global_loss)(variables["params"])
 
     mapped = jax.shard_map(
-        gradients,
-        mesh=AbstractMesh((devices,), ("data",), axis_types=(AxisType.Auto,)),  # as `data_mesh`
+        compute_gradients,
+        # Like `make_data_mesh`.
+        mesh=AbstractMesh((devices,), ("data",), axis_types=(AxisType.Auto,)),
         in_specs=(REPLICATED, SHARDED),
         out_specs=REPLICATED,
-        check_vma=False,  # only how values vary is left out, which costs nothing
+        check_vma=False,  # the check concerns only how values vary, and does not affect the cost
     )
-    whole = {
+    global_batch = {
         name: jax.ShapeDtypeStruct((devices * len(x), *x.shape[1:]), x.dtype)
         for name, x in batch.items()
     }
-    (call,) = jax.make_jaxpr(mapped)(variables, whole).eqns
+    (call,) = jax.make_jaxpr(mapped)(variables, global_batch).eqns
     return call.params["jaxpr"]
 
 
-def _predict(objective: Objective, variables: Any, batch: Any) -> Any:
-    """The jaxpr of what a user of the checkpoint does with a batch."""
+def _trace_prediction(objective: Objective, variables: Any, batch: Any) -> Jaxpr:
     return jax.make_jaxpr(objective.predict)(variables, batch["image"]).jaxpr
 
 
-def _arithmetic(
-    objective: Objective, params: Any, step: Any, examples: int, predict: Any
-) -> Arithmetic:
-    part_of = _part_of(objective, params)
+def _count_flops_per_example(
+    objective: Objective, params: Any, step: Jaxpr, num_examples: int, prediction: Jaxpr
+) -> Flops:
+    """Count the FLOPs per example.
 
-    def label(scope: str) -> tuple[str, bool]:
-        return part_of(scope), "transpose" in scope
+    Args:
+        objective: The objective.
+        params: Shapes of its parameters.
+        step: The training step on a device.
+        num_examples: Number of examples per step and device.
+        prediction: The prediction for one image.
+    """
+    find_submodule = _make_submodule_lookup(objective, params)
 
-    def per_example(found: Mapping[Any, int]) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        for (name, _), operations in found.items():
-            counts[name] += operations
-        return Counter({name: round(n / examples) for name, n in counts.items()})
+    def get_label(scope: str) -> tuple[str, bool]:
+        return find_submodule(scope), "transpose" in scope  # as in the backward pass
 
-    found = count_flops(step, label)
-    training = per_example(found)
-    forward = per_example({key: n for key, n in found.items() if not key[1]})
-    inference = count_flops(predict, part_of)
-    views_and_loss = training.pop(VIEWS_AND_LOSS, 0)
+    def average_over_examples(flops: Mapping[tuple[str, bool], int]) -> Counter[str]:
+        totals: Counter[str] = Counter()
+        for (submodule, _), count in flops.items():
+            totals[submodule] += count
+        return Counter({name: round(total / num_examples) for name, total in totals.items()})
+
+    flops = count_flops(step, get_label)
+    training = average_over_examples(flops)
+    forward = average_over_examples(
+        {(name, is_backward): n for (name, is_backward), n in flops.items() if not is_backward}
+    )
+    inference = count_flops(prediction, find_submodule)
+    augmentation_and_loss = training.pop(AUGMENTATION_AND_LOSS, 0)
     for counts in (forward, inference):
-        counts.pop(VIEWS_AND_LOSS, None)
-    return Arithmetic(forward, training, inference, views_and_loss)
+        counts.pop(AUGMENTATION_AND_LOSS, None)
+    return Flops(forward, training, inference, augmentation_and_loss)
 
 
-def _part_of(objective: Objective, params: Any) -> Callable[[str], str]:
-    """From a scope to the part of the network that it is in."""
-    networks = dict(_networks(objective))
+def _make_submodule_lookup(objective: Objective, params: Any) -> Callable[[str], str]:
+    """Return a function from a scope to the submodule of the network that it belongs to."""
+    field_by_class = dict(_iterate_modules(objective))
 
-    def part(scope: str) -> str:
+    def find_submodule(scope: str) -> str:
         names = re.findall(r"\w+", scope)
-        inside = next((place for place, name in enumerate(names) if name in networks), None)
-        if inside is None:
-            return VIEWS_AND_LOSS
-        within = (name for name in names[inside:] if name in params)
-        of_network = networks[names[inside]]
-        return next(within, of_network if of_network in params else "rest")
+        start = next((i for i, name in enumerate(names) if name in field_by_class), None)
+        if start is None:
+            return AUGMENTATION_AND_LOSS
+        submodules = (name for name in names[start:] if name in params)
+        field = field_by_class[names[start]]
+        return next(submodules, field if field in params else "rest")
 
-    return part
+    return find_submodule
 
 
-def _networks(holder: Any) -> Iterator[tuple[str, str]]:
-    """The classes of the networks that an objective has, and of those they have: with the names."""
+def _iterate_modules(holder: Any) -> Iterator[tuple[str, str]]:
+    """Iterate over the modules in the fields of a dataclass, recursively: (class, field) names."""
     for field in dataclasses.fields(holder):
         value = getattr(holder, field.name)
         if isinstance(value, nn.Module) and field.name != "parent":
             yield type(value).__name__, field.name
-            yield from _networks(value)
+            yield from _iterate_modules(value)
 
 
-def _size(tree: Any) -> int:
+def _count_elements(tree: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

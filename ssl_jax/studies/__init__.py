@@ -1,5 +1,6 @@
-"""What a study is, and how its runs are carried out.
+"""Studies: named training runs, their dependencies and execution, and the tables they fill.
 
-`plan` is a study as data (`Study`, `Run`, `Table`), `states` tells how far its runs have come,
-`execution` does them (`execute`), and `progress` prints how it goes.
+`plan` defines a study as data (`Study`, `Run`, `Table`), `execution` trains its runs
+(`execute_study`), `states` reads the state of each run from its folder, and `progress` prints the
+progress.
 """

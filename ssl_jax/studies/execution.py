@@ -1,4 +1,4 @@
-"""Carrying out the runs of a study, and preparing the embedded datasets that they need."""
+"""Execution of a study's runs, and preparation of the demo datasets that they need."""
 
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -24,12 +24,18 @@ from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
 __all__ = ["execute_study", "load_study"]
 
+TrainFunction = Callable[[ConfigDict, Path], dict[str, Any]]
+
 
 def load_study(path: str, config: ConfigDict) -> Study:
-    """The study that a config file makes of its config.
+    """Create the study that a config file defines.
+
+    Args:
+        path: Path of a Python file with a function `study(config)`; `:word` after it is ignored.
+        config: The config, as `load_config` returns it for the same path.
 
     Raises:
-        UserError: the file doesn't define one.
+        UserError: If the file has no function `study`.
     """
     file = path.partition(":")[0]
     module = load_module(file)
@@ -41,79 +47,82 @@ def load_study(path: str, config: ConfigDict) -> Study:
     return module.study(config)
 
 
-Train = Callable[[ConfigDict, Path], dict[str, Any]]
-
-
 def execute_study(
     study: Study,
     folder: Path,
     runs: Sequence[Run] | None = None,
-    train: Train = train,
+    train: TrainFunction = train,
     stop: ShutdownSignal | None = None,
 ) -> dict[str, State]:
-    """Do those of `runs` (by default all of the study's) that aren't done, in the study's order.
+    """Train the runs of a study that are not done yet, in the study's order.
 
-    A run that fails leaves its error in `failure.txt` and doesn't sink the rest; those that need it
-    are left alone. Started again, it is tried again.
+    The error of a failed run is recorded in its `failure.txt`. Runs that need it are skipped, the
+    others are trained. The next call retries it.
 
     Args:
-        study: the runs and tables; recorded in `study.json`.
-        folder: the study's workdir.
-        runs: some of the study's runs.
-        train: does a run: (config, folder) -> what its `results.json` holds.
-        stop: raised by a signal; ends the preparation of datasets.
+        study: The runs and tables; recorded in `study.json`.
+        folder: The study's workdir.
+        runs: The runs to train, which must be runs of the study; by default all of them.
+        train: Function that trains a run: (config, folder) -> content of its `results.json`.
+        stop: Shutdown signal, which interrupts the preparation of datasets.
 
     Returns:
-        The state of all runs of the study.
+        The state of each run of the study, by name.
 
     Raises:
-        UserError: a folder holds a run of another config.
-        Stopped: a signal asked to stop; the run under way has been saved.
+        UserError: If the folder of a run belongs to another config.
+        Stopped: If a signal requests a shutdown; the current run has been saved.
     """
-    chosen = [run.name for run in (study.runs if runs is None else runs)]
+    selected = {run.name for run in (study.runs if runs is None else runs)}
     for run in study.runs:
         if (folder / run.name / "config.json").exists():
             workdir.record_config(run.config, folder / run.name)
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "study.json", study.to_dict())
-    before = read_states(study.runs, folder)
-    left = [run for run in study.runs if run.name in chosen and before[run.name].status != "done"]
-    done = {name for name, state in before.items() if state.status == "done"}
-    prepare_demo_datasets((run.config for run in left if not run.awaits), stop or ShutdownSignal())
+    states = read_states(study.runs, folder)
+    done = {name for name, state in states.items() if state.status == "done"}
+    pending = [run for run in study.runs if run.name in selected and run.name not in done]
+    configs = (run.config for run in pending if not run.awaits)
+    prepare_demo_datasets(configs, stop or ShutdownSignal())
 
-    progress = Progress(len(left))
-    for run in left:
+    progress = Progress(len(pending))
+    for run in pending:
         if run.awaits or not done.issuperset(run.needs):
-            progress.skipped()
+            progress.skip()
             continue
-        progress.begin(run)
+        progress.start(run)
         try:
-            results = train(run.config_in(folder), folder / run.name)
+            results = train(run.resolve_config(folder), folder / run.name)
         except Stopped:
             raise
-        except Exception as error:  # whatever it is, the other runs may still succeed
-            progress.failed(run, record_failure(error, folder / run.name))
+        except Exception as error:  # of any kind: the other runs may still succeed
+            progress.report_failure(run, record_failure(error, folder / run.name))
         else:
             (folder / run.name / "failure.txt").unlink(missing_ok=True)
             done.add(run.name)
-            progress.done(run, results)
+            progress.report_success(run, results)
     return read_states(study.runs, folder)
 
 
 def prepare_demo_datasets(configs: Iterable[ConfigDict], stop: ShutdownSignal) -> None:
-    """Make those embedded datasets that the configs name and that aren't there yet.
+    """Prepare the demo datasets that the configs name and that are not prepared yet.
+
+    Args:
+        configs: Configs of runs.
+        stop: Shutdown signal, which interrupts the preparation.
 
     Raises:
-        Stopped: a signal came meanwhile; the dataset under way is gone, those before it stay.
+        Stopped: If a signal requests a shutdown. The incomplete dataset is removed, those prepared
+            before it are kept.
     """
-    wanted = dict.fromkeys((config.data.name, config.data.data_dir) for config in configs)
+    datasets = dict.fromkeys((config.data.name, config.data.data_dir) for config in configs)
     stopped = False
     if jax.process_index() == 0:
         try:
-            with stop.at_once():
-                for name, data_dir in wanted:
-                    if _is_embedded(name):
+            with stop.raise_on_signal():
+                for name, data_dir in datasets:
+                    if _is_demo_dataset(name):
                         build(name, data_dir)
         except Stopped:
             stopped = True
@@ -121,20 +130,31 @@ def prepare_demo_datasets(configs: Iterable[ConfigDict], stop: ShutdownSignal) -
         raise Stopped
 
 
-def _is_embedded(name: str) -> bool:
+def _is_demo_dataset(name: str) -> bool:
     try:
         return find_builder(name).builder.__module__.startswith("data_pipelines.demo.")
-    except UserError:  # the run itself will say so
+    except UserError:  # the run raises the same error, which is then recorded
         return False
 
 
 def record_failure(error: Exception, folder: Path) -> str:
-    """Keep what went wrong in `failure.txt`, its first line in one sentence; that sentence."""
-    foreseen = isinstance(error, UserError | Diverged)
-    line = " ".join(str(error).split())
-    line = line if foreseen else f"{type(error).__name__}: {line}"
+    """Write an error to the `failure.txt` of a run.
+
+    The first line of the file is the message. If the error is not one that the user can resolve,
+    the traceback follows.
+
+    Args:
+        error: The error.
+        folder: Folder of the run.
+
+    Returns:
+        The message, a single line.
+    """
+    is_expected = isinstance(error, UserError | Diverged)
+    message = " ".join(str(error).split())
+    message = message if is_expected else f"{type(error).__name__}: {message}"
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        details = "" if foreseen else "\n" + "".join(traceback.format_exception(error))
-        write_text(folder / "failure.txt", f"{line}\n{details}")
-    return line
+        details = "" if is_expected else "\n" + "".join(traceback.format_exception(error))
+        write_text(folder / "failure.txt", f"{message}\n{details}")
+    return message

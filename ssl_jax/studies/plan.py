@@ -1,6 +1,6 @@
-"""A study as data: named runs, what each needs first, and the tables that their figures fill.
+"""A study as data: named runs, the runs that each of them needs, and tables of their scores.
 
-A study's workdir holds one folder a run, under the run's name.
+A study's workdir contains a folder for each run, named like the run.
 """
 
 import dataclasses
@@ -19,16 +19,19 @@ __all__ = ["Cell", "Contrast", "Row", "Run", "Study", "Table", "select_runs"]
 
 @dataclass(frozen=True)
 class Run:
-    """One training run of a study.
+    """A training run of a study.
 
     Attributes:
-        name: also its folder below the study's workdir, such as `scenes/mae_vitb_ben4/2-8/seed0`.
-        config: as `ssl_jax.train` takes it.
-        needs: runs that must be done first; the backbone it starts from is that of the first.
-        awaits: what the user has to bring before it can start, as a sentence; empty for nothing.
+        name: Name of the run, which is also its path below the study's workdir, such as
+            `scenes/mae_vitb_ben4/2-8/seed0`.
+        config: Config, as for `ssl_jax.train`.
+        needs: Names of the runs that must be done before; the backbone of the first of them is the
+            initial backbone of this run.
+        awaits: What the user has to provide before the run can start, as a sentence; empty if
+            nothing.
 
     Raises:
-        UserError: the name is that of no folder below another.
+        UserError: If the name is not a relative path.
     """
 
     name: str
@@ -37,14 +40,14 @@ class Run:
     awaits: str = ""
 
     def __post_init__(self) -> None:
-        if not is_relative_folder(self.name):
+        if not is_relative_path(self.name):
             raise UserError(
-                f"study: a run is named {self.name!r}; expected folders below the study's workdir, "
+                f"study: found run name {self.name!r}; expected a path below the study's workdir, "
                 "such as scenes/mae/seed0"
             )
 
-    def config_in(self, workdir: Path) -> ConfigDict:
-        """Its config, with the backbone to start from found below the study's `workdir`."""
+    def resolve_config(self, workdir: Path) -> ConfigDict:
+        """Return the config with `pretrained` set to the first needed run below `workdir`."""
         config = ConfigDict(self.config.to_dict())
         if self.needs:
             config.pretrained = str(workdir / self.needs[0])
@@ -53,12 +56,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of a table: the mean of one metric over runs that differ in their seed.
+    """A table cell: the mean score of runs that differ in their seed.
 
     Attributes:
-        runs: their names.
-        metric: its name in the runs' `results.json`, a fraction.
-        published: the paper's figure, in percent.
+        runs: Names of the runs.
+        metric: Name of the metric in the `results.json` of the runs, where it is a fraction.
+        published: The value in the paper, in percent; None if it has no such value.
     """
 
     runs: tuple[str, ...]
@@ -71,10 +74,10 @@ class Row:
     """A row of a table.
 
     Attributes:
-        title: what was tried.
-        cells: one a column.
-        note: what a reader must know of it, printed under the table.
-        baseline: nothing was learned before the transfer.
+        title: Title of the row, such as a method.
+        cells: One cell for each column.
+        note: Note that is printed below the table.
+        baseline: Whether the row is a baseline without pretraining.
     """
 
     title: str
@@ -85,13 +88,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A question put to a table: `row` less the row `against`, column by column.
+    """A comparison of two rows of a table: the difference in each column.
 
     Attributes:
-        what: the answer's subject, such as `pretraining by SimCLR`.
-        row: title of the row that has it.
-        against: title of the row that lacks it.
-        headline: whether the report opens with it.
+        what: What the difference is attributed to, such as `pretraining by SimCLR`.
+        row: Title of the row with it.
+        against: Title of the row without it, which is subtracted.
+        headline: Whether the summary of the report includes it.
     """
 
     what: str
@@ -105,17 +108,17 @@ class Table:
     """A table of the report.
 
     Attributes:
-        name: a word for files.
-        title: as it is printed above.
-        subject: the task, as a sentence begins with it.
-        columns: headings, one for each of a row's cells.
-        metrics: what each column measures, in words.
-        rows: what was tried.
-        contrasts: what the table is to answer.
-        note: what the paper says of it beyond the figures.
+        name: Name, which is part of file names.
+        title: Title, printed above the table.
+        subject: The task, as the first words of a sentence.
+        columns: Heading of each column.
+        metrics: Metric of each column, in words.
+        rows: The rows.
+        contrasts: The comparisons of rows to report.
+        note: Note on the table as a whole, printed below it.
 
     Raises:
-        UserError: the name is no word for files.
+        UserError: If the name can't be part of a file name.
     """
 
     name: str
@@ -128,17 +131,30 @@ class Table:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if not is_relative_folder(self.name) or "/" in self.name:
-            raise UserError(f"study: a table is named {self.name!r}; expected a word for its files")
+        if not is_relative_path(self.name) or "/" in self.name:
+            raise UserError(
+                f"study: found table name {self.name!r}; expected a word for file names, such as "
+                "scenes"
+            )
 
-    def row(self, title: str) -> Row:
-        """The row of that title."""
+    def find_row(self, title: str) -> Row:
+        """Return the row with the given title."""
         return next(row for row in self.rows if row.title == title)
 
 
 @dataclass(frozen=True)
 class Study:
-    """Runs in the order they are to be tried, the tables they fill, and a note on all of it."""
+    """A study.
+
+    Attributes:
+        title: Title of the report.
+        runs: The runs in the order of training, each after the runs that it needs.
+        tables: The tables of the report.
+        note: Note on all tables.
+
+    Raises:
+        UserError: If a run is defined twice or needs a run that does not come before it.
+    """
 
     title: str
     runs: tuple[Run, ...]
@@ -146,44 +162,48 @@ class Study:
     note: str = ""
 
     def __post_init__(self) -> None:
-        earlier: set[str] = set()
+        defined: set[str] = set()
         for run in self.runs:
-            late = [name for name in run.needs if name not in earlier]
-            if run.name in earlier or late:
+            missing = [name for name in run.needs if name not in defined]
+            if run.name in defined or missing:
                 raise UserError(
                     f"study: run {run.name} "
-                    + (f"needs {late[0]}, which does not come before it" if late else "comes twice")
+                    + (
+                        f"needs {missing[0]}, which does not come before it"
+                        if missing
+                        else "is defined twice; expected unique names"
+                    )
                 )
-            earlier.add(run.name)
+            defined.add(run.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """The study as `study.json` holds it; the runs' configs stand in their folders."""
+        """Return the content of `study.json`; the runs' configs are recorded in their folders."""
         runs = [{"name": r.name, "needs": list(r.needs), "awaits": r.awaits} for r in self.runs]
         tables = [dataclasses.asdict(table) for table in self.tables]
         return {"title": self.title, "runs": runs, "tables": tables, "note": self.note}
 
     @classmethod
     def from_dict(cls, study: Mapping[str, Any]) -> "Study":
-        """The study that `to_dict` wrote, its runs with empty configs.
+        """Create a study from the result of `to_dict`; the configs of its runs are empty.
 
         Raises:
-            UserError: it is none.
+            UserError: If `study` does not have the format of `to_dict`.
         """
         try:
             runs = tuple(
                 Run(r["name"], ConfigDict(), tuple(r["needs"]), r["awaits"]) for r in study["runs"]
             )
-            tables = tuple(_table(table) for table in study["tables"])
+            tables = tuple(_parse_table(table) for table in study["tables"])
             return cls(str(study["title"]), runs, tables, str(study["note"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
-                f"study: found {type(error).__name__}: {error} in its description; expected it as "
-                "`python -m ssl_jax.study` writes it: run that again"
+                f"study: found {type(error).__name__}: {error} in study.json; expected the format "
+                "that `python -m ssl_jax.study` writes; run that command again"
             ) from error
 
 
-def is_relative_folder(name: Any) -> bool:
-    """Whether a name is that of a folder below another, whatever that other one is."""
+def is_relative_path(name: Any) -> bool:
+    """Return whether a value is a relative path that stays below the folder it is relative to."""
     return (
         isinstance(name, str)
         and bool(name)
@@ -193,7 +213,7 @@ def is_relative_folder(name: Any) -> bool:
     )
 
 
-def _table(table: Mapping[str, Any]) -> Table:
+def _parse_table(table: Mapping[str, Any]) -> Table:
     rows = tuple(
         Row(
             **{**row, "cells": tuple(Cell(**{**c, "runs": tuple(c["runs"])}) for c in row["cells"])}
@@ -206,20 +226,24 @@ def _table(table: Mapping[str, Any]) -> Table:
 
 
 def select_runs(runs: Sequence[Run], pattern: str) -> tuple[Run, ...]:
-    """The runs that a pattern names: a whole name, the folders a name begins with, or with `*`.
+    """Select runs by name.
+
+    Args:
+        runs: The runs to select from.
+        pattern: The name of a run, the leading folders of names, or a pattern with `*`.
 
     Raises:
-        UserError: there are none.
+        UserError: If no run matches.
     """
     folder = pattern.rstrip("/")
-    chosen = tuple(
+    selected = tuple(
         run
         for run in runs
         if run.name == folder or run.name.startswith(folder + "/") or fnmatchcase(run.name, pattern)
     )
-    if not chosen:
+    if not selected:
         raise UserError(
-            f"--only {pattern}: the study has no such run; expected a name that --list shows, the "
-            "folders it begins with, or a pattern with *"
+            f"--only {pattern}: the study has no such run; expected a name that --list prints, the "
+            "leading folders of names, or a pattern with *"
         )
-    return chosen
+    return selected

@@ -1,4 +1,4 @@
-"""What is printed while the runs of a study are carried out."""
+"""Progress messages of the execution of a study."""
 
 import time
 from typing import Any
@@ -13,54 +13,55 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """One line a run when it ends, and at a terminal one when it begins, with the time left."""
+    """Prints a line when a run ends and, at a terminal, when it starts, with the time left."""
 
-    def __init__(self, runs: int) -> None:
-        self._runs = runs
-        self._ended = 0
-        self._began = time.monotonic()
-        self._errors = Console(stderr=True)
+    def __init__(self, num_runs: int) -> None:
+        self._num_runs = num_runs
+        self._num_ended = 0
+        self._start_time = time.monotonic()
+        self._console = Console(stderr=True)
 
-    def begin(self, run: Run) -> None:
-        """`run` is about to start."""
-        self._run_began = time.monotonic()
-        if self._errors.is_terminal:
-            line = f"{self._count(self._ended + 1)} {run.name}{self._left()}"
-            self._errors.print(line, style="dim", markup=False, highlight=False)
+    def start(self, run: Run) -> None:
+        """Report that a run starts."""
+        self._run_start_time = time.monotonic()
+        if self._console.is_terminal:
+            line = f"{self._format_count(self._num_ended + 1)} {run.name}{self._format_time_left()}"
+            self._console.print(line, style="dim", markup=False, highlight=False)
 
-    def done(self, run: Run, results: dict[str, Any]) -> None:
-        """`run` came out with `results`."""
-        self._end(f"{run.name}: {_outcome(results)}")
+    def report_success(self, run: Run, results: dict[str, Any]) -> None:
+        """Report that a run ended with the given content of `results.json`."""
+        self._end_run(f"{run.name}: {_format_results(results)}")
 
-    def failed(self, run: Run, line: str) -> None:
-        """`run` failed, in a line."""
-        self._end(f"{run.name}: FAILED: {line}")
+    def report_failure(self, run: Run, message: str) -> None:
+        """Report that a run failed with the given error message."""
+        self._end_run(f"{run.name}: FAILED: {message}")
 
-    def skipped(self) -> None:
-        """A run can't be done now."""
-        self._runs -= 1
+    def skip(self) -> None:
+        """Exclude a run that can't be trained now from the number of runs."""
+        self._num_runs -= 1
 
-    def _end(self, text: str) -> None:
-        self._ended += 1
+    def _end_run(self, text: str) -> None:
+        self._num_ended += 1
         if jax.process_index() == 0:
-            seconds = time.monotonic() - self._run_began
-            print(f"{self._count(self._ended)} {text} ({seconds:.1f} s)", flush=True)
+            seconds = time.monotonic() - self._run_start_time
+            print(f"{self._format_count(self._num_ended)} {text} ({seconds:.1f} s)", flush=True)
 
-    def _count(self, number: int) -> str:
-        return f"[{number:{len(str(self._runs))}}/{self._runs}]"
+    def _format_count(self, number: int) -> str:
+        return f"[{number:{len(str(self._num_runs))}}/{self._num_runs}]"
 
-    def _left(self) -> str:
-        if not self._ended:
+    def _format_time_left(self) -> str:
+        if not self._num_ended:
             return ""
-        each = (time.monotonic() - self._began) / self._ended
-        left = format_duration(each * (self._runs - self._ended))
-        return f" · {60 / each:.1f} runs/min, about {left} left"
+        seconds_per_run = (time.monotonic() - self._start_time) / self._num_ended
+        left = format_duration(seconds_per_run * (self._num_runs - self._num_ended))
+        return f" · {60 / seconds_per_run:.1f} runs/min, about {left} left"
 
 
-def _outcome(results: dict[str, Any]) -> str:
-    """The figure that a run is about."""
+def _format_results(results: dict[str, Any]) -> str:
+    """Format the scores of a run, or its losses if it has no scores."""
     metrics = results["metrics"]
-    shares = [name for name in ("top1", "mAP", "mIoU", "OA") if name in metrics]
-    shown = [f"{name} {100 * metrics[name]:.1f} %" for name in shares]
+    names = [name for name in ("top1", "mAP", "mIoU", "OA") if name in metrics]
+    if names:
+        return ", ".join(f"{name} {100 * metrics[name]:.1f} %" for name in names)
     losses = results["train"]
-    return ", ".join(shown) or f"loss {losses['first_loss']:.3f} -> {losses['last_loss']:.3f}"
+    return f"loss {losses['first_loss']:.3f} -> {losses['last_loss']:.3f}"

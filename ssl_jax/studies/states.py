@@ -1,9 +1,10 @@
-"""How far the runs of a study have come.
+"""States of a study's runs.
 
-It is read from their folders, so that any run can be done by any node that sees them.
+They are read from the folders of the runs, so that any node that sees the folders can train any
+run.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from ssl_jax.studies.plan import Run
 
 __all__ = ["State", "check_runnable", "read_states"]
 
+_UNREACHABLE = ("failed", "blocked", "needs weights")
+
 
 @dataclass(frozen=True)
 class State:
-    """How far a run has come.
+    """The state of a run.
 
     Attributes:
-        word: `done`, `failed`, `blocked`, `needs weights`, `waiting` or `part-way`.
-        detail: the error, the run that is missing, the step, or what the user is asked to bring.
+        status: `done`, `failed`, `blocked`, `needs weights`, `waiting` or `part-way`.
+        detail: The error, the missing run, the last step, or what the user has to provide.
     """
 
     status: str
@@ -27,24 +30,23 @@ class State:
 
 
 def read_states(runs: Iterable[Run], workdir: Path) -> dict[str, State]:
-    """The state of each run, as its folder tells; `runs` come after those they need."""
-    known: dict[str, State] = {}
+    """Read the states of runs from their folders.
+
+    Args:
+        runs: The runs, each after the runs that it needs.
+        workdir: The study's workdir.
+
+    Returns:
+        The state of each run, by name.
+    """
+    states: dict[str, State] = {}
     for run in runs:
-        known[run.name] = _own_state(run, workdir / run.name) or next(
-            (
-                State("blocked", f"by {name}")
-                for name in run.needs
-                if known[name].status in ("failed", "blocked", "needs weights")
-            ),
-            State("waiting", f"for {run.needs[0]}")
-            if any(known[name].status != "done" for name in run.needs)
-            else State("waiting"),
-        )
-    return known
+        states[run.name] = _read_own_state(run, workdir / run.name) or _derive_state(run, states)
+    return states
 
 
-def _own_state(run: Run, folder: Path) -> State | None:
-    """What the run's own folder says of it; None where only those it needs can tell."""
+def _read_own_state(run: Run, folder: Path) -> State | None:
+    """Read the state of a run; return None if it depends on the runs that it needs."""
     if (folder / "results.json").exists():
         return State("done")
     if run.awaits:
@@ -56,24 +58,38 @@ def _own_state(run: Run, folder: Path) -> State | None:
     if steps:
         return State("part-way", f"at step {max(steps)}")
     if (folder / "search").is_dir():
-        tried = len(list((folder / "search").glob("*/results.json")))
-        return State("part-way", f"learning rates tried: {tried}")
+        num_tried = len(list((folder / "search").glob("*/results.json")))
+        return State("part-way", f"learning rates tried: {num_tried}")
     return None
 
 
-def check_runnable(runs: Sequence[Run], current: dict[str, State]) -> None:
-    """Say so if no chosen run can start for want of another that wasn't chosen.
+def _derive_state(run: Run, states: Mapping[str, State]) -> State:
+    """Derive the state of a run that has not started from the states of the runs it needs."""
+    for name in run.needs:
+        if states[name].status in _UNREACHABLE:
+            return State("blocked", f"by {name}")
+    if any(states[name].status != "done" for name in run.needs):
+        return State("waiting", f"for {run.needs[0]}")
+    return State("waiting")
+
+
+def check_runnable(runs: Sequence[Run], states: Mapping[str, State]) -> None:
+    """Check that the runs that the selected runs need are done or selected too.
+
+    Args:
+        runs: The selected runs.
+        states: State of each run of the study, by name.
 
     Raises:
-        UserError: such a run.
+        UserError: If a needed run is neither done nor selected.
     """
-    done = {name for name, state in current.items() if state.status == "done"}
-    within_reach = done | {run.name for run in runs}
+    done = {name for name, state in states.items() if state.status == "done"}
+    available = done | {run.name for run in runs}
     for run in runs:
         for name in run.needs:
-            if run.name not in done and name not in within_reach:
-                state = f"{current[name].status} {current[name].detail}".strip()
+            if run.name not in done and name not in available:
+                state = f"{states[name].status} {states[name].detail}".strip()
                 raise UserError(
-                    f"--only {run.name}: needs {name}, which is not done ({state}); do it first: "
-                    f"--only {name}"
+                    f"--only {run.name}: needs {name}, which is not done ({state}); train it "
+                    f"first: --only {name}"
                 )

@@ -1,6 +1,7 @@
-"""The loop and what it needs: state, optimizers, schedules, stopping, divergence and logs.
+"""The training loop, its state, optimizers and schedules, graceful shutdown, and metric logging.
 
-`loop` is the one training loop (`train`, `train_step`), `state` what a step maps (`TrainState`);
-`optimizers` and `schedules` are made of Optax's, `shutdown` turns signals into a flag, `divergence`
-deals with a loss that is no number, `metric_writer` and `tensorboard` record.
+`loop` holds the training loop (`train`, `make_train_step`), `state` the training state
+(`TrainState`); `optimizers` and `schedules` are built from Optax, `shutdown` turns signals into a
+flag, and `divergence` handles losses that are not finite or have exploded. `metric_accumulator`
+accumulates the training metrics; `metric_writer` and `tensorboard` write metrics.
 """

@@ -1,8 +1,8 @@
-"""What a run does about a loss that is no longer a number, or explodes.
+"""Handling of losses that are not finite or have exploded.
 
-It stops, with a report of the step and of the examples in its batch; or, if it is told to, it goes
-back to the newest bundle and leaves the batch out. What was left out stands in the workdir, so that
-a run that is interrupted goes on without it too.
+The run stops and reports the step and the examples in its batch; or, if so configured, it restarts
+from the newest checkpoint and skips the batch. Skipped batches are recorded in the workdir, so that
+a resumed run skips them too.
 """
 
 import json
@@ -19,30 +19,31 @@ from data_pipelines.files.writing import write_json
 
 __all__ = ["Diverged", "DivergencePolicy", "read_skipped_steps", "record_divergence"]
 
-_FILE = "bad_losses.json"
+_FILE_NAME = "bad_losses.json"
 
 
 class Diverged(Exception):
-    """The loss of a step is no longer a number, or has exploded.
+    """The loss of a step is not finite or has exploded.
 
     Attributes:
-        step: the number of the step, the first being 1.
-        loss: its loss.
+        step: The number of the step, counted from 1.
+        loss: The loss of the step.
     """
 
-    def __init__(self, step: int, loss: float, told: str = "") -> None:
-        super().__init__(told or f"the loss of step {step} is {loss:.6g}")
+    def __init__(self, step: int, loss: float, message: str = "") -> None:
+        super().__init__(message or f"the loss of step {step} is {loss:.6g}")
         self.step = step
         self.loss = loss
 
 
 @dataclass(frozen=True)
 class DivergencePolicy:
-    """What is a bad loss, and what is done about it.
+    """Which losses count as diverged, and how many such batches are skipped.
 
     Attributes:
-        explosion: a loss this many times the run's first one has exploded; 0 for never.
-        skip: how many batches may be left out before the run stops after all; 0 to stop at once.
+        explosion: A loss of at least this many times the first loss of the run has exploded; 0
+            disables the check.
+        skip: Maximum number of batches to skip before the run stops; 0 to stop at the first.
     """
 
     explosion: float = 20.0
@@ -50,27 +51,27 @@ class DivergencePolicy:
 
 
 def read_skipped_steps(workdir: Path) -> frozenset[int]:
-    """The steps, counted from 1, whose batch is left out of the run in `workdir`."""
-    return frozenset(entry["step"] for entry in _entries(workdir) if entry["skipped"])
+    """Return the steps, counted from 1, whose batches the run in `workdir` skips."""
+    return frozenset(entry["step"] for entry in _read_entries(workdir) if entry["skipped"])
 
 
 def record_divergence(
-    error: Diverged, objective: str, examples: np.ndarray, bad: DivergencePolicy, workdir: Path
+    error: Diverged, objective: str, examples: np.ndarray, policy: DivergencePolicy, workdir: Path
 ) -> None:
-    """Write down that a loss was bad and whether its batch is left out from now on.
+    """Record a diverged loss in the workdir, and whether its batch is skipped from now on.
 
     Args:
-        error: what happened.
-        objective: its name.
-        examples: names or numbers (batch_size,) of the examples in the batch.
-        bad: what is to be done about it.
-        workdir: of the run.
+        error: The diverged step and its loss.
+        objective: Name of the objective.
+        examples: Names or indices (batch_size,) of the examples in the batch.
+        policy: How many batches may be skipped.
+        workdir: Workdir of the run.
 
     Raises:
-        Diverged: the batch is not left out; says which examples it holds and what to do.
+        Diverged: If the batch is not skipped. The message names examples in it and what to do.
     """
-    entries = _entries(workdir)
-    skip = len(read_skipped_steps(workdir)) < bad.skip
+    entries = _read_entries(workdir)
+    skip = len(read_skipped_steps(workdir)) < policy.skip
     names = [name.decode() if isinstance(name, bytes) else str(name) for name in examples]
     entry = {
         "step": error.step,
@@ -81,25 +82,27 @@ def record_divergence(
     }
     others = [other for other in entries if other["step"] != error.step]
     if jax.process_index() == 0:
-        write_json(workdir / _FILE, [*others, entry])
+        write_json(workdir / _FILE_NAME, [*others, entry])
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("bad loss recorded")
-    told = (
+    message = (
         f"the loss of step {error.step} of objective {objective} is {error.loss:.6g}; its batch of "
-        f"{len(names)} holds {', '.join(names[:3])}, … (all of them in {workdir / _FILE})"
+        f"{len(names)} holds {', '.join(names[:3])}, … (all listed in {workdir / _FILE_NAME})"
     )
     if not skip:
         raise Diverged(
             error.step,
             error.loss,
-            f"{told}. The newest bundle holds a state before: look for bad pixels, lower "
-            "config.optimizer.learning_rate or lengthen the warm-up; --config.bad_loss.skip=1 "
-            "goes on without the batch",
+            f"{message}. The newest checkpoint was saved before this step: check the images for "
+            "invalid pixels, lower config.optimizer.learning_rate or lengthen the warm-up; "
+            "--config.bad_loss.skip=1 resumes without the batch",
         ) from error
     if jax.process_index() == 0:
-        print(f"warning: {told}; going back and on without it", file=sys.stderr)
+        print(
+            f"warning: {message}; restarting from the newest checkpoint without it", file=sys.stderr
+        )
 
 
-def _entries(workdir: Path) -> list[dict[str, Any]]:
-    path = workdir / _FILE
+def _read_entries(workdir: Path) -> list[dict[str, Any]]:
+    path = workdir / _FILE_NAME
     return json.loads(path.read_text()) if path.exists() else []

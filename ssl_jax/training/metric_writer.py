@@ -1,4 +1,4 @@
-"""What a run tells: `metrics.jsonl`, TensorBoard, and a progress bar at the terminal."""
+"""Writing of a run's metrics to `metrics.jsonl`, TensorBoard and a progress bar."""
 
 import json
 import os
@@ -18,71 +18,87 @@ __all__ = ["MetricWriter", "read_records"]
 
 
 class MetricWriter:
-    """The log of a run, continued where an earlier process left off.
+    """Writes the metrics of a run, and appends to those of the processes before.
 
-    A context manager. Records of steps after `start` are dropped on opening: they stem from a
-    process that went on after its last bundle, and those steps are about to be run again.
+    A context manager. On opening, records of steps after `start` are dropped: they were written
+    after the last checkpoint of an interrupted process, and those steps are about to be repeated.
+    In a job of several processes only the first writes.
 
     Args:
-        workdir: the run's folder.
-        start: the step the run (re)starts from.
-        steps: the step it ends at.
-        batch_size: examples a step, for the rate.
-
-    In a job of several processes only the first writes.
+        workdir: Workdir of the run.
+        start: The step that training starts or resumes from.
+        steps: The last step of the run.
+        batch_size: Examples per step, for the throughput in the progress bar.
     """
 
     def __init__(self, workdir: Path, start: int, steps: int, batch_size: int) -> None:
         self._start = start
         self._batch_size = batch_size
-        self._writes = jax.process_index() == 0
+        self._is_writer = jax.process_index() == 0
         self._bar: Progress = progress_bar()
         self._task = self._bar.add_task(workdir.name, total=steps, completed=start, note="")
         path = workdir / "metrics.jsonl"
         kept = [record for record in read_records(path) if record["step"] <= start]
-        # All processes need to know it, so that they measure the same things.
-        self._at_start = {record["phase"] for record in kept if record["step"] == start}
-        if self._writes:
+        # All processes need the phases, so that all run the same evaluations.
+        self._phases_at_start = {record["phase"] for record in kept if record["step"] == start}
+        if self._is_writer:
             write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
             self._file = path.open("a", buffering=1)
-            self._board = TensorBoardWriter(workdir / "tensorboard", start)
+            self._tensorboard = TensorBoardWriter(workdir / "tensorboard", start)
 
     def __enter__(self) -> "MetricWriter":
-        self._began = time.monotonic()
+        self._start_time = time.monotonic()
         self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
-        if self._writes:
+        if self._is_writer:
             self._file.close()
-            self._board.close()
+            self._tensorboard.close()
 
-    def write(self, step: int, phase: str, values: Mapping[str, float]) -> None:
-        """Record values of a phase, such as `train`, as they stood after `step` steps."""
-        if self._writes:
-            self._file.write(json.dumps({"step": step, "phase": phase, **values}) + "\n")
-            self._board.write(step, {f"{phase}/{name}": value for name, value in values.items()})
+    def write(self, step: int, phase: str, metrics: Mapping[str, float]) -> None:
+        """Write the metrics of a phase after `step` steps.
 
-    def has(self, step: int, phase: str) -> bool:
-        """Whether the process that got the run to where this one starts wrote that record."""
-        return step == self._start and phase in self._at_start
+        Args:
+            step: Number of completed steps.
+            phase: The phase, such as `train` or `evaluation`.
+            metrics: The metrics by name.
+        """
+        if self._is_writer:
+            self._file.write(json.dumps({"step": step, "phase": phase, **metrics}) + "\n")
+            scalars = {f"{phase}/{name}": value for name, value in metrics.items()}
+            self._tensorboard.write(step, scalars)
+
+    def has_record(self, step: int, phase: str) -> bool:
+        """Return whether `step` is the start and an earlier process has written its `phase`."""
+        return step == self._start and phase in self._phases_at_start
 
     def sync(self) -> None:
-        """Bring what was written to the disk, as the bundle that follows on it will be."""
-        if self._writes:
+        """Flush the records to disk, so that they are as durable as the checkpoint saved next."""
+        if self._is_writer:
             os.fsync(self._file.fileno())
-            self._board.flush()
+            self._tensorboard.flush()
 
     def advance(self, step: int, loss: float) -> None:
         """Move the progress bar to `step`."""
-        rate = (step - self._start) * self._batch_size / (time.monotonic() - self._began)
-        note = f"loss {loss:.4f}  {rate:,.0f} examples/s"
+        seconds = time.monotonic() - self._start_time
+        throughput = (step - self._start) * self._batch_size / seconds
+        note = f"loss {loss:.4f}  {throughput:,.0f} examples/s"
         self._bar.update(self._task, completed=step, note=note)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The whole records of a metrics file; a last line that was cut off by a kill is left out."""
+    """Read the records of a metrics file.
+
+    A truncated last line, which a killed process leaves behind, is dropped.
+
+    Args:
+        path: The file `metrics.jsonl`.
+
+    Returns:
+        The records, each with `step`, `phase` and the metrics; empty if the file does not exist.
+    """
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("}\n")]

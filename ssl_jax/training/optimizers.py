@@ -1,14 +1,12 @@
-"""Optax chains: LARS, AdamW and SGD over parameter groups chosen by regex.
+"""LARS, AdamW and SGD as Optax chains over parameter groups.
 
-Which parameters decay, adapt, learn more slowly or stay as they are is one table of
-`ParameterGroup`s, which
-every optimizer takes; `assign_groups` asserts that every parameter matches exactly one, and
-`describe_groups`
-prints who went where.
+A sequence of `ParameterGroup`s says which parameters decay, adapt, have a scaled learning rate or
+are frozen; every optimizer takes one. `assign_groups` checks that each parameter matches exactly
+one group, and `describe_groups` lists the groups and their sizes.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,13 +33,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that are treated alike.
+    """Parameters that an optimizer treats alike.
 
     Attributes:
-        name: what the group is called when it is listed.
-        pattern: regex that must match the whole path, such as `backbone/conv1/kernel`.
-        decays: whether weight decay (and, for LARS, the trust ratio) applies.
-        scale: factor on the learning rate; at 0 the parameters stay as they are.
+        name: Name of the group in listings.
+        pattern: Regular expression that must match the whole path of a parameter, such as
+            `backbone/conv1/kernel`.
+        decays: Whether weight decay (and, in LARS, the trust ratio) applies.
+        scale: Factor of the learning rate; 0 freezes the parameters.
     """
 
     name: str
@@ -55,33 +54,37 @@ _EMBEDDING = r"backbone/(patch_embed/.*|cls_token|pos_embed)"
 
 
 def single_group() -> tuple[ParameterGroup, ...]:
-    """Everything decays, as where PyTorch's optimizers are given `model.parameters()`."""
+    """Return one group in which all parameters decay, as in PyTorch with `model.parameters()`."""
     return (ParameterGroup("all", r".*", decays=True),)
 
 
 def decay_weights_only() -> tuple[ParameterGroup, ...]:
-    """Biases and normalisation parameters (the 1-D ones) neither decay nor adapt; the rest do.
+    """Return groups in which biases and normalisation parameters (1-D) neither decay nor adapt.
 
-    So it is in SimCLR, whose LARS leaves out `batch_normalization` and `bias`, and in MAE's
-    pretraining (`add_weight_decay` of timm), where the class and the mask token do decay.
+    As in SimCLR, whose LARS excludes `batch_normalization` and `bias`, and in MAE's pretraining
+    (timm's `add_weight_decay`), where the class token and the mask token do decay.
     """
-    return _weights_and("biases and norms", _ONE_DIMENSIONAL)
+    return _split_by_decay("biases and norms", _ONE_DIMENSIONAL)
 
 
 def layer_decay_groups(decay: float, depth: int) -> tuple[ParameterGroup, ...]:
-    """Learning rates that fall with the distance from the head of a ViT of `depth` blocks.
+    """Return groups of a ViT whose learning rates decrease with the distance from the head.
 
-    Layer 0 is the embedding, layer i + 1 block i, layer depth + 1 everything after the blocks; a
-    parameter of layer l learns with `decay ** (depth + 1 - l)`: `param_groups_lrd` of
-    facebookresearch/mae, and BEiT (Bao et al. 2022). As there, the class token and the positions
-    don't decay, unlike in pretraining. mmsegmentation means the same, but looks for `cls_token`
-    where the name is `backbone.cls_token`, and so lets both decay.
+    Layer 0 is the embedding, layer i + 1 is block i, and layer depth + 1 is everything after the
+    blocks. The learning rate of layer l is scaled by `decay ** (depth + 1 - l)`, as in
+    `param_groups_lrd` of facebookresearch/mae and in BEiT (Bao et al. 2022). As there, the class
+    token and the position embedding don't decay, unlike in pretraining. mmsegmentation intends the
+    same, but looks for `cls_token` where the name is `backbone.cls_token`, so that both decay.
+
+    Args:
+        decay: Ratio of the learning rates of two successive layers.
+        depth: Number of blocks.
     """
     layers = [("embedding", _EMBEDDING)]
     layers += [(f"block {i}", rf"backbone/blocks_{i}/.*") for i in range(depth)]
     layers += [("head", rf"(?!{_EMBEDDING}$)(?!backbone/blocks_).*")]
     without_decay = rf"{_ONE_DIMENSIONAL}|backbone/(cls_token|pos_embed)"
-    kinds = _weights_and("biases, norms and positions", without_decay)
+    kinds = _split_by_decay("biases, norms and positions", without_decay)
     return tuple(
         ParameterGroup(
             f"{name}, {kind.name}",
@@ -94,8 +97,8 @@ def layer_decay_groups(decay: float, depth: int) -> tuple[ParameterGroup, ...]:
     )
 
 
-def _weights_and(name: str, pattern: str) -> tuple[ParameterGroup, ...]:
-    """What matches the pattern doesn't decay, the rest does."""
+def _split_by_decay(name: str, pattern: str) -> tuple[ParameterGroup, ...]:
+    """Return the group `name` of parameters without decay, and the group of all others."""
     return (
         ParameterGroup(name, pattern, decays=False),
         ParameterGroup("weights", rf"(?!({pattern})$).*", decays=True),
@@ -103,65 +106,81 @@ def _weights_and(name: str, pattern: str) -> tuple[ParameterGroup, ...]:
 
 
 def add_frozen_group(groups: Sequence[ParameterGroup], pattern: str) -> tuple[ParameterGroup, ...]:
-    """`groups` without the parameters that match `pattern`, which are a group that stays."""
-    others = (replace(g, pattern=rf"(?!({pattern})$)({g.pattern})") for g in groups)
+    """Add a group of frozen parameters, and exclude its parameters from the other groups.
+
+    Args:
+        groups: The groups of all parameters.
+        pattern: Regular expression that matches the whole paths of the parameters to freeze.
+    """
+    others = (replace(group, pattern=rf"(?!({pattern})$)({group.pattern})") for group in groups)
     return (ParameterGroup("frozen", pattern, decays=False, scale=0.0), *others)
 
 
 def assign_groups(params: Any, groups: Sequence[ParameterGroup]) -> Any:
-    """The tree of each parameter's group.
+    """Find the group of each parameter.
+
+    Args:
+        params: Pytree of parameters.
+        groups: The groups of all parameters.
+
+    Returns:
+        A pytree like `params` whose leaves are groups.
 
     Raises:
-        ValueError: a parameter matches no group, or more than one.
+        ValueError: If a parameter matches no group, or more than one.
     """
 
-    def find(path: tuple[Any, ...], _: Any) -> ParameterGroup:
+    def find_group(path: tuple[Any, ...], _: Any) -> ParameterGroup:
         name = parameter_path(path)
         matching = [group for group in groups if re.fullmatch(group.pattern, name)]
         if len(matching) != 1:
-            found = [group.name for group in matching] or "none"
-            raise ValueError(f"parameter {name} must fall in exactly one group, found: {found}")
+            names = [group.name for group in matching] or "none"
+            raise ValueError(f"parameter {name}: found groups {names}; expected exactly one")
         return matching[0]
 
-    return jax.tree_util.tree_map_with_path(find, params)
+    return jax.tree_util.tree_map_with_path(find_group, params)
 
 
 def describe_groups(params: Any, groups: Sequence[ParameterGroup]) -> str:
-    """A line per group: its name, decay, scale, and how many tensors and parameters it holds.
+    """Describe the groups in a line each: decay, scale, and numbers of tensors and parameters.
 
-    `params` may be shapes alone, as `jax.eval_shape` gives them.
+    Args:
+        params: Pytree of parameters, or of shapes as `jax.eval_shape` returns them.
+        groups: The groups of all parameters.
     """
-    found = jax.tree.leaves(
-        assign_groups(params, groups), is_leaf=lambda x: isinstance(x, ParameterGroup)
-    )
+    assigned = jax.tree.leaves(assign_groups(params, groups), is_leaf=_is_group)
     sizes = [int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)]
     lines = []
     for group in groups:
-        members = [n for g, n in zip(found, sizes, strict=True) if g == group]
+        members = [size for other, size in zip(assigned, sizes, strict=True) if other == group]
         decay = "decays" if group.decays else "no decay"
-        treatment = f"{decay}, ×{group.scale:.4g}" if group.scale else "stays as it is"
+        treatment = f"{decay}, ×{group.scale:.4g}" if group.scale else "frozen"
         lines.append(
             f"{group.name}: {treatment}, {len(members)} tensors, {sum(members):,} parameters"
         )
     return "\n".join(lines)
 
 
-def _decays(groups: Sequence[ParameterGroup]) -> Any:
+def _is_group(leaf: Any) -> bool:
+    return isinstance(leaf, ParameterGroup)
+
+
+def _make_decay_mask(groups: Sequence[ParameterGroup]) -> Callable[[Any], Any]:
+    """Make a function from parameters to a pytree that is true where they decay."""
+
     def mask(params: Any) -> Any:
-        return _attribute(assign_groups(params, groups), "decays")
+        return _map_groups(lambda group: group.decays, assign_groups(params, groups))
 
     return mask
 
 
-def _attribute(groups: Any, name: str) -> Any:
-    return jax.tree.map(
-        lambda g: getattr(g, name), groups, is_leaf=lambda x: isinstance(x, ParameterGroup)
-    )
+def _map_groups(function: Callable[[ParameterGroup], Any], assigned: Any) -> Any:
+    return jax.tree.map(function, assigned, is_leaf=_is_group)
 
 
 def _scale_by_group(groups: Sequence[ParameterGroup]) -> optax.GradientTransformation:
     def update(updates: Any, params: Any = None) -> Any:
-        scales = _attribute(assign_groups(updates, groups), "scale")
+        scales = _map_groups(lambda group: group.scale, assign_groups(updates, groups))
         return jax.tree.map(lambda u, s: u if s == 1.0 else s * u, updates, scales)
 
     return optax.stateless(update)
@@ -174,11 +193,19 @@ def lars(
     momentum: float = 0.9,
     trust_coefficient: float = 0.001,
 ) -> optax.GradientTransformation:
-    """LARS as google-research/simclr has it (You et al. 2017; SimCLR, section 2.2).
+    """LARS as in google-research/simclr (You et al. 2017; SimCLR, section 2.2).
 
-    The learning rate is applied inside the momentum; what doesn't decay doesn't adapt either.
+    The learning rate is applied before the momentum. Parameters without decay are not adapted by
+    the trust ratio either.
+
+    Args:
+        schedule: The learning rate by step.
+        groups: The groups of all parameters.
+        weight_decay: Weight decay, added to the gradients.
+        momentum: Momentum coefficient.
+        trust_coefficient: Factor of the trust ratio.
     """
-    mask = _decays(groups)
+    mask = _make_decay_mask(groups)
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask),
         optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), mask),
@@ -196,10 +223,19 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019), decay and learning rate scaled by group as in PyTorch."""
+    """AdamW (Loshchilov & Hutter 2019), decay and learning rate scaled by group as in PyTorch.
+
+    Args:
+        schedule: The learning rate by step.
+        groups: The groups of all parameters.
+        weight_decay: Weight decay, multiplied by the learning rate.
+        b1: Decay rate of the first moment.
+        b2: Decay rate of the second moment.
+        eps: Added to the square root of the second moment.
+    """
     return optax.chain(
         optax.scale_by_adam(b1, b2, eps),
-        optax.add_decayed_weights(weight_decay, _decays(groups)),
+        optax.add_decayed_weights(weight_decay, _make_decay_mask(groups)),
         _scale_by_group(groups),
         optax.scale_by_learning_rate(schedule),
     )
@@ -212,13 +248,20 @@ def sgd(
     momentum: float = 0.9,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    """SGD as in PyTorch: decay joins the gradient, momentum before the learning rate.
+    """SGD as in PyTorch: decay is added to the gradients, the learning rate applied last.
 
-    By default biases and norms decay too, as in mmsegmentation's recipes, which give PyTorch's
-    optimizer all parameters as one group.
+    By default biases and normalisation parameters decay too, as in mmsegmentation's recipes, which
+    pass all parameters to PyTorch's optimizer as one group.
+
+    Args:
+        schedule: The learning rate by step.
+        groups: The groups of all parameters.
+        weight_decay: Weight decay, added to the gradients.
+        momentum: Momentum coefficient.
+        nesterov: Whether to use Nesterov momentum.
     """
     return optax.chain(
-        optax.add_decayed_weights(weight_decay, _decays(groups)),
+        optax.add_decayed_weights(weight_decay, _make_decay_mask(groups)),
         optax.trace(momentum, nesterov),
         _scale_by_group(groups),
         optax.scale_by_learning_rate(schedule),
@@ -228,13 +271,16 @@ def sgd(
 def freeze_groups(
     optimizer: optax.GradientTransformation, groups: Sequence[ParameterGroup]
 ) -> optax.GradientTransformation:
-    """Leave parameters of groups of scale 0 as they are; they get no optimizer state."""
+    """Freeze the parameters in groups of scale 0; they get no optimizer state.
+
+    Args:
+        optimizer: Updates all other parameters.
+        groups: The groups of all parameters.
+    """
 
     def label(params: Any) -> Any:
-        return jax.tree.map(
-            lambda group: "trained" if group.scale else "frozen",
-            assign_groups(params, groups),
-            is_leaf=lambda x: isinstance(x, ParameterGroup),
+        return _map_groups(
+            lambda group: "trained" if group.scale else "frozen", assign_groups(params, groups)
         )
 
     return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, label)

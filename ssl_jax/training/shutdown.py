@@ -1,4 +1,4 @@
-"""Asked to stop by a scheduler or a person: finish the step, save, leave."""
+"""Graceful shutdown: on a signal, finish the step, save a checkpoint and exit."""
 
 import contextlib
 import signal
@@ -16,80 +16,84 @@ _KEY = "ssl_jax/stop"
 
 
 class Stopped(Exception):
-    """Asked to stop, and nothing is lost: the same command goes on from what has been saved."""
+    """A signal requested a shutdown; the same command resumes from what has been saved."""
 
 
 class ShutdownSignal:
-    """Turns SIGTERM, SIGUSR1 (SLURM's warning) and Ctrl-C into a flag while it is entered.
+    """Turns SIGTERM, SIGUSR1 (SLURM's warning) and Ctrl-C into a flag.
 
-    A second Ctrl-C stops at once. Outside the main thread signals can't be caught and the flag
-    stays down.
+    A context manager: signals are caught while it is entered. A second Ctrl-C interrupts
+    immediately. Outside of the main thread signals cannot be caught and the flag is never set.
 
     Attributes:
-        requested: whether to stop, as of the last `poll`. In a job of several processes it changes
-            on all of them at the same poll, whichever of them got the signal.
+        requested: Whether a shutdown was requested, as of the last `poll`. In a job of several
+            processes it changes in all of them at the same poll, whichever process got the signal.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._signalled = False
+        self._received = False
         self._announced = False
-        self._at_once = False
+        self._raise_immediately = False
         self._polls = 0
-        self._previous: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "ShutdownSignal":
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             try:
-                self._previous[number] = signal.signal(number, self._signal)
+                self._previous_handlers[number] = signal.signal(number, self._handle)
             except ValueError:  # not the main thread
                 break
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._previous.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
     def poll(self) -> bool:
-        """Look whether to stop; to be called at the same places by all processes of a job."""
-        self.requested = self._agreed() if jax.process_count() > 1 else self._signalled
+        """Update and return `requested`.
+
+        All processes of a job must call it equally often and at the same points of the program.
+        """
+        self.requested = self._poll_job() if jax.process_count() > 1 else self._received
         return self.requested
 
     @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Within it a signal is an exception: for work that cleans up after itself.
+    def raise_on_signal(self) -> Iterator[None]:
+        """Raise `Stopped` from the signal handler, for code that cleans up after itself.
 
         Raises:
-            Stopped: a signal came, now or before.
+            Stopped: If a signal arrives in the context, or arrived before it.
         """
-        self._at_once = True
+        self._raise_immediately = True
         try:
-            if self._signalled:
+            if self._received:
                 raise Stopped
             yield
         finally:
-            self._at_once = False
+            self._raise_immediately = False
 
-    def _agreed(self) -> bool:
-        """Whether the poll has come that a process with a signal announced to all.
+    def _poll_job(self) -> bool:
+        """Return whether the poll has come at which all processes of the job are to stop.
 
-        Between two polls lies a collective whose outcome is waited for, so that no process is more
-        than one poll ahead: what is announced for the poll after the next is known to all by then.
+        Every process waits for the result of a collective between two polls, so that none is more
+        than one poll ahead of another: all processes know of a request by the second poll after
+        its announcement.
         """
-        job = key_value_store()
+        store = key_value_store()
         self._polls += 1
-        if self._signalled and not self._announced:
+        if self._received and not self._announced:
             self._announced = True
-            job.key_value_set(_KEY, str(self._polls + 2), allow_overwrite=True)
+            store.key_value_set(_KEY, str(self._polls + 2), allow_overwrite=True)
         try:
-            return self._polls >= int(job.key_value_try_get(_KEY))
-        except jax.errors.JaxRuntimeError:  # nobody has announced anything
+            return self._polls >= int(store.key_value_try_get(_KEY))
+        except jax.errors.JaxRuntimeError:  # no process has announced a request
             return False
 
-    def _signal(self, number: int, frame: FrameType | None) -> None:
-        self._signalled = True
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._received = True
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
-        if self._at_once:
-            self._at_once = False  # once is enough: nothing interrupts the cleaning up
+        if self._raise_immediately:
+            self._raise_immediately = False  # a second signal must not interrupt the cleanup
             raise Stopped

@@ -1,4 +1,4 @@
-"""What a training step maps to its successor."""
+"""The training state."""
 
 from typing import Any
 
@@ -8,13 +8,15 @@ from flax import struct
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything a step reads and writes; randomness is not part of it (it follows from `step`).
+    """Everything that a training step reads and writes.
+
+    It holds no random key: the randomness of a step follows from the seed and `step`.
 
     Attributes:
-        step: int32 scalar, the number of steps taken.
-        params: float32 parameters.
-        batch_stats: running statistics of batch norm; an empty dict for networks without.
-        opt_state: the optimizer's state.
+        step: Number of completed steps, an int32 scalar.
+        params: Parameters, float32.
+        batch_stats: Running statistics of batch norm; an empty dict for networks without it.
+        opt_state: State of the optimizer.
     """
 
     step: jax.Array
@@ -24,5 +26,5 @@ class TrainState(struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The variables a Flax module takes."""
+        """The variables as Flax modules take them."""
         return {"params": self.params, "batch_stats": self.batch_stats}

@@ -1,8 +1,8 @@
-"""Scalars in TensorBoard's format.
+"""A TensorBoard writer for scalars.
 
-`EventsWriter` is a name of tensorboardX that it doesn't publish: used here and nowhere else. If a
-release moves it, tests/test_private_names.py says so. What is needed of it is to write one record
-of an event file in the calling thread; `tensorboardX.record_writer` does the same a level below.
+`EventsWriter` is not part of tensorboardX's public API and is used in this module only;
+tests/test_private_names.py fails if a release moves it. It writes single records of an event file
+in the calling thread; `tensorboardX.record_writer` does the same one level below.
 """
 
 import os
@@ -20,32 +20,33 @@ _START = SessionLog(status=SessionLog.START)
 
 
 class TensorBoardWriter:
-    """The figures in TensorBoard's format.
+    """Writes scalars to a TensorBoard event file in the calling thread.
 
-    Written by the thread that calls, unlike with tensorboardX's own writer: there a full disk ends
-    a thread that nobody looks after, and the training waits for it for ever.
+    tensorboardX's own writer uses a background thread. A full disk ends that thread unnoticed, and
+    the training then waits for it forever.
 
     Args:
-        folder: made if need be.
-        start: the step the run (re)starts from; what was written of later ones is hidden.
+        folder: Folder of the event files; created if it does not exist.
+        start: The step that training starts or resumes from; TensorBoard hides earlier events of
+            later steps.
     """
 
     def __init__(self, folder: Path, start: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._events = EventsWriter(str(folder / "events"), f".{os.getpid()}.{start}")
-        for told in ({"file_version": "brain.Event:2"}, {"session_log": _START}):
-            self._events.write_event(Event(wall_time=time.time(), step=start + 1, **told))
+        for header in ({"file_version": "brain.Event:2"}, {"session_log": _START}):
+            self._events.write_event(Event(wall_time=time.time(), step=start + 1, **header))
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Figures by name, as they stood after `step` steps."""
-        for name, value in values.items():
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Write scalars by name, as of after `step` steps."""
+        for name, value in scalars.items():
             scalar = summary.scalar(name, value)
             self._events.write_event(Event(wall_time=time.time(), step=step, summary=scalar))
 
     def flush(self) -> None:
-        """Let TensorBoard see it."""
+        """Write buffered events to the file."""
         self._events.flush()
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the event file."""
         self._events.close()

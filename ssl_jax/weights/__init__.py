@@ -1,10 +1,11 @@
-"""Import and export of weights in the layouts of PyTorch's libraries: pure renaming, no torch.
+"""Import and export of weights in the layouts of PyTorch libraries, without torch.
 
-`importing` makes a checkpoint of a file (`import_weights`) and `exporting` a file of a checkpoint
-(`export_weights`). `resnet`, `vit` and `transformers` are a layout each: `from_torch(tensors)`
-makes variables of a file's tensors and `to_torch` the reverse, to the bit; dtypes stay as they are.
-`layouts` tells which layout a file has, `networks` what network it is, `bands` gives it other bands
-and `positions` another grid of patches.
+`importing` converts a file to a checkpoint (`import_weights`), and `exporting` a checkpoint to a
+file (`export_weights`). `resnet`, `vit` and `transformers` implement one layout each:
+`from_torch(tensors)` converts a state dict to variables, and `to_torch` is its exact inverse. Both
+rename and transpose tensors, without changing their values or dtypes. `layouts` detects the layout
+of a file, `networks` describes its network, `bands` adapts its weights to other bands, and
+`positions` resizes its position embeddings to another grid of patches.
 
 Variables are those of a run: `{"params": {"backbone": ..., "head" or "decoder": ...},
 "batch_stats": {"backbone": ...}}`.

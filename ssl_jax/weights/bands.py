@@ -1,8 +1,9 @@
-"""Other bands for weights in timm's layout: by name, never by position.
+"""Adaptation of weights in timm's layout to other bands, which are matched by name.
 
-Bands that the file knows keep their weights exactly (but for `tile`); each that it doesn't know
-starts from what the file has. Both places where bands stand are changed: the first layer, which
-takes them in, and the prediction of MAE's decoder, which gives them out.
+Bands that the file has keep their weights exactly, except that `tile` scales them; each new band is
+initialised from the file's weights. Two layers depend on the bands, and both are adapted: the first
+layer, whose inputs are the bands, and the prediction layer of MAE's decoder, whose outputs they
+are.
 """
 
 import functools
@@ -21,8 +22,8 @@ _PREDICTION = ("decoder_pred.weight", "decoder_pred.bias")
 
 
 def common_name(name: str) -> str:
-    """A band's common name (`NIR` -> `nir`), or the name itself where it has none."""
-    return next((band.name for band in COMMON_BANDS.bands if band.answers_to(name)), name)
+    """Return the common name of a band (`NIR` -> `nir`), or `name` itself if it has none."""
+    return next((band.name for band in COMMON_BANDS.bands if band.has_name(name)), name)
 
 
 def adapt_to_bands(
@@ -32,60 +33,67 @@ def adapt_to_bands(
     new_bands: str = "copy",
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """The tensors of a network for `bands`, in their order.
+    """Adapt the weights of a network to other bands.
 
     Args:
-        tensors: in timm's layout.
-        file_bands: what they are for, in order.
-        bands: what they shall be for, in order.
-        new_bands: `copy`, a band the file doesn't know is a copy of red's; `tile`, the file's bands
-            are repeated in turn and all inputs scaled by known / all, as timm does it; `random`,
-            normal with the standard deviation of the file's weights.
-        seed: of `random`.
+        tensors: State dict in timm's layout.
+        file_bands: Names of the bands that the tensors are for, in order.
+        bands: Names of the bands that the result is for, in order.
+        new_bands: Initialisation of the bands that are not in `file_bands`: `copy`, the weights of
+            red; `tile`, the weights of the file's bands in turn, with all weights of the first
+            layer scaled by the fraction of `bands` that are in `file_bands`, as in timm; `random`,
+            normally distributed with the standard deviation of the file's weights.
+        seed: Seed of `random`.
+
+    Returns:
+        State dict of the adapted network.
 
     Raises:
-        UserError: a band is named twice, the file hasn't so many, or none to start from.
+        UserError: If a band is named twice or its name is empty, if the number of `file_bands` is
+            not that of the first layer's inputs, or if `copy` finds no red.
     """
     file_bands, bands = (
-        _distinct(option, names) for option, names in (("file_bands", file_bands), ("bands", bands))
+        _to_common_names(option, names)
+        for option, names in (("file_bands", file_bands), ("bands", bands))
     )
     stem = resnet.STEM if resnet.STEM in tensors else vit.STEM
     if tensors[stem].shape[1] != len(file_bands):
         raise UserError(
-            f"--file_bands: found {', '.join(file_bands)}, but {stem} takes "
-            f"{tensors[stem].shape[1]} bands; expected the names of all of them in their order"
+            f"--file_bands: found {', '.join(file_bands)}; expected {tensors[stem].shape[1]} "
+            f"names, one for each input channel of {stem}, in order"
         )
-    known = [band for band in bands if band in file_bands]
-    if len(known) < len(bands) and new_bands == "copy" and "red" not in file_bands:
+    kept_bands = [band for band in bands if band in file_bands]
+    if len(kept_bands) < len(bands) and new_bands == "copy" and "red" not in file_bands:
         raise UserError(
-            f"--new_bands copy: the file's bands {', '.join(file_bands)} have no red to copy; "
-            f"expected {' or '.join(METHODS[1:])} for {', '.join(set(bands) - set(known))}"
+            f"--new_bands copy: found no red among the file's bands {', '.join(file_bands)}; "
+            f"expected {' or '.join(METHODS[1:])} to initialise "
+            f"{', '.join(sorted(set(bands) - set(kept_bands)))}"
         )
     generator = np.random.default_rng(seed)
-    changed = functools.partial(_changed, file_bands, bands, new_bands, generator)
+    adapt = functools.partial(_adapt_last_axis, file_bands, bands, new_bands, generator)
     tensors = dict(tensors)
-    share = len(known) / len(bands) if new_bands == "tile" and known else 1
-    kernel = changed(np.moveaxis(tensors[stem], 1, -1))
-    tensors[stem] = np.moveaxis(kernel, -1, 1) * np.asarray(share, kernel.dtype)
+    scale = len(kept_bands) / len(bands) if new_bands == "tile" and kept_bands else 1
+    kernel = adapt(np.moveaxis(tensors[stem], 1, -1))
+    tensors[stem] = np.moveaxis(kernel, -1, 1) * np.asarray(scale, kernel.dtype)
     for name in _PREDICTION:
         if name in tensors:
-            # (p² C, ...), the bands last among the rows. No sum runs over them, so no scale.
+            # The rows are ordered as (p², C). As the layer doesn't sum over bands, it isn't scaled.
             rows = tensors[name]
             by_band = rows.reshape(-1, len(file_bands), *rows.shape[1:])
-            by_band = np.moveaxis(changed(np.moveaxis(by_band, 1, -1)), -1, 1)
+            by_band = np.moveaxis(adapt(np.moveaxis(by_band, 1, -1)), -1, 1)
             tensors[name] = by_band.reshape(-1, *rows.shape[1:])
     return tensors
 
 
-def _changed(
+def _adapt_last_axis(
     file_bands: Sequence[str],
     bands: Sequence[str],
     new_bands: str,
     generator: np.random.Generator,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Weights (..., file's bands) -> (..., bands); see `adapt_to_bands`."""
-    turn = iter(range(len(bands)))
+    """Adapt weights (..., file's bands) to (..., bands); see `adapt_to_bands`."""
+    num_tiled = iter(range(len(bands)))
     columns = []
     for band in bands:
         if band in file_bands:
@@ -93,15 +101,16 @@ def _changed(
         elif new_bands == "copy":
             columns.append(weights[..., file_bands.index("red")])
         elif new_bands == "tile":
-            columns.append(weights[..., next(turn) % len(file_bands)])
+            columns.append(weights[..., next(num_tiled) % len(file_bands)])
         else:
-            drawn = generator.normal(0, weights.std(), weights.shape[:-1])
-            columns.append(drawn.astype(weights.dtype))
+            column = generator.normal(0, weights.std(), weights.shape[:-1])
+            columns.append(column.astype(weights.dtype))
     return np.stack(columns, axis=-1)
 
 
-def _distinct(option: str, names: Sequence[str]) -> list[str]:
+def _to_common_names(option: str, names: Sequence[str]) -> list[str]:
+    """Return the common names of bands, and check that they are distinct and not empty."""
     common = [common_name(name) for name in names]
     if len(set(common)) < len(common) or not all(common):
-        raise UserError(f"--{option}: found {','.join(names)}; expected each band once")
+        raise UserError(f"--{option}: found {','.join(names)}; expected distinct names of bands")
     return common

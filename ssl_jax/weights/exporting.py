@@ -1,4 +1,4 @@
-"""The backbone of a run as a file that timm or transformers load: `ssl_jax.convert export`."""
+"""Export of the backbone of a run for timm or transformers: `ssl_jax.convert export`."""
 
 import json
 import math
@@ -25,7 +25,12 @@ LAYOUTS = ("timm", "transformers")
 
 
 class ExportResult(NamedTuple):
-    """What `export_weights` wrote beside the tensors, and the modules it left out: name, reason."""
+    """The result of `export_weights`.
+
+    Attributes:
+        metadata: The metadata of the file.
+        unused: The modules that were not exported, each with the reason.
+    """
 
     metadata: dict[str, str]
     unused: dict[str, str]
@@ -34,30 +39,33 @@ class ExportResult(NamedTuple):
 def export_weights(
     path: str | Path, file: str | Path, layout: str = "timm", image_size: int = 0
 ) -> ExportResult:
-    """Write the backbone of a run, and its classifier where that is linear, as safetensors.
+    """Export the backbone of a run, and its classifier if that is linear, as safetensors.
+
+    The metadata of the file contain what is needed to use the network: its constructor or config,
+    the bands with their mean and standard deviation, and the classes.
 
     Args:
-        path: a run's workdir or one of its bundles.
-        file: what to write, with all a user of PyTorch must know in its metadata.
-        layout: one of `LAYOUTS`.
-        image_size: for a ViT, side of the images that its position table is to be for; by default
-            that of the images the run was evaluated on, or else trained on.
+        path: A checkpoint, or a workdir, whose newest checkpoint is exported.
+        file: The file to write.
+        layout: One of `LAYOUTS`.
+        image_size: Side in pixels of the images that a ViT's position embeddings are resized for;
+            0 for the images that the run was evaluated on or, without evaluation, trained on.
 
     Raises:
-        UserError: there is no checkpoint, its card isn't that of its arrays, or the layout has no
-            such network.
+        UserError: If there is no valid checkpoint, its card does not match its arrays, the layout
+            has no such network, or the file can't be written.
     """
     card = read_card(path)
-    backbone = _backbone(check_network(path, card, parts.make_objective))
+    backbone = _get_backbone(check_network(path, card, parts.make_objective))
     variables = loading.load_variables(Path(path))
-    variables, unused = _exportable(variables)
+    variables, unused = _select_exportable(variables)
     classes = card.classes if "head" in variables["params"] else ()
-    size = image_size or _size(card.config, backbone)
-    shape = (backbone, len(card.sensor.bands), classes, size)
+    size = image_size or _infer_image_size(card.config, backbone)
+    network = (backbone, len(card.sensor.bands), classes, size)
     if layout == "timm":
-        model = networks.timm_call(*shape)
+        model = networks.format_timm_call(*network)
     else:
-        model = json.dumps(networks.transformers_config(*shape))
+        model = json.dumps(networks.make_transformers_config(*network))
     if isinstance(backbone, models.ViT):
         tensors = vit.to_torch(variables, backbone)
         tensors = positions.resize_positions(
@@ -69,7 +77,7 @@ def export_weights(
         tensors = transformers.from_timm(tensors)
     bands = card.sensor.bands
     metadata = {
-        "format": "pt",  # transformers reads no file without it
+        "format": "pt",  # required by transformers
         "layout": layout,
         "model": model,
         "bands": ",".join(card.sensor.names),
@@ -80,12 +88,22 @@ def export_weights(
         "image_dtype": card.image_dtype,
         "sensor": json.dumps(card.sensor.to_dict()),
     }
-    _save(tensors, Path(file), metadata)
+    _write_tensors(tensors, Path(file), metadata)
     return ExportResult(metadata, unused)
 
 
 def loading_code(file: str | Path, metadata: Mapping[str, str]) -> str:
-    """Python that makes the network `model` of an exported file and loads all of it, strictly."""
+    """Format Python code that creates the network of an exported file and loads its weights.
+
+    Args:
+        file: The exported file.
+        metadata: Its metadata.
+
+    Returns:
+        The code, which assigns the network with all weights of the file to `model`. timm's
+        `load_state_dict` fails if any weights of the network or of the file are left over. The code
+        requires imports of json, safetensors.torch, and timm or transformers.
+    """
     tensors = f'safetensors.torch.load_file("{file}")'
     if metadata["layout"] == "timm":
         return f"model = {metadata['model']}\nmodel.load_state_dict({tensors})"
@@ -99,8 +117,8 @@ def loading_code(file: str | Path, metadata: Mapping[str, str]) -> str:
     )
 
 
-def _exportable(variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The variables of the backbone and of a linear head, and the modules left out."""
+def _select_exportable(variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the variables of the backbone and of a linear head, and the modules excluded."""
     modules = variables["params"].keys() | variables["batch_stats"].keys()
     kept, unused = {"backbone"}, {}
     for module in sorted(modules - kept):
@@ -108,7 +126,7 @@ def _exportable(variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, st
         if module == "head" and head.keys() == {"fc"} and module not in variables["batch_stats"]:
             kept.add(module)
         elif module == "head":
-            unused[module] = "has more than one linear layer, which no classifier there has"
+            unused[module] = "has more than one linear layer; the layouts have a single one"
         else:
             unused[module] = "is not part of the backbone"
     return {
@@ -117,24 +135,29 @@ def _exportable(variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, st
     }, unused
 
 
-def _backbone(objective: Any) -> models.ResNet | models.ViT:
+def _get_backbone(objective: Any) -> models.ResNet | models.ViT:
     backbone = objective.backbone if hasattr(objective, "backbone") else objective.model.backbone
     if not isinstance(backbone, models.ResNet | models.ViT):
-        raise UserError("config.model.backbone: has no weights; expected a ResNet or a ViT")
+        raise UserError(
+            f"config.model.backbone: found {type(backbone).__name__}, which has no weights to "
+            "export; expected a ResNet or a ViT"
+        )
     return backbone
 
 
-def _size(config: ConfigDict, backbone: Any) -> int:
-    """Side of the images a network saw last, filled up to whole patches."""
+def _infer_image_size(config: ConfigDict, backbone: Any) -> int:
+    """Return the side of the images of a run, rounded up to a multiple of the patch size."""
     views = config.augment.get("evaluation") or config.augment.train
     patch_size = getattr(backbone, "patch_size", 1)
     return math.ceil(views.size / patch_size) * patch_size
 
 
-def _save(tensors: dict[str, np.ndarray], file: Path, metadata: dict[str, str]) -> None:
-    """Written beside and then renamed, so that no half of a file is ever there."""
+def _write_tensors(tensors: dict[str, np.ndarray], file: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file atomically."""
     try:
-        with replace_when_written(file) as beside:
-            save_file(tensors, beside, metadata)
+        with replace_when_written(file) as temporary_file:
+            save_file(tensors, temporary_file, metadata)
     except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"{file}: {error}; expected a file that can be written") from error
+        raise UserError(
+            f"{file}: can't be written ({error}); expected a file in an existing, writable folder"
+        ) from error

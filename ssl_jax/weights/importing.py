@@ -1,6 +1,7 @@
-"""Others' weights as a bundle that `config.pretrained` can name: `ssl_jax.convert import`.
+"""Import of weights as a checkpoint for `config.pretrained`: `ssl_jax.convert import`.
 
-Every tensor of the file is used, or named with the reason why not; none of ours is left at random.
+Each tensor of the file is either used or reported with the reason why it isn't, and each variable
+of the network is loaded from the file: none stays randomly initialised.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ from ssl_jax.weights.bands import adapt_to_bands, common_name
 __all__ = ["NETWORKS", "STATISTICS", "ImportOptions", "ImportResult", "import_weights"]
 
 NETWORKS = ("resnet50", "resnet18", "vit", "mae")
-# Of 8-bit values; timm calls them IMAGENET_DEFAULT and IMAGENET_INCEPTION.
+# Mean and standard deviation of 8-bit values, timm's IMAGENET_DEFAULT and IMAGENET_INCEPTION.
 STATISTICS = {
     "imagenet": PICTURES,
     "half": PICTURES.with_statistics((127.5,) * 3, (127.5,) * 3),
@@ -38,7 +39,13 @@ STATISTICS = {
 
 
 class ImportResult(NamedTuple):
-    """What `import_weights` made, and the tensors of the file it made nothing of: name, reason."""
+    """The result of `import_weights`.
+
+    Attributes:
+        card: The model card of the checkpoint.
+        unused: The tensors of the file, and its bands, that were not imported, each with the
+            reason.
+    """
 
     card: ModelCard
     unused: dict[str, str]
@@ -46,19 +53,20 @@ class ImportResult(NamedTuple):
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How a file of weights is read.
+    """Options of `import_weights`.
 
     Attributes:
-        file_bands: what the file's first layer takes, in order; by default what our own export
-            says, else red, green and blue.
-        new_bands: how bands start that the file doesn't know, see `ssl_jax.weights.bands`.
-        seed: of random ones.
-        image_size: side of the images in pixels, 224 for ResNets and the file's own for ViTs by
-            default. A learned position table is stretched to it.
-        heads: of a ViT's attentions, if they haven't the usual number.
-        decoder_heads: of those of an MAE's decoder.
-        classifier: keep the classifier of a ViT; a ResNet's is always kept.
-        statistics: one of `STATISTICS`, what the network's pictures were standardised by.
+        file_bands: Names of the bands of the file's first layer, in order; empty for those in the
+            metadata of files that `export_weights` wrote, and for red, green and blue otherwise.
+        new_bands: Initialisation of the bands that the file lacks, see
+            `ssl_jax.weights.bands.adapt_to_bands`.
+        seed: Seed of random initialisation.
+        image_size: Side of the images in pixels; 0 for 224 with a ResNet, and for the file's own
+            size with a ViT. Learned position embeddings are resized to it.
+        heads: Number of attention heads of a ViT; 0 for one per 64 channels.
+        decoder_heads: Number of attention heads of an MAE's decoder; 0 for one per 32 channels.
+        classifier: Whether to keep the classifier of a ViT; that of a ResNet is always kept.
+        statistics: One of `STATISTICS`, with which the network's images were normalised.
     """
 
     file_bands: Sequence[str] = ()
@@ -78,54 +86,58 @@ def import_weights(
     folder: str | Path,
     options: ImportOptions = ImportOptions(),
 ) -> ImportResult:
-    """Write a bundle with the weights of `file` into the workdir `folder`.
+    """Import the weights of a file as a checkpoint.
 
     Args:
-        file: safetensors in the layout of torchvision, timm, MAE or transformers.
-        network: one of `NETWORKS`; `mae` has the decoder, `vit` is the encoder alone.
-        bands: of the images the network is to see, in order; empty for those of the file.
-        folder: a workdir that `config.pretrained` can name.
-        options: how the file is read.
+        file: A safetensors file in the layout of torchvision, timm, MAE or transformers.
+        network: One of `NETWORKS`; `mae` is the encoder with the decoder, `vit` the encoder alone.
+        bands: Names of the bands of the images, in order; empty for those of the file.
+        folder: The workdir to create the checkpoint in.
+        options: Options of the import.
+
+    Returns:
+        The card of the checkpoint, and the unused tensors.
 
     Raises:
-        UserError: the file can't be read, isn't that network, or a band is unknown.
+        UserError: If the file can't be read or holds another network, the bands don't match those
+            of the file, or the workdir has another config.
     """
     file = Path(file)
-    tensors, metadata = _read(file)
+    tensors, metadata = _read_file(file)
     file_bands = options.file_bands or metadata.get("bands", "red,green,blue").split(",")
     bands = bands or file_bands
     try:
-        tensors, unused = _wanted(tensors, network, options.classifier)
+        tensors, unused = _select_tensors(tensors, network, options.classifier)
         tensors = adapt_to_bands(tensors, file_bands, bands, options.new_bands, options.seed)
-        model = _model_section(tensors, network, options.heads, options.decoder_heads)
-        tensors, model = _of_size(options.image_size, tensors, model, network)
+        model = _infer_model_config(tensors, network, options.heads, options.decoder_heads)
+        tensors, model = _resize_learned_positions(options.image_size, tensors, model, network)
         variables = (resnet if layouts.is_resnet(tensors) else vit).from_torch(tensors)
-        known = _known_sensor(metadata, options.statistics)
+        file_sensor = _get_file_sensor(metadata, options.statistics)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     size = options.image_size or model["backbone"].get("image_size", 224)
-    config = _config(network, model, size, "head" in variables["params"])
+    config = _make_config(network, model, size, "head" in variables["params"])
     config.data.bands = tuple(common_name(band) for band in bands)
     config.imported = {
         "file": file.name,
-        "sha256": _digest(file),
+        "sha256": _compute_sha256(file),
         "file_bands": tuple(file_bands),
         "new_bands": options.new_bands,
         "seed": options.seed,
         "statistics": options.statistics,
     }
-    card = _card(config, variables, metadata, _sensor(known, config.data.bands))
-    _expect_same_tree(card, variables, network, file)
-    _write(card, variables, Path(folder))
-    return ImportResult(card, unused | _unused_bands(file_bands, bands))
+    card = _make_card(config, variables, metadata, _select_bands(file_sensor, config.data.bands))
+    _check_variables(card, variables, network, file)
+    _save_checkpoint(card, variables, Path(folder))
+    return ImportResult(card, unused | _find_unused_bands(file_bands, bands))
 
 
-def _read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Tensors, floats among them in float32, and metadata."""
+def _read_file(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read the tensors, with floats converted to float32, and the metadata of a file."""
     if not file.is_file():
         raise UserError(f"{file}: no such file; expected weights as safetensors")
     if file.suffix in (".bin", ".pth", ".pt", ".pkl", ".ckpt", ".tar"):
-        raise UserError(_PICKLED.format(file=file, name=file.with_suffix(".safetensors")))
+        raise UserError(_PICKLE_MESSAGE.format(file=file, name=file.with_suffix(".safetensors")))
     try:
         with safetensors.safe_open(file, "numpy") as opened:
             metadata = opened.metadata() or {}
@@ -136,46 +148,51 @@ def _read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         if not jax.numpy.issubdtype(tensor.dtype, jax.numpy.integer):
             tensors[name] = tensor.astype(np.float32)
             if not np.isfinite(tensors[name]).all():
-                raise UserError(f"{file}: {name} holds NaN or infinity; expected trained weights")
+                raise UserError(f"{file}: {name} contains NaN or infinity; expected finite weights")
     return tensors, metadata
 
 
-_PICKLED = """{file}: is a pickle, which runs whatever code is in it when it is read, so we don't; \
-turn it into safetensors where you trust it, in Python with torch:
+_PICKLE_MESSAGE = """{file}: is a pickle, which can execute arbitrary code when it is loaded; \
+expected safetensors: if you trust the file, convert it in Python with torch:
   state = torch.load("{file}", map_location="cpu", weights_only=True)
   state = state.get("state_dict", state.get("model", state))
   safetensors.torch.save_file({{k: v.contiguous() for k, v in state.items()}}, "{name}")"""
 
 
-def _expect_network(tensors: Mapping[str, np.ndarray], network: str) -> None:
-    found = "a ResNet" if layouts.is_resnet(tensors) else "a ViT"
-    if network.startswith("resnet") != layouts.is_resnet(tensors):
-        raise UserError(f"--as: found {network}, but the tensors are those of {found}")
+def _check_network(tensors: Mapping[str, np.ndarray], network: str) -> None:
+    """Check that a state dict in timm's layout is of the kind of network that was named."""
+    is_resnet = layouts.is_resnet(tensors)
+    if network.startswith("resnet") != is_resnet:
+        names = [name for name in NETWORKS if name.startswith("resnet") == is_resnet]
+        raise UserError(
+            f"--as: found {network}, but the tensors are those of a "
+            f"{'ResNet' if is_resnet else 'ViT'}; expected {' or '.join(names)}"
+        )
     if network == "mae" and not layouts.is_mae(tensors):
         raise UserError(
-            "--as: found mae, but there is no decoder (mask_token, decoder_…) among the tensors; "
-            "expected vit for an encoder alone"
+            "--as: found mae, but the tensors include no decoder (mask_token, decoder_…); expected "
+            "vit, for an encoder alone"
         )
 
 
-def _wanted(
+def _select_tensors(
     tensors: Mapping[str, np.ndarray], network: str, classifier: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors of the network in timm's layout, and those left out with the reason."""
+    """Return the tensors of the network in timm's layout, and the unused ones with the reasons."""
     tensors, unused = layouts.to_timm_layout(tensors)
-    _expect_network(tensors, network)
-    tensors, unwanted = _without_unwanted(tensors, network, classifier)
-    return tensors, unused | unwanted
+    _check_network(tensors, network)
+    tensors, dropped = _drop_unrequested(tensors, network, classifier)
+    return tensors, unused | dropped
 
 
-def _known_sensor(metadata: Mapping[str, str], statistics: str) -> Sensor:
-    """The sensor that our own export wrote into a file, else the one of the `statistics`."""
+def _get_file_sensor(metadata: Mapping[str, str], statistics: str) -> Sensor:
+    """Return the sensor in the metadata of an exported file, else that of the `statistics`."""
     if "sensor" in metadata:
         return Sensor.from_dict(json.loads(metadata["sensor"]))
     return STATISTICS[statistics]
 
 
-def _unused_bands(file_bands: Sequence[str], bands: Sequence[str]) -> dict[str, str]:
+def _find_unused_bands(file_bands: Sequence[str], bands: Sequence[str]) -> dict[str, str]:
     return {
         f"band {band} of the first layer": "not among --bands"
         for band in file_bands
@@ -183,10 +200,10 @@ def _unused_bands(file_bands: Sequence[str], bands: Sequence[str]) -> dict[str, 
     }
 
 
-def _of_size(
+def _resize_learned_positions(
     image_size: int, tensors: dict[str, np.ndarray], model: dict[str, Any], network: str
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors and `config.model` with learned positions for images of another size."""
+    """Resize learned position embeddings to images of another size, if one is given."""
     backbone = model["backbone"]
     if not (image_size and network == "vit" and backbone["position"] == "learned"):
         return tensors, model
@@ -195,32 +212,33 @@ def _of_size(
     return positions.resize_positions(tensors, side), model
 
 
-def _without_unwanted(
+def _drop_unrequested(
     tensors: Mapping[str, np.ndarray], network: str, classifier: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors without those that weren't asked for, and these."""
-    unwanted = {}
+    """Drop a classifier or decoder that was not requested, and return the dropped tensors too."""
+    dropped = {}
     for name in tensors:
         if name in vit.CLASSIFIER and (network == "mae" or not classifier):
-            unwanted[name] = "a classifier, not asked for (--classifier with --as vit keeps it)"
+            dropped[name] = "a classifier, imported only with --as vit --classifier"
         elif network == "vit" and (name == "mask_token" or name.startswith("decoder_")):
-            unwanted[name] = "of the decoder, not asked for (--as mae keeps it)"
-    return {n: tensor for n, tensor in tensors.items() if n not in unwanted}, unwanted
+            dropped[name] = "part of the decoder, imported only with --as mae"
+    return {n: tensor for n, tensor in tensors.items() if n not in dropped}, dropped
 
 
-def _model_section(
+def _infer_model_config(
     tensors: Mapping[str, np.ndarray], network: str, heads: int, decoder_heads: int
 ) -> dict[str, dict[str, Any]]:
+    """Infer the fields of `config.model`."""
     if layouts.is_resnet(tensors):
         return {"backbone": {"name": network}}
-    section = {"backbone": networks.vit_section(tensors, heads)}
+    model = {"backbone": networks.infer_vit_config(tensors, heads)}
     if network == "mae":
-        section["decoder"] = networks.decoder_section(tensors, decoder_heads)
-    return section
+        model["decoder"] = networks.infer_decoder_config(tensors, decoder_heads)
+    return model
 
 
-def _config(network: str, model: dict[str, Any], size: int, head: bool) -> ConfigDict:
-    """The config of a run that could have made these weights."""
+def _make_config(network: str, model: dict[str, Any], size: int, has_head: bool) -> ConfigDict:
+    """Create the config of a run that could have produced these weights."""
     if network == "mae":
         config = mae_vitb_ben4.get_config()
         config.augment.train.size = size
@@ -228,7 +246,7 @@ def _config(network: str, model: dict[str, Any], size: int, head: bool) -> Confi
     else:
         config = nasc_mlp.get_config()
         config.augment.evaluation = {"name": "evaluation", "size": size, "centre": 0.875}
-        if head:
+        if has_head:
             config.augment.train = config.augment.evaluation
             model = {**model, "head": {"hidden": ()}}
         else:
@@ -236,19 +254,19 @@ def _config(network: str, model: dict[str, Any], size: int, head: bool) -> Confi
             del config.augment["train"]
     config.model = ConfigDict(model)
     config.data.name, config.data.train = "imagenet2012", "train"
-    config.data.evaluation = "validation" if head else ""
+    config.data.evaluation = "validation" if has_head else ""
     return config
 
 
-def _card(
+def _make_card(
     config: ConfigDict, variables: Mapping[str, Any], metadata: Mapping[str, str], sensor: Sensor
 ) -> ModelCard:
     classes: tuple[str, ...] = ()
     target = "none"
     if "head" in variables["params"]:
         count = len(variables["params"]["head"]["fc"]["bias"])
-        known = json.loads(metadata.get("classes", "[]"))
-        classes = tuple(known) if known else tuple(f"imagenet {i}" for i in range(count))
+        names = json.loads(metadata.get("classes", "[]"))
+        classes = tuple(names) if names else tuple(f"imagenet {i}" for i in range(count))
         target = metadata.get("target", "label")
         config.objective.multi_label = target == "labels"
     views = config.augment.train if "train" in config.augment else config.augment.evaluation
@@ -265,31 +283,35 @@ def _card(
     )
 
 
-def _sensor(known: Sensor, bands: Sequence[str]) -> Sensor:
-    """`known`'s bands; any other gets red's scale and statistics, as its weights were red's."""
-    places = {common_name(band.name): band for band in known.bands}
+def _select_bands(sensor: Sensor, bands: Sequence[str]) -> Sensor:
+    """Return a sensor with the given bands in their order.
+
+    Bands that `sensor` lacks get the scale and the statistics of its red band, of which their
+    weights are copies by default, or of its first band if it has no red.
+    """
+    by_name = {common_name(band.name): band for band in sensor.bands}
     common = {band.name: band for band in COMMON_BANDS.bands}
-    stand_in = replace(places.get("red", known.bands[0]), aliases=(), wavelength=0.0)
-    for name in set(bands) - places.keys():
-        places[name] = replace(stand_in, name=name)
+    substitute = replace(by_name.get("red", sensor.bands[0]), aliases=(), wavelength=0.0)
+    for name in set(bands) - by_name.keys():
+        by_name[name] = replace(substitute, name=name)
         if name in common:
             aliases, wavelength = common[name].aliases, common[name].wavelength
-            places[name] = replace(places[name], aliases=aliases, wavelength=wavelength)
-    name = "imagenet" if known.name == PICTURES.name else known.name
-    return replace(known, name=name, bands=tuple(places[name] for name in bands))
+            by_name[name] = replace(by_name[name], aliases=aliases, wavelength=wavelength)
+    name = "imagenet" if sensor.name == PICTURES.name else sensor.name
+    return replace(sensor, name=name, bands=tuple(by_name[name] for name in bands))
 
 
-def _expect_same_tree(card: ModelCard, variables: dict[str, Any], network: str, file: Path) -> None:
-    """Compare names and shapes with those of the network."""
+def _check_variables(card: ModelCard, variables: dict[str, Any], network: str, file: Path) -> None:
+    """Check that the names and shapes of the variables are those of the network."""
     objective = parts.make_objective(card)
     expected = jax.eval_shape(objective.init, jax.random.key(0), card.batch_shapes(1))
-    differs = find_mismatch(array_shapes(variables), array_shapes(expected))
-    if differs:
-        name, found, wanted = differs
-        raise UserError(f"{file}: {name} is {found}; {network} expects {wanted}")
+    mismatch = find_mismatch(array_shapes(variables), array_shapes(expected))
+    if mismatch:
+        name, shape, expected_shape = mismatch
+        raise UserError(f"{file}: {name} is {shape}; {network} expects {expected_shape}")
 
 
-def _write(card: ModelCard, variables: dict[str, Any], folder: Path) -> None:
+def _save_checkpoint(card: ModelCard, variables: dict[str, Any], folder: Path) -> None:
     workdir.record_config(card.config, folder)
     state = TrainState(
         step=jax.numpy.zeros((), jax.numpy.int32),
@@ -297,11 +319,11 @@ def _write(card: ModelCard, variables: dict[str, Any], folder: Path) -> None:
         batch_stats=variables["batch_stats"],
         opt_state={},
     )
-    with saving.Checkpointer(folder / "checkpoints", keep=1) as checkpoints:
+    with saving.Checkpointer(folder / "checkpoints", keep=1) as checkpointer:
         position = {"step": 0, "examples": 0, "seed": 0}
-        checkpoints.save(jax.device_put(state), position, card.to_dict())
+        checkpointer.save(jax.device_put(state), position, card.to_dict())
 
 
-def _digest(file: Path) -> str:
+def _compute_sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,8 +1,8 @@
-"""The names of Hugging Face's transformers for ViT, ViTMAE and ResNet, and those of timm.
+"""Layout of Hugging Face's transformers for ViT, ViTMAE and ResNet, and conversion to timm's.
 
-Files keep the names of version 4 (`encoder.layer.0.attention.attention.query`), while the modules
-of version 5 have others (`layers.0.attention.q_proj`): both are read, and the files' are written.
-Query, key and value are apart there and fused in timm.
+Files have the tensor names of version 4 (`encoder.layer.0.attention.attention.query`), while the
+modules of version 5 have others (`layers.0.attention.q_proj`): both are read, and the names of
+files are written. Query, key and value are separate in transformers and fused (qkv) in timm.
 """
 
 import re
@@ -29,8 +29,8 @@ _VIT_STEM = "embeddings.patch_embeddings.projection.weight"
 _QKV = ("query", "key", "value")
 _CONV, _NORM = "convolution", "normalization"
 
-# timm's name of a module, that of transformers' files, and any of its names.
-_TOP = (
+# Modules: name in timm, name in transformers' files, and pattern of all names in transformers.
+_TOP_MODULES = (
     ("cls_token", "embeddings.cls_token", r"embeddings\.cls_token"),
     ("pos_embed", "embeddings.position_embeddings", r"embeddings\.position_embeddings"),
     (
@@ -41,7 +41,7 @@ _TOP = (
     ("norm", "layernorm", r"layernorm"),
     ("head", "classifier", r"classifier"),
 )
-_IN_BLOCK = (
+_BLOCK_MODULES = (
     ("norm1", "layernorm_before", r"layernorm_before"),
     ("attn.query", "attention.attention.query", r"attention\.(attention\.query|q_proj)"),
     ("attn.key", "attention.attention.key", r"attention\.(attention\.key|k_proj)"),
@@ -55,31 +55,47 @@ _BLOCK = re.compile(r"(decoder\.decoder_)?(encoder\.layer|layers?)\.(\d+)\.(.+)"
 
 
 def is_transformers_layout(tensors: Mapping[str, np.ndarray]) -> bool:
-    """Whether the names are those of transformers."""
+    """Return whether the names of a state dict are those of transformers."""
     return any(name.endswith((_RESNET_STEM, _VIT_STEM)) for name in tensors)
 
 
 def find_unused_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """The tensors that `to_timm` makes nothing of, each with the reason."""
-    reason = "of ViTModel's pooler, which no network here has"
+    """Return the names of the tensors that `to_timm` ignores, each with the reason."""
+    reason = "part of ViTModel's pooler, which the networks here lack"
     return {name: reason for name in tensors if re.match(r"(vit\.)?pooler\.", name)}
 
 
 def from_torch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Variables of `backbone` and, where the file has them, of a linear `head` and a `decoder`.
+    """Convert a state dict to variables.
+
+    Args:
+        tensors: State dict of a ViT, ViTMAE or ResNet of transformers.
+
+    Returns:
+        Variables of `backbone` and, if the state dict has them, of a linear `head` and a `decoder`.
 
     Raises:
-        UserError: a tensor has no place in these networks.
+        UserError: If a tensor is not of one of these networks, or a tensor of query, key or value
+            is missing.
     """
-    renamed = to_timm(tensors)
-    return (resnet if resnet.STEM in renamed else vit).from_torch(renamed)
+    timm_tensors = to_timm(tensors)
+    return (resnet if resnet.STEM in timm_tensors else vit).from_torch(timm_tensors)
 
 
 def to_torch(variables: Mapping[str, Any], backbone: Any) -> dict[str, np.ndarray]:
-    """The tensors, as in transformers' files, of what `from_torch` makes.
+    """Convert variables to a state dict with the names of transformers' files.
+
+    It is the inverse of `from_torch`.
+
+    Args:
+        variables: Variables of `backbone`, and optionally of a linear `head` and of a `decoder`.
+        backbone: The ViT or ResNet that they are for.
+
+    Returns:
+        State dict, see `from_timm`.
 
     Raises:
-        ValueError: there are other modules, which the layout has no names for.
+        ValueError: If there are other modules, for which the layout has no names.
     """
     if isinstance(backbone, ViT):
         return from_timm(vit.to_torch(variables, backbone))
@@ -87,64 +103,79 @@ def to_torch(variables: Mapping[str, Any], backbone: Any) -> dict[str, np.ndarra
 
 
 def to_timm(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same tensors in timm's names, with query, key and value fused.
+    """Convert a state dict to timm's layout, in which query, key and value are fused.
+
+    Args:
+        tensors: State dict of a ViT, ViTMAE or ResNet of transformers.
+
+    Returns:
+        State dict in timm's layout.
 
     Raises:
-        UserError: a tensor has no place in a ViT, ViTMAE or ResNet, or one of three is missing.
+        UserError: If a tensor is not of one of these networks, or a tensor of query, key or value
+            is missing.
     """
     tensors = {name: t for name, t in tensors.items() if name not in find_unused_tensors(tensors)}
     if any(name.endswith(_RESNET_STEM) for name in tensors):
-        return {_timm_of_resnet(name): tensor for name, tensor in tensors.items()}
-    return _fused({_timm_of_vit(name): tensor for name, tensor in tensors.items()})
+        return {_to_timm_resnet_name(name): tensor for name, tensor in tensors.items()}
+    return _fuse_qkv({_to_timm_vit_name(name): tensor for name, tensor in tensors.items()})
 
 
 def from_timm(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same tensors in the names of transformers' files.
+    """Convert a state dict in timm's layout to the names of transformers' files.
 
-    They are those of ResNetModel or ViTModel(add_pooling_layer=False); with a classifier those of
-    the ForImageClassification classes, with a decoder those of ViTMAEForPreTraining.
+    Args:
+        tensors: State dict of a ViT, MAE or ResNet in timm's layout.
+
+    Returns:
+        State dict of ViTModel(add_pooling_layer=False) or ResNetModel; with a classifier, of
+        ViTForImageClassification or ResNetForImageClassification; with a decoder, of
+        ViTMAEForPreTraining.
     """
     if resnet.STEM in tensors:
         prefix = "resnet." if resnet.CLASSIFIER[0] in tensors else ""
-        return {_theirs_of_resnet(name, prefix): tensor for name, tensor in tensors.items()}
-    whole = vit.CLASSIFIER[0] in tensors or "mask_token" in tensors
-    prefix = "vit." if whole else ""
-    return {_theirs_of_vit(name, prefix): tensor for name, tensor in _apart(tensors).items()}
+        return {_to_file_resnet_name(name, prefix): tensor for name, tensor in tensors.items()}
+    prefix = "vit." if vit.CLASSIFIER[0] in tensors or "mask_token" in tensors else ""
+    separate = _split_qkv(tensors)
+    return {_to_file_vit_name(name, prefix): tensor for name, tensor in separate.items()}
 
 
-def _timm_of_vit(name: str) -> str:
+def _to_timm_vit_name(name: str) -> str:
     stripped = name.removeprefix("vit.")
     module = re.sub(r"\.(weight|bias)$", "", stripped)
     leaf = stripped.removeprefix(module)
     if match := _BLOCK.fullmatch(module):
         decoder, _, number, inner = match.groups()
-        for timm, _, pattern in _IN_BLOCK:
+        for timm, _, pattern in _BLOCK_MODULES:
             if re.fullmatch(pattern, inner):
                 return f"{'decoder_' if decoder else ''}blocks.{number}.{timm}{leaf}"
-    for timm, _, pattern in _TOP:
+    for timm, _, pattern in _TOP_MODULES:
         if re.fullmatch(pattern, module):
             return timm + leaf
     if re.fullmatch(r"decoder\.(mask_token|decoder_(pos_embed|embed|norm|pred))", module):
         return stripped.removeprefix("decoder.")
-    raise UserError(f"tensor {name}: has no place in transformers' ViT or ViTMAE")
+    raise UserError(
+        f"tensor {name}: unknown in a ViT or ViTMAE of transformers; expected names such as "
+        "encoder.layer.0.layernorm_before.weight"
+    )
 
 
-def _theirs_of_vit(name: str, prefix: str) -> str:
+def _to_file_vit_name(name: str, prefix: str) -> str:
     module = re.sub(r"\.(weight|bias)$", "", name)
     leaf = name.removeprefix(module)
     if match := re.fullmatch(r"(decoder_)?blocks\.(\d+)\.(.+)", module):
         decoder, number, inner = match.groups()
-        theirs = {timm: theirs for timm, theirs, _ in _IN_BLOCK}[inner]
+        file_names = {timm: file_name for timm, file_name, _ in _BLOCK_MODULES}
         blocks = "decoder.decoder_layers" if decoder else f"{prefix}encoder.layer"
-        return f"{blocks}.{number}.{theirs}{leaf}"
+        return f"{blocks}.{number}.{file_names[inner]}{leaf}"
     if module.startswith("decoder_") or module == "mask_token":
         return f"decoder.{name}"
-    theirs = {timm: theirs for timm, theirs, _ in _TOP}[module]
-    return ("" if module == "head" else prefix) + theirs + leaf
+    file_names = {timm: file_name for timm, file_name, _ in _TOP_MODULES}
+    return ("" if module == "head" else prefix) + file_names[module] + leaf
 
 
-def _fused(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Query, key and value of each block as one tensor."""
+def _fuse_qkv(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Concatenate the query, key and value of each attention layer."""
     fused = {}
     for name, tensor in tensors.items():
         match = re.fullmatch(r"(.+\.attn)\.(?:query|key|value)(\..+)", name)
@@ -152,26 +183,29 @@ def _fused(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             fused[name] = tensor
             continue
         module, leaf = match.groups()
-        three = [f"{module}.{part}{leaf}" for part in _QKV]
-        if missing := [part for part in three if part not in tensors]:
-            raise UserError(f"tensor {name}: has no {missing[0]} beside it; expected all three")
-        fused[f"{module}.qkv{leaf}"] = np.concatenate([tensors[part] for part in three])
+        parts = [f"{module}.{part}{leaf}" for part in _QKV]
+        if missing := [part for part in parts if part not in tensors]:
+            raise UserError(
+                f"tensor {missing[0]}: missing, but there is {name}; expected query, key and value "
+                "of each attention layer"
+            )
+        fused[f"{module}.qkv{leaf}"] = np.concatenate([tensors[part] for part in parts])
     return fused
 
 
-def _apart(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The reverse of `_fused`."""
-    apart = {}
+def _split_qkv(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Split each fused qkv into query, key and value; the inverse of `_fuse_qkv`."""
+    separate = {}
     for name, tensor in tensors.items():
         if ".attn.qkv." in name:
             for part, value in zip(_QKV, np.split(tensor, 3), strict=True):
-                apart[name.replace(".qkv.", f".{part}.")] = np.ascontiguousarray(value)
+                separate[name.replace(".qkv.", f".{part}.")] = np.ascontiguousarray(value)
         else:
-            apart[name] = tensor
-    return apart
+            separate[name] = tensor
+    return separate
 
 
-def _timm_of_resnet(name: str) -> str:
+def _to_timm_resnet_name(name: str) -> str:
     module, _, leaf = name.removeprefix("resnet.").rpartition(".")
     kind = module.rpartition(".")[2]
     block = re.fullmatch(
@@ -182,7 +216,10 @@ def _timm_of_resnet(name: str) -> str:
     if module.startswith("embedder.embedder.") and kind in (_CONV, _NORM):
         return f"{'conv1' if kind == _CONV else 'bn1'}.{leaf}"
     if not block or kind not in (_CONV, _NORM):
-        raise UserError(f"tensor {name}: has no place in transformers' ResNet")
+        raise UserError(
+            f"tensor {name}: unknown in a ResNet of transformers; expected names such as "
+            "encoder.stages.0.layers.0.layer.0.convolution.weight"
+        )
     stage, number, layer = block.groups()
     if layer is None:
         inner = f"downsample.{0 if kind == _CONV else 1}"
@@ -191,15 +228,15 @@ def _timm_of_resnet(name: str) -> str:
     return f"layer{int(stage) + 1}.{number}.{inner}.{leaf}"
 
 
-def _theirs_of_resnet(name: str, prefix: str) -> str:
+def _to_file_resnet_name(name: str, prefix: str) -> str:
     module, _, leaf = name.rpartition(".")
     if module == "fc":
         return f"classifier.1.{leaf}"
-    convolution = "conv" in module or module.endswith("downsample.0")
-    kind = _CONV if convolution else _NORM
+    is_convolution = "conv" in module or module.endswith("downsample.0")
+    kind = _CONV if is_convolution else _NORM
     match = re.fullmatch(r"layer(\d+)\.(\d+)\.(.+)", module)
     if not match:
         return f"{prefix}embedder.embedder.{kind}.{leaf}"
     stage, number, inner = match.groups()
-    place = "shortcut" if inner.startswith("downsample") else f"layer.{int(inner[-1]) - 1}"
-    return f"{prefix}encoder.stages.{int(stage) - 1}.layers.{number}.{place}.{kind}.{leaf}"
+    layer = "shortcut" if inner.startswith("downsample") else f"layer.{int(inner[-1]) - 1}"
+    return f"{prefix}encoder.stages.{int(stage) - 1}.layers.{number}.{layer}.{kind}.{leaf}"

@@ -1,8 +1,8 @@
 """Vision transformers and masked autoencoders in the layout of timm and facebookresearch/mae.
 
-Linear layers go from (out, in) to (in, out). Theirs embeds patches by a convolution (D, C, p, p),
-ours by a matrix (p² C, D) on patches in the order (p, q, c). The prediction of the decoder has that
-order in both.
+The weights of linear layers are transposed between (out, in) in PyTorch and (in, out) in Flax. timm
+embeds patches by a convolution (D, C, p, p), ours is a matrix (p² C, D) for patches flattened in
+the order (p, q, c). The decoder's prediction is in that order in both.
 """
 
 import math
@@ -21,17 +21,17 @@ __all__ = [
     "CLASSIFIER",
     "STEM",
     "find_unused_tensors",
-    "fixed_table",
     "from_torch",
-    "is_fixed",
+    "is_sincos_pos_embed",
+    "sincos_pos_embed",
     "to_torch",
 ]
 
 STEM = "patch_embed.proj.weight"
 CLASSIFIER = ("head.weight", "head.bias")
-_FIXED = "the fixed sin-cos table, which the network computes"
 _BLOCK = r"(norm[12]|attn\.(qkv|proj)|mlp\.fc[12])"
-_PLACES = (
+# Patterns of timm's modules and parameters, each with the path in the variables.
+_PATHS = (
     (r"cls_token", r"backbone/cls_token"),
     (r"pos_embed", r"backbone/pos_embed"),
     (r"patch_embed\.proj", r"backbone/patch_embed"),
@@ -45,41 +45,57 @@ _PLACES = (
 
 
 def find_unused_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """The tensors that `from_torch` makes nothing of, each with the reason."""
-    tables = ("pos_embed", "decoder_pos_embed")
-    return {name: _FIXED for name in tables if name in tensors and is_fixed(tensors[name])}
+    """Return the names of the tensors that `from_torch` ignores, each with the reason."""
+    reason = "the fixed sin-cos position embedding, which the network computes"
+    names = ("pos_embed", "decoder_pos_embed")
+    return {
+        name: reason for name in names if name in tensors and is_sincos_pos_embed(tensors[name])
+    }
 
 
 def from_torch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Variables of `backbone` and, where the file has them, of a linear `head` and a `decoder`.
+    """Convert a state dict to variables.
 
-    A position table that is the fixed sin-cos one is left out: ours isn't a parameter. Any other
-    becomes `pos_embed`, for a backbone with `position="learned"`.
+    Fixed sin-cos position embeddings are ignored, as they are no parameters here. Any others become
+    the parameter `pos_embed` of a backbone with `position="learned"`.
+
+    Args:
+        tensors: State dict of a ViT or MAE.
+
+    Returns:
+        Variables of `backbone` and, if the state dict has them, of a linear `head` and a `decoder`.
 
     Raises:
-        UserError: a tensor has no place in these networks.
+        UserError: If a tensor is not of a ViT or MAE, or two are for the same parameter.
     """
-    flat: dict[str, np.ndarray] = {}
+    params: dict[str, np.ndarray] = {}
     for name in sorted(tensors.keys() - find_unused_tensors(tensors)):
-        place = _place(name, tensors[name].ndim)
-        if place in flat:
-            raise UserError(f"tensor {name}: a second tensor for {place}; expected one")
-        flat[place] = _transposed(tensors[name])
-    return {"params": unflatten_dict(flat, sep="/"), "batch_stats": {}}
+        path = _to_parameter_path(name, tensors[name].ndim)
+        if path in params:
+            raise UserError(f"tensor {name}: found a second tensor for {path}; expected only one")
+        params[path] = _transpose(tensors[name])
+    return {"params": unflatten_dict(params, sep="/"), "batch_stats": {}}
 
 
 def to_torch(variables: Mapping[str, Any], backbone: ViT) -> dict[str, np.ndarray]:
-    """The tensors of `backbone`, of a linear `head` and of a `decoder`, what `from_torch` reads.
+    """Convert variables to a state dict; the inverse of `from_torch`.
 
-    Fixed position tables are written out. The final norm is `fc_norm` where `backbone` pools the
-    mean, as timm has it.
+    The state dict contains fixed position embeddings too. As in timm, the final norm is named
+    `fc_norm` if the backbone pools the mean of the patches.
+
+    Args:
+        variables: Variables of `backbone`, and optionally of a linear `head` and of a `decoder`.
+        backbone: The ViT that they are for.
+
+    Returns:
+        State dict of a ViT, or of an MAE if there is a decoder.
 
     Raises:
-        ValueError: there are other modules, which the layout has no names for.
+        ValueError: If there are other modules, for which the layout has no names.
     """
     tensors = {}
     for path, leaf in flatten_dict(variables["params"], sep="/").items():
-        name = _name(path)
+        name = _to_tensor_name(path)
         if backbone.pool == "mean":
             name = re.sub(r"^norm\.", "fc_norm.", name)
         leaf = np.asarray(leaf)
@@ -88,52 +104,66 @@ def to_torch(variables: Mapping[str, Any], backbone: ViT) -> dict[str, np.ndarra
             leaf = leaf.reshape(side, side, -1, leaf.shape[-1]).transpose(3, 2, 0, 1)
         tensors[name] = np.ascontiguousarray(leaf.T if leaf.ndim == 2 else leaf)
     if backbone.position == "sincos":
-        tensors["pos_embed"] = fixed_table(backbone.dim, backbone.grid[0])
+        tensors["pos_embed"] = sincos_pos_embed(backbone.dim, backbone.grid[0])
     if "mask_token" in tensors:
         dim = tensors["mask_token"].shape[-1]
-        tensors["decoder_pos_embed"] = fixed_table(dim, backbone.grid[0])
+        tensors["decoder_pos_embed"] = sincos_pos_embed(dim, backbone.grid[0])
     return tensors
 
 
-def fixed_table(dim: int, side: int) -> np.ndarray:
-    """Sin-cos positions (1, 1 + side², dim) of a square grid, behind a row of zeros."""
+def sincos_pos_embed(dim: int, side: int) -> np.ndarray:
+    """Compute the fixed sin-cos position embeddings of a square grid of patches.
+
+    Args:
+        dim: Number of channels, D.
+        side: Number of patches along each side of the grid.
+
+    Returns:
+        Position embeddings, (1, 1 + side², D) float32; those of the class token are zero.
+    """
     return np.pad(sincos_table(dim, side, side), ((1, 0), (0, 0)))[None]
 
 
-def is_fixed(table: np.ndarray) -> bool:
-    """Whether positions (1, 1 + N, D) are the fixed ones, whatever they were computed in."""
-    _, tokens, dim = table.shape
-    side = math.isqrt(tokens - 1)
-    if side**2 + 1 != tokens or dim % 4:
+def is_sincos_pos_embed(pos_embed: np.ndarray) -> bool:
+    """Return whether position embeddings (1, 1 + N, D) are the fixed sin-cos ones.
+
+    Values may differ by 1e-4, since they may have been computed in another precision.
+    """
+    _, num_tokens, dim = pos_embed.shape
+    side = math.isqrt(num_tokens - 1)
+    if side**2 + 1 != num_tokens or dim % 4:
         return False
-    return bool(np.abs(table - fixed_table(dim, side)).max() <= 1e-4)
+    return bool(np.abs(pos_embed - sincos_pos_embed(dim, side)).max() <= 1e-4)
 
 
-def _place(name: str, dimensions: int) -> str:
-    """`blocks.0.norm1.weight` -> `backbone/blocks_0/norm1/scale`."""
+def _to_parameter_path(name: str, ndim: int) -> str:
+    """Convert the name of a tensor: `blocks.0.norm1.weight` -> `backbone/blocks_0/norm1/scale`."""
     module = re.sub(r"\.(weight|bias)$", "", name)
     leaf = name.removeprefix(module).replace(".", "/")
     if leaf == "/weight":
-        leaf = "/scale" if dimensions == 1 else "/kernel"
-    for pattern, place in _PLACES:
+        leaf = "/scale" if ndim == 1 else "/kernel"
+    for pattern, path in _PATHS:
         if match := re.fullmatch(pattern, module):
-            return match.expand(place).replace(".", "/") + leaf
+            return match.expand(path).replace(".", "/") + leaf
     if name == "decoder_pos_embed":
         raise UserError(
-            f"tensor {name}: is not the fixed sin-cos table of a square grid; expected that, since "
-            "the decoder's positions aren't learned"
+            f"tensor {name}: found learned position embeddings; expected the fixed sin-cos ones of "
+            "a square grid, the only ones that the decoder supports"
         )
-    raise UserError(f"tensor {name}: has no place in a ViT or MAE of timm's layout")
+    raise UserError(
+        f"tensor {name}: unknown in a ViT or MAE of timm's layout; expected names such as "
+        "blocks.0.attn.qkv.weight"
+    )
 
 
-def _transposed(tensor: np.ndarray) -> np.ndarray:
+def _transpose(tensor: np.ndarray) -> np.ndarray:
     if tensor.ndim == 4:
         return np.ascontiguousarray(tensor.transpose(2, 3, 1, 0).reshape(-1, len(tensor)))
     return np.ascontiguousarray(tensor.T if tensor.ndim == 2 else tensor)
 
 
-def _name(path: str) -> str:
-    """`backbone/blocks_0/norm1/scale` -> `blocks.0.norm1.weight`."""
+def _to_tensor_name(path: str) -> str:
+    """Convert the path of a parameter; the inverse of `_to_parameter_path`."""
     part, *modules = path.split("/")
     name = ".".join(modules)
     if modules[-1] in ("kernel", "scale"):

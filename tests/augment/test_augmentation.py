@@ -57,12 +57,12 @@ def test_presets_work_for_any_bands_and_stay_in_range(views, bands):
     assert np.isfinite(out).all()
 
 
-def test_augmentations_are_values():
+def test_augmentations_are_hashable_and_replaceable():
     assert hash(Augmentation.simclr(16)) == hash(Augmentation.simclr(16))
     assert dataclasses.replace(Augmentation.mae(16), size=8).size == 8
 
 
-def test_a_view_depends_on_its_key_alone_and_not_on_the_devices():
+def test_a_view_depends_only_on_its_key_and_not_on_the_devices():
     views = Augmentation.simclr(16, rgb=(0, 1, 2))
     images = draw_images()
     expected = jax.jit(jax.vmap(views))(KEYS, images)
@@ -72,7 +72,7 @@ def test_a_view_depends_on_its_key_alone_and_not_on_the_devices():
     assert not np.allclose(expected[0], views(KEYS[1], jnp.asarray(images[0])))
 
 
-def test_erasing_leaves_noise_in_the_standardised_view_and_the_rest_as_it_was():
+def test_erasing_replaces_a_rectangle_of_the_standardised_view_by_noise():
     normalise = Normalisation((1e-4,) * 2, (0.0,) * 2, (3000.0,) * 2, (500.0,) * 2)
     images = np.full((16, 32, 32, 2), 4000, np.uint16)  # two standard deviations above the mean
     views = Augmentation.finetune(32, erasing=1.0)
@@ -99,7 +99,7 @@ def test_all_eight_orientations_are_drawn_equally():
 
 
 @pytest.mark.parametrize(
-    ("views", "share"),
+    ("views", "probability"),
     [
         (Augmentation(gray_probability=0.2), 0.2),
         (Augmentation(brightness=0.8, jitter_probability=0.8), 0.8),
@@ -107,15 +107,15 @@ def test_all_eight_orientations_are_drawn_equally():
     ],
     ids=["gray", "jitter", "blur"],
 )
-def test_operations_are_applied_with_their_probability(views, share):
+def test_operations_are_applied_with_their_probability(views, probability):
     keys = jax.random.split(jax.random.key(2), 2000)
     image = jnp.asarray(draw_images(size=6)[0])
     out = jax.vmap(views, (0, None))(keys, image)
     changed = np.abs(out - image).max(axis=(1, 2, 3)) > 1e-4
-    assert abs(changed.mean() - share) < 0.04
+    assert abs(changed.mean() - probability) < 0.04
 
 
-def test_image_and_mask_move_together():
+def test_image_and_mask_are_transformed_together():
     size = 16
     label = np.random.default_rng(0).integers(0, 2, (size, size)).astype(np.uint8)
     image = label[..., None].astype(np.float32)

@@ -14,8 +14,8 @@ def draw_image(height=30, width=40, bands=4, seed=0):
     return np.random.default_rng(seed).random((height, width, bands)).astype(np.float32)
 
 
-def pillow(image, window, size, method):
-    """Each band cropped and resized by Pillow in its 32-bit float mode."""
+def resize_with_pillow(image, window, size, method):
+    """Crop and resize each band with Pillow in its 32-bit float mode."""
     top, left, height, width = (int(x) for x in window)
     resampling = getattr(Image.Resampling, method.upper())
     bands = [
@@ -32,10 +32,10 @@ def pillow(image, window, size, method):
 def test_resample_is_crop_and_resize_of_pillow(method, window):
     image = draw_image()
     ours = geometry.resample(jnp.asarray(image), Window(*window), 16, method)
-    np.testing.assert_allclose(ours, pillow(image, window, 16, method), atol=2e-6)
+    np.testing.assert_allclose(ours, resize_with_pillow(image, window, 16, method), atol=2e-6)
 
 
-def test_whole_image_at_its_own_size_is_unchanged():
+def test_an_image_resampled_to_its_own_size_is_unchanged():
     image = draw_image(24, 24)
     same = geometry.resample(jnp.asarray(image), geometry.centre_window(24, 24), 24, "bicubic")
     np.testing.assert_allclose(same, image, atol=1e-6)
@@ -52,10 +52,10 @@ def test_random_windows_have_uniform_area_and_log_uniform_ratio():
     assert (np.asarray(window.top) >= 0).all()
     assert (np.asarray(window.top + window.height) <= 200).all()
     assert (np.asarray(window.left + window.width) <= 200).all()
-    place = np.asarray(window.left / (200 - window.width))
-    assert abs(place.mean() - 0.5) < 0.02
-    assert place.min() < 0.02
-    assert place.max() > 0.98
+    position = np.asarray(window.left / (200 - window.width))
+    assert abs(position.mean() - 0.5) < 0.02
+    assert position.min() < 0.02
+    assert position.max() > 0.98
 
 
 def test_a_window_that_cannot_fit_falls_back_to_the_centre():
@@ -68,7 +68,7 @@ def test_full_crop_is_the_resized_image():
     window = geometry.random_window(jax.random.key(1), 20, 20, (1, 1), (1, 1))
     crop = geometry.resample(image, window, 10, "bilinear")
     np.testing.assert_allclose(
-        crop, pillow(np.asarray(image), (0, 0, 20, 20), 10, "bilinear"), atol=2e-6
+        crop, resize_with_pillow(np.asarray(image), (0, 0, 20, 20), 10, "bilinear"), atol=2e-6
     )
 
 
@@ -80,7 +80,7 @@ def test_nearest_mask_follows_the_image():
     assert ours.dtype == np.uint8
 
 
-def test_beyond_the_border_the_image_is_black_and_the_mask_outside():
+def test_outside_the_image_pixels_are_black_and_labels_are_outside():
     image, mask = jnp.ones((4, 4, 2)), jnp.ones((4, 4), jnp.uint8)
     window = Window(-2, -2, 8, 8)
     padded = np.zeros((8, 8))
@@ -90,7 +90,7 @@ def test_beyond_the_border_the_image_is_black_and_the_mask_outside():
     np.testing.assert_array_equal(outside, np.where(padded == 1, 1, 255))
 
 
-def test_scaled_windows_enlarge_the_image_by_the_factor():
+def test_scaled_windows_have_the_given_range_of_factors():
     draw = jax.vmap(lambda k: geometry.random_scaled_window(k, 100, 100, 50, (0.25, 2.0)))
     window = draw(KEYS)
     factor = 50 / np.asarray(window.width)

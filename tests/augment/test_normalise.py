@@ -29,7 +29,7 @@ def test_standardised_digital_numbers_have_zero_mean_and_unit_variance():
     np.testing.assert_allclose(SENTINEL.restore(SENTINEL.standardise(unit)), unit, atol=1e-6)
 
 
-def test_a_sensor_gives_its_bands_in_its_order():
+def test_a_normalisation_has_the_bands_of_its_sensor_in_order():
     sensors = [x for x in vars(bands).values() if isinstance(x, bands.Sensor)]
     if not sensors:
         pytest.fail("data_pipelines.bands defines no sensor")

@@ -1,4 +1,4 @@
-"""A run is described at its real size within seconds, from shapes alone."""
+"""The description of a full-size run, computed from shapes only, takes seconds."""
 
 import time
 
@@ -13,8 +13,8 @@ CONFIGS = ("pretrain/mae_vitb_ben4", "pretrain/simclr_resnet50_ben4", "transfer/
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_description_takes_seconds(name):
     config = load_config(f"configs/{name}.py", ["data.data_dir=nowhere"])
-    began = time.process_time()
+    start = time.process_time()
     describe(config, 8)
-    seconds = time.process_time() - began
-    print(f"\n--describe of {name}: {seconds:.1f} s of a processor")
+    seconds = time.process_time() - start
+    print(f"\n--describe of {name}: {seconds:.1f} s of CPU time")
     assert seconds < 20

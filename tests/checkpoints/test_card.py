@@ -19,7 +19,7 @@ CARD = ModelCard(
 )
 
 
-def test_a_card_survives_json():
+def test_a_card_is_restored_from_json():
     card = CARD.at_step(7, {"mIoU": 0.5})
     back = ModelCard.from_dict(json.loads(json.dumps(card.to_dict())))
     assert back == card
@@ -28,8 +28,8 @@ def test_a_card_survives_json():
     assert back.metrics == {"mIoU": 0.5}
 
 
-def test_a_figure_that_is_no_number_may_stand_on_a_card():
-    """The IoU of a class that isn't there."""
+def test_a_metric_on_a_card_may_be_nan():
+    """The IoU of a class without pixels is NaN."""
     card = CARD.at_step(7, {"IoU": float("nan")})
     assert str(ModelCard.from_dict(json.loads(json.dumps(card.to_dict())))) == str(card)
 

@@ -1,4 +1,4 @@
-"""A sealed folder tells damage, and is sound while a file of it is replaced."""
+"""A manifest reveals corrupt files, and a folder stays valid while a file is replaced."""
 
 import contextlib
 
@@ -17,36 +17,36 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "problem"),
     [
-        ("state/arrays", bytes(255), "state/arrays has 255 bytes of 256"),
-        ("state/arrays", bytes(256), "state/arrays is not what was written"),
-        (manifest.MANIFEST, b"{", "manifest.json is not what was written"),
-        (manifest.MANIFEST, b'{"crc32": {"card": []}}', "manifest.json is not what was written"),
+        ("state/arrays", bytes(255), "state/arrays has 255 bytes, expected 256"),
+        ("state/arrays", bytes(256), "state/arrays does not match its checksum"),
+        (manifest.MANIFEST, b"{", "manifest.json is not a valid manifest"),
+        (manifest.MANIFEST, b'{"crc32": {"card": []}}', "manifest.json is not a valid manifest"),
     ],
 )
-def test_damage_is_told(name, content, told, folder):
+def test_corruption_is_reported(name, content, problem, folder):
     assert manifest.find_corruption(folder) == ""
     (folder / name).write_bytes(content)
-    assert manifest.find_corruption(folder) == told
+    assert manifest.find_corruption(folder) == problem
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2, 3])
-def test_a_folder_is_sound_at_every_moment_of_a_replacement(writes, folder, monkeypatch):
-    left = [writes]
+def test_a_folder_is_valid_at_every_moment_of_a_replacement(writes, folder, monkeypatch):
+    writes_left = [writes]
 
-    def killed_at_last(write):
-        def written(*arguments):
-            if left[0] == 0:
+    def kill_after_writes(write):
+        def counting_write(*arguments):
+            if writes_left[0] == 0:
                 raise KeyboardInterrupt
-            left[0] -= 1
+            writes_left[0] -= 1
             write(*arguments)
 
-        return written
+        return counting_write
 
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr(manifest, "write_text", killed_at_last(manifest.write_text))
-        patch.setattr(manifest, "write_json", killed_at_last(manifest.write_json))
+        patch.setattr(manifest, "write_text", kill_after_writes(manifest.write_text))
+        patch.setattr(manifest, "write_json", kill_after_writes(manifest.write_json))
         manifest.replace_file(folder, "card", "newer")
     assert manifest.find_corruption(folder) == ""
     assert (folder / "card").read_text() == ("old" if writes < 2 else "newer")
@@ -54,9 +54,9 @@ def test_a_folder_is_sound_at_every_moment_of_a_replacement(writes, folder, monk
     assert manifest.find_corruption(folder)
 
 
-def test_a_replaced_file_is_part_of_the_seal(folder):
+def test_a_replaced_file_is_checked_too(folder):
     manifest.replace_file(folder, "card", "new")
     assert (folder / "card").read_text() == "new"
     assert manifest.find_corruption(folder) == ""
     (folder / "card").write_text("old")
-    assert manifest.find_corruption(folder) == "card is not what was written"
+    assert manifest.find_corruption(folder) == "card does not match its checksum"

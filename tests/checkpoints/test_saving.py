@@ -20,7 +20,7 @@ def state():
     return TrainState(jnp.asarray(7, jnp.int32), params, stats, opt_state)
 
 
-def saved(state, folder, devices=8):
+def save_state(state, folder, devices=8):
     mesh = make_data_mesh(jax.devices()[:devices])
     with saving.Checkpointer(folder / "checkpoints", keep=2) as checkpoints:
         checkpoints.save(replicate(state, mesh), {"step": int(state.step)}, CARD)
@@ -28,29 +28,29 @@ def saved(state, folder, devices=8):
 
 
 @pytest.mark.parametrize("devices", [1, 2, 8])
-def test_a_bundle_of_eight_devices_is_restored_on_any_number(state, tmp_path, devices):
+def test_a_checkpoint_of_eight_devices_is_restored_on_any_number(state, tmp_path, devices):
     mesh = make_data_mesh(jax.devices()[:devices])
-    restored = loading.load_state(saved(state, tmp_path), jax.eval_shape(lambda: state), mesh)
+    restored = loading.load_state(save_state(state, tmp_path), jax.eval_shape(lambda: state), mesh)
     jax.tree.map(np.testing.assert_array_equal, restored, state)
     assert all(len(leaf.devices()) == devices for leaf in jax.tree.leaves(restored))
 
 
-def test_variables_come_without_optimizer_state_on_the_host(state, tmp_path):
-    variables = loading.load_variables(saved(state, tmp_path))
+def test_variables_are_loaded_on_the_host_without_the_optimizer_state(state, tmp_path):
+    variables = loading.load_variables(save_state(state, tmp_path))
     jax.tree.map(np.testing.assert_array_equal, variables, state.variables)
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
 
 
-def test_a_state_without_batch_statistics_comes_back_without(state, tmp_path):
-    variables = loading.load_variables(saved(state.replace(batch_stats={}), tmp_path))
+def test_a_state_without_batch_statistics_is_restored_without(state, tmp_path):
+    variables = loading.load_variables(save_state(state.replace(batch_stats={}), tmp_path))
     assert variables["batch_stats"] == {}
 
 
-def test_the_card_is_read_as_written(state, tmp_path):
-    assert loading.load_card(saved(state, tmp_path)) == CARD
+def test_the_card_is_loaded_as_it_was_saved(state, tmp_path):
+    assert loading.load_card(save_state(state, tmp_path)) == CARD
 
 
-def test_only_the_newest_bundles_are_kept(state, tmp_path):
+def test_only_the_newest_checkpoints_are_kept(state, tmp_path):
     mesh = make_data_mesh()
     with saving.Checkpointer(tmp_path / "checkpoints", keep=2) as checkpoints:
         for step in (1, 2, 3):
@@ -60,18 +60,18 @@ def test_only_the_newest_bundles_are_kept(state, tmp_path):
     assert loading.find_newest_checkpoint(tmp_path).name == "3"
 
 
-def test_a_bundle_can_be_read_by_plain_orbax(state, tmp_path):
+def test_a_checkpoint_can_be_read_by_plain_orbax(state, tmp_path):
     from orbax.checkpoint import v1 as ocp
 
-    checkpoint = loading.find_newest_checkpoint(saved(state, tmp_path)).resolve()
-    everything = ocp.load_checkpointables(checkpoint)
-    assert everything["card"] == CARD
-    assert everything["data"] == {"step": 7}
-    kernel = everything["state"]["params"]["backbone"]["kernel"]
+    checkpoint = loading.find_newest_checkpoint(save_state(state, tmp_path)).resolve()
+    items = ocp.load_checkpointables(checkpoint)
+    assert items["card"] == CARD
+    assert items["data"] == {"step": 7}
+    kernel = items["state"]["params"]["backbone"]["kernel"]
     np.testing.assert_array_equal(kernel, state.params["backbone"]["kernel"])
 
 
-def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path):
+def test_a_folder_without_checkpoints_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no checkpoint: no such folder"):
         loading.load_card(tmp_path / "nothing")
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)

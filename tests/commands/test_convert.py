@@ -3,10 +3,10 @@ import functools
 import jax
 import numpy as np
 import pytest
-from networks_of_all_kinds import VIT, mae_variables, vit_variables
 from safetensors.numpy import save_file
-from small import VIT as SMALL_VIT
-from small import small
+from small_configs import VIT as SMALL_VIT
+from small_configs import make_small_config
+from small_networks import VIT, make_mae_variables, make_vit_variables
 
 import ssl_jax
 from data_pipelines.errors import UserError
@@ -21,13 +21,13 @@ from ssl_jax.weights.importing import ImportOptions, import_weights
 
 
 def torchvision_resnet18():
-    """Random weights in torchvision's names and shapes; the arrays are not to be changed."""
+    """Random weights with torchvision's names and shapes; the arrays are shared, so read-only."""
     return dict(_torchvision_resnet18())
 
 
 @functools.cache
 def _torchvision_resnet18():
-    """Names and shapes are written out from torchvision's source."""
+    """Names and shapes as in torchvision's source."""
     rng = np.random.default_rng(0)
     shapes = {"conv1.weight": (64, 3, 7, 7)}
     norms = {"bn1": 64}
@@ -58,7 +58,7 @@ def weights(tmp_path):
     return file
 
 
-def test_every_tensor_finds_its_place(weights, tmp_path):
+def test_each_tensor_is_imported(weights, tmp_path):
     import_weights(weights, "resnet18", ("red", "green", "blue"), tmp_path / "run")
     variables = loading.load_variables(tmp_path / "run")
     tensors = torchvision_resnet18()
@@ -72,7 +72,7 @@ def test_every_tensor_finds_its_place(weights, tmp_path):
     np.testing.assert_array_equal(mean, tensors["layer1.1.bn2.running_mean"])
 
 
-def test_a_fourth_band_leaves_red_green_and_blue_as_they_are(weights, tmp_path):
+def test_a_fourth_band_leaves_the_weights_of_red_green_and_blue_unchanged(weights, tmp_path):
     import_weights(weights, "resnet18", ("red", "green", "blue", "nir"), tmp_path / "run")
     kernel = loading.load_variables(tmp_path / "run")["params"]["backbone"]["conv1"]["kernel"]
     first = torchvision_resnet18()["conv1.weight"].transpose(2, 3, 1, 0)
@@ -80,7 +80,7 @@ def test_a_fourth_band_leaves_red_green_and_blue_as_they_are(weights, tmp_path):
     np.testing.assert_array_equal(kernel[:, :, 3], first[:, :, 0])
 
 
-def test_the_checkpoint_is_a_model_like_any_other(weights, tmp_path):
+def test_the_checkpoint_loads_as_a_model(weights, tmp_path):
     import_weights(weights, "resnet18", ("red", "green", "blue"), tmp_path / "run")
     model = ssl_jax.load(tmp_path / "run")
     images = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), np.uint8)
@@ -91,20 +91,20 @@ def test_the_checkpoint_is_a_model_like_any_other(weights, tmp_path):
     assert np.isfinite(logits).all()
 
 
-def test_a_transfer_run_takes_the_backbone(weights, data_dir, tmp_path):
+def test_a_transfer_run_starts_from_the_backbone(weights, data_dir, tmp_path):
     import_weights(weights, "resnet18", ("red", "green", "blue"), tmp_path / "imagenet")
-    config = small("classification", data_dir, {"name": "resnet18"})
+    config = make_small_config("classification", data_dir, {"name": "resnet18"})
     config.data.update(bands=("red", "green", "blue"), train="all[2:8]", evaluation="")
     config.pretrained = str(tmp_path / "imagenet")
     train(config, tmp_path / "transfer")
-    there, here = (
+    imported, transferred = (
         loading.load_variables(tmp_path / name)["params"]["backbone"]
         for name in ("imagenet", "transfer")
     )
-    jax.tree.map(np.testing.assert_array_equal, here, there)
+    jax.tree.map(np.testing.assert_array_equal, transferred, imported)
 
 
-def test_a_missing_or_foreign_tensor_is_named(tmp_path):
+def test_a_missing_tensor_is_named(tmp_path):
     tensors = torchvision_resnet18()
     del tensors["layer2.1.conv2.weight"]
     save_file(tensors, tmp_path / "weights.safetensors")
@@ -120,7 +120,7 @@ def test_weights_for_bands_in_any_order_are_matched_by_name(weights, tmp_path):
     model = ssl_jax.load(tmp_path / "run")
     assert model.card.sensor.names == ("nir", "blue", "green", "red")
     means = [band.mean for band in model.card.sensor.bands]
-    assert means == [123.675, 103.53, 116.28, 123.675]  # a copy of red's is standardised as red
+    assert means == [123.675, 103.53, 116.28, 123.675]  # nir is a copy of red, statistics included
     kernel = model.variables["params"]["backbone"]["conv1"]["kernel"]
     first = torchvision_resnet18()["conv1.weight"].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(kernel, first[:, :, [0, 2, 1, 0]])
@@ -135,9 +135,9 @@ def test_a_resnet_without_classifier_gives_representations(tmp_path):
     assert model(np.zeros((2, 64, 64, 3), np.uint8)).shape == (2, 512)
 
 
-def mae_file(folder, variables=None):
-    """An MAE of four bands as others lay it out, with a classifier nobody asked for."""
-    tensors = vit.to_torch(variables or mae_variables(), VIT)
+def write_mae(folder, variables=None):
+    """Write an MAE of four bands in MAE's layout, with an additional classifier."""
+    tensors = vit.to_torch(variables or make_mae_variables(), VIT)
     tensors |= {"head.weight": np.ones((3, 24), np.float32), "head.bias": np.ones(3, np.float32)}
     save_file(tensors, folder / "mae.safetensors")
     return str(folder / "mae.safetensors")
@@ -146,27 +146,33 @@ def mae_file(folder, variables=None):
 MAE_OPTIONS = ("--heads=2", "--decoder_heads=2", "--file_bands=red,green,blue,nir")
 
 
-def test_an_mae_is_evaluated_and_transferred_like_one_trained_here(data_dir, tmp_path, capsys):
+def test_an_imported_mae_is_evaluated_and_transferred(data_dir, tmp_path, capsys):
     run = str(tmp_path / "run")
-    main(["import", mae_file(tmp_path), "--as=mae", f"--workdir={run}", *MAE_OPTIONS])
-    told = capsys.readouterr().out
-    assert "left out: head.bias, head.weight: a classifier, not asked for" in told
-    assert "left out: decoder_pos_embed, pos_embed: the fixed sin-cos table" in told
-    assert "red: mean 123.675, std 58.395, after a cut to 0 … 255" in told
+    main(["import", write_mae(tmp_path), "--as=mae", f"--workdir={run}", *MAE_OPTIONS])
+    output = capsys.readouterr().out
+    assert "unused: head.bias, head.weight: a classifier, imported only with" in output
+    assert "unused: decoder_pos_embed, pos_embed: the fixed sin-cos position embedding" in output
+    assert "red: mean 123.675, std 58.395, clipped to 0 … 255" in output
     variables = loading.load_variables(tmp_path / "run")
-    jax.tree.map(np.testing.assert_array_equal, variables, mae_variables())
-    figures = evaluate_checkpoint(run, "demo_tiles/tiny", str(data_dir), "validation", 8)
-    assert np.isfinite(figures["loss"])
-    config = small("classification", data_dir, ssl_jax.load(run).card.config.model.backbone)
+    jax.tree.map(np.testing.assert_array_equal, variables, make_mae_variables())
+    metrics = evaluate_checkpoint(run, "demo_tiles/tiny", str(data_dir), "validation", 8)
+    assert np.isfinite(metrics["loss"])
+    config = make_small_config(
+        "classification", data_dir, ssl_jax.load(run).card.config.model.backbone
+    )
     config.data.evaluation = ""
     config.pretrained = run
     train(config, tmp_path / "transfer")
-    here = loading.load_variables(tmp_path / "transfer")["params"]["backbone"]
-    jax.tree.map(np.testing.assert_array_equal, here, mae_variables()["params"]["backbone"])
+    backbone = loading.load_variables(tmp_path / "transfer")["params"]["backbone"]
+    jax.tree.map(
+        np.testing.assert_array_equal, backbone, make_mae_variables()["params"]["backbone"]
+    )
 
 
-def test_the_encoder_of_an_mae_is_a_vit_and_what_else_there_is_is_named(data_dir, tmp_path):
-    file = mae_file(tmp_path)
+def test_the_encoder_of_an_mae_is_imported_as_a_vit_and_unused_tensors_are_named(
+    data_dir, tmp_path
+):
+    file = write_mae(tmp_path)
     bands = ("red", "green", "blue", "nir")
     _, unused = import_weights(
         file, "vit", bands, tmp_path / "run", ImportOptions(file_bands=bands, heads=2)
@@ -177,12 +183,12 @@ def test_the_encoder_of_an_mae_is_a_vit_and_what_else_there_is_is_named(data_dir
     model = ssl_jax.load(tmp_path / "run")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 4), np.uint8)
     assert model(images).shape == (2, 24)
-    with pytest.raises(UserError, match="representation is a backbone without a head"):
+    with pytest.raises(UserError, match="found representation, a backbone without a head"):
         evaluate_checkpoint(tmp_path / "run", "demo_tiles/tiny", str(data_dir), "validation", 8)
 
 
-def test_a_vits_classifier_is_kept_where_it_is_asked_for(tmp_path):
-    variables = vit_variables(VIT.clone(pool="mean"), classes=5)
+def test_the_classifier_option_keeps_a_vits_classifier(tmp_path):
+    variables = make_vit_variables(VIT.clone(pool="mean"), classes=5)
     tensors = vit.to_torch(variables, VIT.clone(pool="mean"))
     save_file(tensors, tmp_path / "vit.safetensors")
     bands = ("red", "green", "blue", "nir")
@@ -194,32 +200,34 @@ def test_a_vits_classifier_is_kept_where_it_is_asked_for(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, model.variables, variables)
 
 
-def test_learned_positions_are_stretched_to_the_size_of_the_images(tmp_path):
+def test_learned_position_embeddings_are_resized_to_the_image_size(tmp_path):
     learned = VIT.clone(position="learned")
-    variables = vit_variables(learned)
+    variables = make_vit_variables(learned)
     save_file(vit.to_torch(variables, learned), tmp_path / "vit.safetensors")
     bands = ("red", "green", "blue", "nir")
     options = ImportOptions(file_bands=bands, heads=2, image_size=48)
     import_weights(tmp_path / "vit.safetensors", "vit", bands, tmp_path / "run", options)
     model = ssl_jax.load(tmp_path / "run")
-    # What the network here does with images of another size when they come, done once.
+    # The ViT resizes its position embedding for images of another size; the import does it once.
     image = np.random.default_rng(0).normal(size=(1, 48, 48, 4)).astype(np.float32)
     params = {"params": variables["params"]["backbone"]}
     expected = learned.apply(params, image)
-    found = model.objective.backbone.apply({"params": model.variables["params"]["backbone"]}, image)
+    output = model.objective.backbone.apply(
+        {"params": model.variables["params"]["backbone"]}, image
+    )
     assert model.variables["params"]["backbone"]["pos_embed"].shape == (1, 37, 24)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_what_goes_out_comes_in_again_to_the_bit(data_dir, tmp_path, capsys):
-    """With its bands, their statistics and its classes, which the file holds too."""
-    config = small("classification", data_dir, {**SMALL_VIT, "pool": "mean"})
+def test_exported_weights_are_imported_unchanged(data_dir, tmp_path, capsys):
+    """Bands, their statistics and classes, which the file stores too, are unchanged as well."""
+    config = make_small_config("classification", data_dir, {**SMALL_VIT, "pool": "mean"})
     config.model.head.hidden, config.data.evaluation = (), ""
     train(config, tmp_path / "run")
     file = str(tmp_path / "out.safetensors")
     main(["export", str(tmp_path / "run"), file])
-    told = capsys.readouterr().out
-    assert "VisionTransformer(img_size=32, patch_size=8, in_chans=4, num_classes=" in told
+    output = capsys.readouterr().out
+    assert "VisionTransformer(img_size=32, patch_size=8, in_chans=4, num_classes=" in output
     options = ("--heads=3", "--classifier", f"--workdir={tmp_path / 'again'}")
     main(["import", file, "--as=vit", *options])
     run, again = (ssl_jax.load(tmp_path / name) for name in ("run", "again"))
@@ -228,25 +236,25 @@ def test_what_goes_out_comes_in_again_to_the_bit(data_dir, tmp_path, capsys):
     assert run.card.image_dtype == again.card.image_dtype
 
 
-def test_an_export_names_what_pytorch_has_no_place_for(data_dir, tmp_path):
-    config = small("classification", data_dir, SMALL_VIT)
+def test_an_export_names_the_modules_that_the_layout_lacks(data_dir, tmp_path):
+    config = make_small_config("classification", data_dir, SMALL_VIT)
     config.data.evaluation = ""
     config.steps = 1
     train(config, tmp_path / "run")
     file = tmp_path / "out.safetensors"
     metadata, unused = export_weights(tmp_path / "run", file)
-    assert unused == {"head": "has more than one linear layer, which no classifier there has"}
+    assert unused == {"head": "has more than one linear layer; the layouts have a single one"}
     assert "num_classes=0" in metadata["model"]
     assert [path.name for path in tmp_path.glob("*out*")] == ["out.safetensors"]
 
 
-def test_a_network_that_pytorch_lacks_is_refused(trained, tmp_path):
-    with pytest.raises(UserError, match=r"found norm 'group'.*PyTorch's ResNets have batch norm"):
+def test_a_network_that_pytorch_lacks_is_rejected(trained, tmp_path):
+    with pytest.raises(UserError, match=r"found norm 'group'.*expected batch norm"):
         export_weights(trained("simclr").workdir, tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_other_weights_never_slip_into_a_workdir_that_has_some(weights, tmp_path):
+def test_other_weights_are_not_imported_into_the_same_workdir(weights, tmp_path):
     import_weights(weights, "resnet18", (), tmp_path / "run")
     import_weights(weights, "resnet18", (), tmp_path / "run")
     other = torchvision_resnet18()
@@ -263,27 +271,27 @@ def test_other_weights_never_slip_into_a_workdir_that_has_some(weights, tmp_path
         ("resnet50", r"layer1_0/bn3/mean is missing; resnet50 expects \(256,\)"),
     ],
 )
-def test_another_network_than_named_is_refused(weights, tmp_path, network, message):
+def test_a_network_other_than_the_named_one_is_rejected(weights, tmp_path, network, message):
     with pytest.raises(UserError, match=message):
         import_weights(weights, network, (), tmp_path / "run")
 
 
-def test_a_pickle_is_never_read_but_its_owner_told_how_to_convert_it(tmp_path):
+def test_a_pickle_is_not_read_and_the_error_explains_the_conversion(tmp_path):
     file = tmp_path / "mae_pretrain_vit_base.pth"
     file.write_bytes(b"cos\nsystem\n(S'touch /tmp/unpickled'\ntR.")
     with pytest.raises(UserError, match=r"is a pickle[\s\S]*weights_only=True[\s\S]*save_file"):
         import_weights(file, "mae", (), tmp_path / "run")
 
 
-def test_broken_weights_are_refused(tmp_path):
+def test_nan_weights_are_rejected(tmp_path):
     tensors = torchvision_resnet18()
     tensors["fc.bias"] = np.full_like(tensors["fc.bias"], np.nan)
     save_file(tensors, tmp_path / "weights.safetensors")
-    with pytest.raises(UserError, match=r"fc.bias holds NaN or infinity"):
+    with pytest.raises(UserError, match=r"fc.bias contains NaN or infinity"):
         import_weights(tmp_path / "weights.safetensors", "resnet18", (), tmp_path / "run")
 
 
-def test_what_is_no_safetensors_file_is_refused(tmp_path):
+def test_a_file_that_is_not_safetensors_is_rejected(tmp_path):
     file = tmp_path / "weights.safetensors"
     file.write_bytes(b"not at all")
     with pytest.raises(UserError, match="is not a safetensors file"):

@@ -15,40 +15,42 @@ def classifier(trained):
     return workdir, results
 
 
-def test_evaluation_of_the_bundle_gives_the_figures_of_the_run(classifier):
+def test_metrics_of_the_checkpoint_equal_those_of_the_run(classifier):
     workdir, results = classifier
-    figures = evaluate_checkpoint(workdir)
-    assert figures["top1"] == pytest.approx(results["metrics"]["top1"])
-    assert figures["loss"] == pytest.approx(results["metrics"]["loss"], rel=1e-5)
+    metrics = evaluate_checkpoint(workdir)
+    assert metrics["top1"] == pytest.approx(results["metrics"]["top1"])
+    assert metrics["loss"] == pytest.approx(results["metrics"]["loss"], rel=1e-5)
 
 
-def test_another_split_can_be_asked_for(classifier):
+def test_another_split_can_be_evaluated(classifier):
     workdir, _ = classifier
-    both = [
+    halves = [
         evaluate_checkpoint(workdir, split=split)["top1"] for split in ("all[5:5]", "all[5:5].rest")
     ]
-    assert evaluate_checkpoint(workdir, split="all")["top1"] == pytest.approx(sum(both) / 2)
+    assert evaluate_checkpoint(workdir, split="all")["top1"] == pytest.approx(sum(halves) / 2)
 
 
-def test_the_door_prints_and_writes_the_figures(classifier, tmp_path, capsys):
+def test_the_command_prints_and_writes_the_metrics(classifier, tmp_path, capsys):
     workdir, results = classifier
-    file = tmp_path / "figures.json"
+    file = tmp_path / "metrics.json"
     assert main(["--checkpoint", str(workdir), "--json", str(file)]) == 0
     assert "top1" in capsys.readouterr().out
     assert json.loads(file.read_text())["top1"] == pytest.approx(results["metrics"]["top1"])
 
 
-def test_a_dataset_of_other_classes_is_refused(classifier, data_dir):
-    with pytest.raises(UserError, match=r"demo_aerial/tiny: has the classes .* checkpoint knows"):
+def test_a_dataset_with_other_classes_is_rejected(classifier, data_dir):
+    with pytest.raises(
+        UserError, match=r"demo_aerial/tiny: found the classes .* checkpoint expects"
+    ):
         evaluate_checkpoint(classifier[0], dataset="demo_aerial/tiny", split="test")
 
 
-def test_a_dataset_without_the_bands_is_refused(classifier):
+def test_a_dataset_without_the_bands_is_rejected(classifier):
     with pytest.raises(UserError, match="nir"):
         evaluate_checkpoint(classifier[0], dataset="demo_objects/tiny", split="all")
 
 
-def test_what_is_no_checkpoint_ends_with_two_and_one_line(tmp_path):
+def test_a_folder_without_checkpoint_exits_with_2_and_one_line(tmp_path):
     process = subprocess.run(
         [sys.executable, "-m", "ssl_jax.evaluate", "--checkpoint", str(tmp_path)],
         capture_output=True,

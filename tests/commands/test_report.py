@@ -1,4 +1,4 @@
-"""The report shows what runs wrote, all of it and nothing else."""
+"""The report of a study, computed from fabricated results of its runs."""
 
 import json
 import re
@@ -29,9 +29,14 @@ CLASSES = [f"class {i}" for i in range(3)]
 
 
 def fabricate(folder, seeds=(0,), only="*", top1=lambda name: 0.5, examples=1000):
-    """The workdir of a study whose runs (those that `only` names) came out as told.
+    """Fabricate the workdir of a study, and return the study.
 
-    Of so many test examples, the first ones are right.
+    Args:
+        folder: The workdir.
+        seeds: The seeds of the study.
+        only: Selects the runs to fabricate; the others are missing.
+        top1: The score of a run by its name, a fraction; the first examples are predicted right.
+        examples: Number of test examples.
     """
     config = load_config(QUICKSTART, [f"seeds={seeds}"])
     plan = load_study(QUICKSTART, config)
@@ -94,43 +99,43 @@ def fabricate_run(folder, config, top1, examples):
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def grid(folder, number=0):
+def read_table(folder, number=0):
     records = read_study_results(folder)
     return make_result_table(records, records.study.tables[number])
 
 
-def row(folder, title, number=0):
-    return next(cells for cells in grid(folder, number).rows if cells[0].startswith(title))
+def read_row(folder, title, number=0):
+    return next(cells for cells in read_table(folder, number).rows if cells[0].startswith(title))
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def complete(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     plan = fabricate(folder)
     report.write_report(folder)
     return folder, plan
 
 
-def test_a_cell_is_what_its_run_wrote_beside_the_papers_figure(tmp_path):
+def test_a_row_has_the_scores_of_its_runs_and_the_published_values(tmp_path):
     fabricate(tmp_path, top1=lambda name: 0.917 if "mae_vitb_ben4/5-5" in name else 0.25)
-    assert row(tmp_path, "MAE ViT-B") == (
+    assert read_row(tmp_path, "MAE ViT-B") == (
         "MAE ViT-B, BEN4", "25.0", "91.7", "25.0", "93.28", "96.11", "98.30",
     )  # fmt: skip
 
 
-def test_figures_of_other_data_are_marked(tmp_path):
+def test_published_values_on_other_data_are_marked(tmp_path):
     fabricate(tmp_path)
-    assert grid(tmp_path).header[-1] == "paper 8:2†"
-    assert any("other data" in note for note in grid(tmp_path).notes)
+    assert read_table(tmp_path).header[-1] == "paper 8:2†"
+    assert any("other data" in note for note in read_table(tmp_path).notes)
 
 
 def test_several_seeds_give_mean_and_standard_deviation(tmp_path):
     values = {"seed0": 0.80, "seed1": 0.90, "seed2": 0.85}
     fabricate(tmp_path, (0, 1, 2), top1=lambda name: values.get(name[-5:], 0))
-    assert row(tmp_path, "SimCLR ResNet50, BEN4")[1] == "85.0 ± 5.0"
+    assert read_row(tmp_path, "SimCLR ResNet50, BEN4")[1] == "85.0 ± 5.0"
 
 
-def test_differences_are_taken_seed_by_seed(tmp_path):
+def test_differences_are_paired_by_seed(tmp_path):
     def top1(name):
         seed = int(name[-1]) if "seed" in name else 0
         return 0.5 + 0.1 * seed + (0.02 if "simclr_resnet50_ben4" in name else 0)
@@ -145,38 +150,40 @@ def test_differences_are_taken_seed_by_seed(tmp_path):
     ("gain", "verdict"),
     [(0.1, "helps (+10.0"), (-0.1, "hurts (−10.0"), (0.01, "makes no clear difference (+1.0")],
 )
-def test_the_sentence_says_what_the_figures_say(tmp_path, gain, verdict):
+def test_the_conclusion_agrees_with_the_scores(tmp_path, gain, verdict):
     fabricate(tmp_path, top1=lambda n: 0.5 + gain * ("simclr_resnet50_ben4" in n))
     records = read_study_results(tmp_path)
-    said = state_conclusion(records, records.study.tables[0])
-    assert said.startswith(f"Scene classification: pretraining by SimCLR {verdict} points of top-1")
+    conclusion = state_conclusion(records, records.study.tables[0])
+    assert conclusion.startswith(
+        f"Scene classification: pretraining by SimCLR {verdict} points of top-1"
+    )
 
 
-def test_a_half_done_study_has_gaps_and_says_so(tmp_path):
+def test_the_report_of_an_unfinished_study_has_gaps_and_says_so(tmp_path):
     plan = fabricate(tmp_path, only="scenes/random_vitb/*")
     page = report.write_report(tmp_path).read_text()
-    assert row(tmp_path, "MAE ViT-B")[1:4] == ("–", "–", "–")
-    assert row(tmp_path, "ViT-B, random")[1:4] == ("50.0", "50.0", "50.0")
+    assert read_row(tmp_path, "MAE ViT-B")[1:4] == ("–", "–", "–")
+    assert read_row(tmp_path, "ViT-B, random")[1:4] == ("50.0", "50.0", "50.0")
     assert f"3 of {len(plan.runs)} runs are done" in page
     assert state_conclusion(read_study_results(tmp_path), plan.tables[1]) == ""
 
 
-def test_a_study_that_has_not_begun_has_a_report(tmp_path):
+def test_a_study_without_results_has_a_report(tmp_path):
     fabricate(tmp_path, only="pretrain/mae_vitb_ben4")
     (tmp_path / "pretrain/mae_vitb_ben4/results.json").unlink()
     assert report.write_report(tmp_path).exists()
 
 
-def test_the_page_needs_no_other_file(whole):
-    page = (whole[0] / "report.html").read_text()
+def test_the_page_is_self_contained(complete):
+    page = (complete[0] / "report.html").read_text()
     sources = re.findall(r"src=\"(.{0,22})", page)
     assert sources
     assert set(sources) == {"data:image/png;base64,"}
     assert not re.search(r"https?://|<link|<script|@import|url\(", page)
 
 
-def test_every_figure_of_the_report_is_a_file_and_on_the_page(whole):
-    folder = whole[0]
+def test_each_figure_of_the_report_is_a_file_and_on_the_page(complete):
+    folder = complete[0]
     text = (folder / "report.md").read_text()
     linked = set(re.findall(r"\]\((figures/.*?\.png)\)", text))
     assert linked == {f"figures/{path.name}" for path in (folder / "figures").iterdir()}
@@ -187,8 +194,8 @@ def test_every_figure_of_the_report_is_a_file_and_on_the_page(whole):
     }  # fmt: skip
 
 
-def test_the_cost_of_every_run_is_told(whole):
-    folder, plan = whole
+def test_the_cost_table_has_all_runs(complete):
+    folder, plan = complete
     costs = make_cost_table(read_study_results(folder))
     assert [cells[0] for cells in costs.rows] == [run.name for run in plan.runs]
     assert costs.rows[0][1:] == (
@@ -196,26 +203,26 @@ def test_the_cost_of_every_run_is_told(whole):
     )  # fmt: skip
 
 
-def test_what_a_search_tried_and_chose_is_told(tmp_path):
+def test_the_search_table_has_all_candidates_and_marks_the_best(tmp_path):
     fabricate(tmp_path, only="scenes/random_vitb/*")
     assert make_search_table(read_study_results(tmp_path)) is None
     path = tmp_path / "scenes/random_vitb/5-5/seed0/results.json"
     results = json.loads(path.read_text())
-    tried = [
+    candidates = [
         {"learning_rate": 0.0003, "metric": "top1", "figure": 0.625},
         {"learning_rate": 0.01, "diverged": "the loss of step 3 is nan"},
     ]
-    results["search"] = {"learning_rate": 0.0003, "metric": "top1", "candidates": tried}
+    results["search"] = {"learning_rate": 0.0003, "metric": "top1", "candidates": candidates}
     write_json(path, results)
-    found = make_search_table(read_study_results(tmp_path))
-    assert found.header == ("run", "0.0003", "0.01", "judged by")
-    assert found.rows == (("scenes/random_vitb/5-5/seed0", "62.5", "diverged", "top1"),)
-    assert found.bold == {(0, 1)}
+    table = make_search_table(read_study_results(tmp_path))
+    assert table.header == ("run", "0.0003", "0.01", "metric")
+    assert table.rows == (("scenes/random_vitb/5-5/seed0", "62.5", "diverged", "top1"),)
+    assert table.bold == {(0, 1)}
     assert "62.5</td>" in report.write_report(tmp_path).read_text()
 
 
-def test_results_of_the_study_hold_the_tables_figures(whole):
-    results = json.loads((whole[0] / "results.json").read_text())
+def test_results_of_the_study_hold_the_values_of_the_tables(complete):
+    results = json.loads((complete[0] / "results.json").read_text())
     cell = results["tables"]["aerial"]["rows"]["ViT-B UperNet, without SSL"]["OA"]
     ours = {"mean": 81.25, "std": None, "seeds": 1, "interval": None}
     assert cell == {"ours": ours, "paper": None}
@@ -223,44 +230,44 @@ def test_results_of_the_study_hold_the_tables_figures(whole):
     assert 46 < low < 48 < 52 < high < 54  # 50 % of 1,000: the standard error is 1.6 points
 
 
-def test_names_of_runs_and_classes_cannot_break_the_page(tmp_path):
+def test_titles_are_escaped_on_the_page(tmp_path):
     plan = fabricate(tmp_path, only="aerial/resnet50_ssl")
     hostile = replace(plan, title="<script>alert(1)</script>")
     write_json(tmp_path / "study.json", hostile.to_dict())
     assert "<script>" not in report.write_report(tmp_path).read_text()
 
 
-def test_a_folder_without_a_study_is_refused(tmp_path):
+def test_a_folder_without_a_study_is_rejected(tmp_path):
     with pytest.raises(UserError, match=r"holds no study\.json"):
         report.write_report(tmp_path)
 
 
-def test_true_colour_finds_its_bands_by_name_and_keeps_the_hue():
+def test_display_selects_bands_by_name_and_keeps_the_hue():
     image = np.zeros((10, 10, 4), np.float32)
     image[..., 3], image[:, 5:, 3], image[..., 0] = 0.2, 0.4, 0.9  # red is last, nir first
-    picture = to_display_rgb(image, ["nir", "blue", "green", "red"])
-    assert picture.shape == (10, 10, 3)
-    assert picture[0, 9].tolist() == [1, 0, 0]
-    assert 0 < picture[0, 0, 0] < 1
+    display = to_display_rgb(image, ["nir", "blue", "green", "red"])
+    assert display.shape == (10, 10, 3)
+    assert display[0, 9].tolist() == [1, 0, 0]
+    assert 0 < display[0, 0, 0] < 1
     assert to_display_rgb(image, ["red", "green", "blue"], FALSE_COLOUR).shape == (10, 10, 3)
 
 
 def test_labels_without_a_class_are_grey():
-    picture = colour_labels(np.array([[1, 255]], np.uint8), [(0, 0, 0), (255, 0, 0)])
-    assert picture[0, 0].tolist() == [1, 0, 0]
-    assert len(set(picture[0, 1])) == 1
+    display = colour_labels(np.array([[1, 255]], np.uint8), [(0, 0, 0), (255, 0, 0)])
+    assert display[0, 0].tolist() == [1, 0, 0]
+    assert len(set(display[0, 1])) == 1
 
 
-def test_with_few_test_images_a_difference_of_one_seed_proves_nothing(tmp_path):
+def test_a_difference_of_one_seed_on_few_test_images_is_not_clear(tmp_path):
     fabricate(tmp_path, top1=lambda n: 0.5 + 0.1 * ("simclr_resnet50_ben4" in n), examples=20)
     records = read_study_results(tmp_path)
-    said = state_conclusion(records, records.study.tables[0])
-    assert "pretraining by SimCLR makes no clear difference (+10.0 points" in said
+    conclusion = state_conclusion(records, records.study.tables[0])
+    assert "pretraining by SimCLR makes no clear difference (+10.0 points" in conclusion
 
 
 @pytest.mark.parametrize(("spread", "clear"), [(0.004, True), (0.05, False)])
-def test_a_difference_that_changes_with_the_seed_proves_nothing(tmp_path, spread, clear):
-    """5 points on 1,000 images, which come out as 5 ± 0.4 or 5 ± 5 over three seeds."""
+def test_a_difference_that_varies_with_the_seed_is_not_clear(tmp_path, spread, clear):
+    """5 points on 1,000 images: 5 ± 0.4 or 5 ± 5 over three seeds."""
 
     def top1(name):
         gain = 0.05 + spread * (int(name[-1]) - 1) if "simclr_resnet50_ben4" in name else 0
@@ -273,13 +280,13 @@ def test_a_difference_that_changes_with_the_seed_proves_nothing(tmp_path, spread
     assert ((0, 1) in contrasts.bold) == clear
 
 
-def test_rows_are_compared_example_by_example_only_if_tested_on_the_same(tmp_path):
-    """Those that both got right say nothing about which is better."""
+def test_differences_are_paired_by_example_only_on_the_same_examples(tmp_path):
+    """Pairing narrows the interval: examples that both predict right cancel out."""
 
     def width():
         records = read_study_results(tmp_path)
         scenes = records.study.tables[0]
-        cell, against = (scenes.row(f"{name}").cells[0] for name in (
+        cell, against = (scenes.find_row(f"{name}").cells[0] for name in (
             "SimCLR ResNet50, BEN4", "ResNet50, random weights"))  # fmt: skip
         low, high = estimate_difference(records, cell, against).interval
         return high - low
@@ -294,9 +301,9 @@ def test_rows_are_compared_example_by_example_only_if_tested_on_the_same(tmp_pat
     assert width() > 3 * paired
 
 
-def test_small_print_stands_below_the_figure_it_belongs_to(whole):
-    folder = whole[0]
-    first, small = grid(folder).rows[-1], grid(folder).below[-1]
+def test_intervals_are_printed_below_their_scores(complete):
+    folder = complete[0]
+    first, small = read_table(folder).rows[-1], read_table(folder).below[-1]
     assert first[1] == "50.0"
     assert re.fullmatch(r"4\d\.\d to 5\d\.\d", small[1])
     assert small[0] == small[-1] == ""

@@ -1,4 +1,4 @@
-"""What a run evaluates, keeps, refuses and survives."""
+"""Training runs: evaluation, transfer, invalid configs, and interruption."""
 
 import json
 import signal
@@ -8,8 +8,8 @@ import sys
 import jax
 import numpy as np
 import pytest
-from small import RESNET, VIT, assert_same_run, losses, small
-from waiting import HANG, wait_for
+from small_configs import RESNET, VIT, assert_same_run, make_small_config, read_losses
+from waiting import TIMEOUT_SECONDS, wait_for
 
 from data_pipelines.errors import STOPPED, UserError
 from ssl_jax.checkpoints import loading
@@ -21,20 +21,20 @@ from ssl_jax.training.divergence import Diverged
 
 
 @pytest.mark.parametrize("kind", ["mae", "classification", "segmentation"])
-def test_evaluation_is_the_same_whatever_devices_and_batch(kind, trained, monkeypatch):
+def test_evaluation_does_not_depend_on_devices_or_batch_size(kind, trained, monkeypatch):
     workdir, _, results = trained(kind)  # on one device, in batches of 16
     for devices, batch_size in ((1, 7), (8, 64)):
         limited = mesh.make_data_mesh(jax.devices()[:devices])
         monkeypatch.setattr(
             "ssl_jax.runs.evaluation.make_data_mesh", lambda limited=limited: limited
         )
-        figures = evaluate_checkpoint(workdir, batch_size=batch_size)
-        assert figures.keys() == results["metrics"].keys()
+        metrics = evaluate_checkpoint(workdir, batch_size=batch_size)
+        assert metrics.keys() == results["metrics"].keys()
         for name, value in results["metrics"].items():
-            assert figures[name] == pytest.approx(value, abs=1e-5, nan_ok=True), name
+            assert metrics[name] == pytest.approx(value, abs=1e-5, nan_ok=True), name
 
 
-def test_every_labelled_pixel_and_every_scene_is_counted_once(trained):
+def test_each_labelled_pixel_and_each_scene_counts_once(trained):
     for kind in ("classification", "segmentation"):
         _, config, results = trained(kind)
         source = parts.assemble_run(config).evaluation_source
@@ -59,39 +59,39 @@ def test_predictions_are_those_of_the_final_evaluation(trained):
 
 
 @pytest.mark.parametrize(("kind", "backbone"), [("simclr", RESNET), ("mae", VIT)])
-def test_a_frozen_backbone_is_the_pretrained_one_to_the_bit(
+def test_a_frozen_backbone_equals_the_pretrained_one_exactly(
     kind, backbone, trained, data_dir, tmp_path
 ):
-    config = small("classification", data_dir, backbone)
+    config = make_small_config("classification", data_dir, backbone)
     config.data.evaluation = ""
     config.pretrained = str(trained(kind).workdir)
     train(config, tmp_path)
-    there, here = (
+    pretrained, frozen = (
         loading.load_variables(workdir)["params"]["backbone"]
         for workdir in (trained(kind).workdir, tmp_path)
     )
-    jax.tree.map(np.testing.assert_array_equal, here, there)
+    jax.tree.map(np.testing.assert_array_equal, frozen, pretrained)
 
 
-def test_features_computed_once_train_the_same_head(trained, tmp_path, on_devices, monkeypatch):
+def test_precomputed_features_train_the_same_head(trained, tmp_path, on_devices, monkeypatch):
     on_devices(1)
     monkeypatch.setattr(
         "ssl_jax.runs.features.precompute_features", lambda run, variables, stop: run
     )
-    once = trained("classification")
-    train(once.config, tmp_path)
-    assert_same_run(once.workdir, tmp_path)
+    precomputed = trained("classification")
+    train(precomputed.config, tmp_path)
+    assert_same_run(precomputed.workdir, tmp_path)
 
 
-def test_a_done_run_is_left_as_it_is(trained):
+def test_a_finished_run_is_left_unchanged(trained):
     workdir, config, results = trained("mae")
-    before = (workdir / "results.json").stat().st_mtime_ns
+    written = (workdir / "results.json").stat().st_mtime_ns
     assert train(config, workdir) == json.loads(json.dumps(results))
-    assert (workdir / "results.json").stat().st_mtime_ns == before
+    assert (workdir / "results.json").stat().st_mtime_ns == written
 
 
-def test_a_loss_that_is_no_number_stops_the_run(data_dir, tmp_path):
-    config = small("mae", data_dir)
+def test_a_nan_loss_stops_the_run(data_dir, tmp_path):
+    config = make_small_config("mae", data_dir)
     config.data.evaluation = ""
     config.optimizer.learning_rate = 1e30
     config.steps = 40
@@ -100,25 +100,27 @@ def test_a_loss_that_is_no_number_stops_the_run(data_dir, tmp_path):
     assert not (tmp_path / "results.json").exists()
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(data_dir, tmp_path):
+def test_sigterm_saves_a_checkpoint_and_exits(data_dir, tmp_path):
     command = [
-        *(sys.executable, "-m", "ssl_jax.train", "--config", "tests/helpers/small.py:mae"),
+        *(sys.executable, "-m", "ssl_jax.train", "--config", "tests/helpers/small_configs.py:mae"),
         *("--workdir", str(tmp_path), f"--config.data.data_dir={data_dir}"),
     ]
     process = subprocess.Popen([*command, "--config.steps=100000"], stderr=subprocess.PIPE)
-    wait_for(lambda: (tmp_path / "metrics.jsonl").exists() and len(losses(tmp_path)) >= 3, process)
+    wait_for(
+        lambda: (tmp_path / "metrics.jsonl").exists() and len(read_losses(tmp_path)) >= 3, process
+    )
     process.send_signal(signal.SIGTERM)
-    message = process.communicate(timeout=HANG)[1].decode()
+    message = process.communicate(timeout=TIMEOUT_SECONDS)[1].decode()
     assert process.returncode == STOPPED
-    assert "the same command goes on" in message
+    assert "run the same command again to resume" in message
     saved = int(loading.find_newest_checkpoint(tmp_path).name)
     assert saved >= 3
     assert loading.load_card(tmp_path)["step"] == saved
-    assert len(losses(tmp_path)) == saved
+    assert len(read_losses(tmp_path)) == saved
 
 
-def mistakes(config):
-    """(what is done to a config, what the one line says)."""
+def invalid_fields():
+    """Changes to a config, and a part of the error message that they cause."""
     return [
         ({"data.name": "demo_nothing"}, "demo_nothing"),
         ({"data.data_dir": "/nowhere"}, "python -m data_pipelines.build demo_tiles"),
@@ -137,21 +139,21 @@ def mistakes(config):
     ]
 
 
-@pytest.mark.parametrize("number", range(len(mistakes(None))))
-def test_a_mistake_is_named_in_one_line_and_nothing_is_left(number, data_dir, tmp_path):
-    config = small("mae", data_dir)
-    changes, message = mistakes(config)[number]
+@pytest.mark.parametrize("number", range(len(invalid_fields())))
+def test_an_invalid_field_is_an_error_of_one_line_and_leaves_no_files(number, data_dir, tmp_path):
+    config = make_small_config("mae", data_dir)
+    changes, message = invalid_fields()[number]
     with config.unlocked():
         config.update_from_flattened_dict(changes)
     workdir = tmp_path / "run"
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error:
         train(config, workdir)
-    assert message in str(mistake.value)
-    assert "\n" not in str(mistake.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
     assert not workdir.exists()
 
 
-def test_a_workdir_of_another_config_is_refused(trained):
+def test_a_workdir_of_another_config_is_rejected(trained):
     workdir, config, _ = trained("mae")
     other = config.copy_and_resolve_references()
     other.optimizer.weight_decay = 0.3
@@ -159,25 +161,25 @@ def test_a_workdir_of_another_config_is_refused(trained):
         train(other, workdir)
 
 
-def test_a_backbone_of_other_bands_is_refused(data_dir, tmp_path):
-    three = small("simclr", data_dir)
+def test_a_backbone_for_other_bands_is_rejected(data_dir, tmp_path):
+    three = make_small_config("simclr", data_dir)
     three.data.bands, three.data.evaluation = ("red", "green", "blue"), ""
     three.steps = 1
     train(three, tmp_path / "three")
-    config = small("classification", data_dir)
+    config = make_small_config("classification", data_dir)
     config.pretrained = str(tmp_path / "three")
     with pytest.raises(UserError, match="was trained on red, green, blue; expected the same"):
         train(config, tmp_path / "four")
 
 
-def test_a_labelled_objective_needs_labels(data_dir, tmp_path):
-    config = small("classification", data_dir)
+def test_a_supervised_objective_requires_labels(data_dir, tmp_path):
+    config = make_small_config("classification", data_dir)
     config.data.update(name="demo_tiles/tiny", train="train", evaluation="validation")
     with pytest.raises(UserError, match="have target 'none'; objective classification expects"):
         train(config, tmp_path)
 
 
-def test_the_door_exits_with_two_and_one_line_for_a_mistake(tmp_path):
+def test_an_unknown_override_exits_with_2_and_one_line(tmp_path):
     process = subprocess.run(
         [
             *(sys.executable, "-m", "ssl_jax.train"),

@@ -26,38 +26,38 @@ class Fails(DemoTiles):
 """
 
 
-def test_building_needs_neither_tensorflow_nor_a_network_nor_jax(tmp_path):
+def test_build_needs_neither_tensorflow_nor_jax_nor_a_network(tmp_path):
     script = (
         "import socket, sys\n"
-        "def refuse(*_): raise AssertionError('the network was asked for')\n"
+        "def refuse(*_): raise AssertionError('the network was used')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
         "from data_pipelines.build import main\n"
         f"main(['demo_tiles/tiny', '--data_dir', {str(tmp_path)!r}])\n"
         "assert not {'tensorflow', 'jax'} & set(sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "│ validation │       16 │" in done.stdout
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "│ validation │       16 │" in result.stdout
 
 
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
+def test_a_user_error_is_printed_in_one_line_with_exit_code_2(tmp_path):
     command = [sys.executable, "-m", "data_pipelines.build", "demo_tiles/x", "--data_dir"]
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: dataset demo_tiles/x: has no config 'x'")
-    assert done.stderr.count("\n") == 1
+    result = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: dataset demo_tiles/x: has no config 'x'")
+    assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_help_lists_the_datasets(capsys):
-    with pytest.raises(SystemExit) as exit_:
+    with pytest.raises(SystemExit) as exit_info:
         main(["--help"])
-    assert exit_.value.code == 0
+    assert exit_info.value.code == 0
     assert "geotiff_tiles" in capsys.readouterr().out
 
 
-def test_what_is_prepared_is_left_alone(tmp_path, capsys):
+def test_a_prepared_dataset_is_not_changed(tmp_path, capsys):
     folder = build("demo_aerial/tiny", tmp_path)
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
     assert main(["demo_aerial/tiny", "--data_dir", str(tmp_path)]) == 0
@@ -65,7 +65,7 @@ def test_what_is_prepared_is_left_alone(tmp_path, capsys):
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
 
 
-def test_a_failed_build_leaves_nothing_and_a_failed_rebuild_what_was_there(tmp_path):
+def test_a_failed_build_leaves_no_files_and_a_failed_rebuild_keeps_the_old_ones(tmp_path):
     from data_pipelines.registry import find_builder
 
     (tmp_path / "fails.py").write_text(FAILS)
@@ -86,7 +86,7 @@ def test_a_failed_build_leaves_nothing_and_a_failed_rebuild_what_was_there(tmp_p
     assert len(select_subset(open_dataset(name, data_dir), "train")) == 4
 
 
-def test_overwriting_prepares_again(tmp_path):
+def test_overwrite_prepares_the_dataset_again(tmp_path):
     folder = build("demo_aerial/tiny", tmp_path)
     (folder / "stray").touch()
     assert build("demo_aerial/tiny", tmp_path, overwrite=True) == folder
@@ -94,34 +94,34 @@ def test_overwriting_prepares_again(tmp_path):
     assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
 
 
-def test_manual_files_are_asked_for_and_looked_for(tmp_path):
+def test_a_missing_or_nonexistent_manual_dir_is_an_error(tmp_path):
     with pytest.raises(UserError, match="expected --manual_dir with a folder of GeoTIFFs"):
         build("geotiff_tiles/naip", tmp_path)
-    with pytest.raises(UserError, match="nowhere: is no folder with files"):
+    with pytest.raises(UserError, match="nowhere: is not a folder with files"):
         build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "nowhere")
 
 
-def test_fields_of_a_config_that_is_prepared_otherwise_are_not_ignored(tmp_path):
+def test_a_dataset_prepared_with_other_fields_is_an_error(tmp_path):
     for year in ("2019", "2020"):  # names of classes, not numbers
         (tmp_path / "files" / year).mkdir(parents=True)
         pixels = np.zeros((8, 8, 3), np.uint8)
         PIL.Image.fromarray(pixels).save(tmp_path / "files" / year / "a.png")
-    one, other = ["classes=2020,2019"], ["classes=2020,2019", "bands=nir,red,green"]
-    folder = build("class_folders/years", tmp_path, tmp_path / "files", fields=one)
+    fields, other_fields = ["classes=2020,2019"], ["classes=2020,2019", "bands=nir,red,green"]
+    folder = build("class_folders/years", tmp_path, tmp_path / "files", fields=fields)
     assert open_dataset("class_folders/years", tmp_path).classes == ("2020", "2019")
-    assert build("class_folders/years", tmp_path, tmp_path / "files", fields=one) == folder
+    assert build("class_folders/years", tmp_path, tmp_path / "files", fields=fields) == folder
     with pytest.raises(UserError, match=r"is prepared in .* with another config; expected --over"):
-        build("class_folders/years", tmp_path, tmp_path / "files", fields=other)
+        build("class_folders/years", tmp_path, tmp_path / "files", fields=other_fields)
 
 
-def test_a_builder_that_reads_files_must_say_which(tmp_path):
-    file = tmp_path / "silent.py"
+def test_a_builder_that_reads_manual_files_must_document_them(tmp_path):
+    file = tmp_path / "undocumented.py"
     file.write_text(
         "from data_pipelines.demo.tiles import DemoTiles\n"
-        "class Silent(DemoTiles):\n"
+        "class Undocumented(DemoTiles):\n"
         "    def _split_generators(self, dl_manager):\n"
         "        return {'train': list(dl_manager.manual_dir.iterdir())}\n"
     )
-    with pytest.raises(UserError, match="MANUAL_DOWNLOAD_INSTRUCTIONS what belongs there"):
+    with pytest.raises(UserError, match="describe the files in MANUAL_DOWNLOAD_INSTRUCTIONS"):
         build(f"{file}/tiny", tmp_path / "data", manual_dir=tmp_path)
     assert not (tmp_path / "data" / "downloads").exists()

@@ -18,26 +18,26 @@ def test_a_builder_is_found_by_name_module_or_class():
 
 
 def test_a_module_in_a_file_is_imported_once(tmp_path):
-    file = tmp_path / "mine.py"
+    file = tmp_path / "custom.py"
     file.write_text(
         "import tensorflow_datasets as tfds\n"
         "from data_pipelines.demo.tiles import DemoTiles\n"
-        "class Mine(DemoTiles):\n    pass\n"
+        "class Custom(DemoTiles):\n    pass\n"
     )
-    assert find_builder(str(file)).builder is find_builder(f"{file}:Mine").builder
+    assert find_builder(str(file)).builder is find_builder(f"{file}:Custom").builder
 
 
-def test_a_module_of_several_builders_needs_the_class(tmp_path):
+def test_the_class_is_required_if_a_module_has_several_builders(tmp_path):
     file = tmp_path / "several.py"
     file.write_text(
         "from data_pipelines.demo.tiles import DemoTiles\n"
-        "class OneOfThem(DemoTiles):\n    pass\nclass AnotherOne(DemoTiles):\n    pass\n"
+        "class First(DemoTiles):\n    pass\nclass Second(DemoTiles):\n    pass\n"
     )
-    with pytest.raises(UserError, match="OneOfThem, AnotherOne"):
+    with pytest.raises(UserError, match="First, Second"):
         find_builder(str(file))
 
 
-def test_a_module_that_fails_says_why(tmp_path):
+def test_the_error_of_a_failed_import_is_reported(tmp_path):
     file = tmp_path / "broken.py"
     file.write_text("1 / 0")
     with pytest.raises(UserError, match=r"ZeroDivisionError: division by zero"):

@@ -1,4 +1,4 @@
-"""What was done to the runs, how often, and what their users saw: a table when all is over."""
+"""Fixtures of the fault tests, and the table of the faults tried, printed at the end."""
 
 import collections
 import os
@@ -8,31 +8,35 @@ from pathlib import Path
 
 import pytest
 
-_HEAD = ("fault", "tried", "survived", "what the user saw")
+_HEADER = ("fault", "tried", "survived", "what the user sees")
 
 
 @dataclass
 class Faults:
-    """The faults tried so far: test, fault, how often it was tried and survived, what was seen."""
+    """The faults tried so far.
+
+    Attributes:
+        rows: test, fault, number of times tried, number of times survived, what the user sees.
+    """
 
     rows: list[tuple[str, str, int, int, str]] = field(default_factory=list)
 
-    def record(self, fault: str, tried: int, survived: int, saw: str) -> None:
-        """One fault. A test that records none is a row of its own, by its name.
+    def record(self, fault: str, tried: int, survived: int, seen: str) -> None:
+        """Add a row to the table; a test that records no fault gets a row with its own name.
 
         Args:
-            fault: what was done, such as "kill -9 while saving".
-            tried: how often.
-            survived: how often it ended as promised; all of them, or the test fails.
-            saw: the exit code, and the line the user reads.
+            fault: the fault, such as "kill -9 while saving".
+            tried: number of times it was tried.
+            survived: number of times it ended as expected; the test fails if it is less.
+            seen: the exit code and the message that the user sees.
         """
-        test = function_of(os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])
-        self.rows.append((test, fault, tried, survived, re.sub(r"(?<= )/\S*/", "…/", saw)))
+        test = get_function_name(os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])
+        self.rows.append((test, fault, tried, survived, re.sub(r"(?<= )/\S*/", "…/", seen)))
         assert survived == tried, fault
 
 
-def function_of(test: str) -> str:
-    """The name of a test without its file and its parameters."""
+def get_function_name(test: str) -> str:
+    """Return the name of a test without its file and its parameters."""
     return test.partition("[")[0].rpartition("::")[2]
 
 
@@ -40,43 +44,43 @@ _FAULTS = Faults()
 
 
 def pytest_addoption(parser):
-    help = "how many of the fifty kills of test_kills.py are tried; they go by the commit's hash"
+    help = "number of the fifty kills of test_kills.py to try, sampled by the hash of the commit"
     parser.addoption("--kills", type=int, default=50, metavar="N", help=help)
 
 
 @pytest.fixture(scope="session")
 def faults():
-    """Where tests put down what they tried: `faults.record(fault, tried, survived, saw)`."""
+    """The table that tests add rows to: `faults.record(fault, tried, survived, seen)`."""
     return _FAULTS
 
 
 def pytest_terminal_summary(terminalreporter):
-    found = {
+    counts = {
         passed: collections.Counter(
-            function_of(report.nodeid)
+            get_function_name(report.nodeid)
             for report in terminalreporter.getreports("passed" if passed else "failed")
             if report.when == "call" and "tests/faults/" in report.nodeid
         )
         for passed in (True, False)
     }
-    told = {row[0] for row in _FAULTS.rows}
-    rows = [_HEAD, *((fault, str(n), str(m), saw) for _, fault, n, m, saw in _FAULTS.rows)]
-    for name in dict.fromkeys([*found[True], *found[False]]):
-        if name not in told:
-            tried, survived = found[True][name] + found[False][name], found[True][name]
+    recorded = {row[0] for row in _FAULTS.rows}
+    rows = [_HEADER, *((fault, str(n), str(m), seen) for _, fault, n, m, seen in _FAULTS.rows)]
+    for name in dict.fromkeys([*counts[True], *counts[False]]):
+        if name not in recorded:
+            tried, survived = counts[True][name] + counts[False][name], counts[True][name]
             words = name.removeprefix("test_").replace("_", " ")
             rows.append((words, str(tried), str(survived), ""))
-    wide = [max(len(row[column]) for row in rows) for column in range(3)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
     terminalreporter.section("faults")
-    for number, (*cells, saw) in enumerate(rows):
-        padded = [cell.ljust(width) for cell, width in zip(cells, wide, strict=True)]
-        terminalreporter.write_line(f"| {' | '.join([*padded, saw])} |")
-        if number == 0:
-            terminalreporter.write_line(f"|{'|'.join('-' * (width + 2) for width in wide)}|---|")
+    for index, (*cells, seen) in enumerate(rows):
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        terminalreporter.write_line(f"| {' | '.join([*padded, seen])} |")
+        if index == 0:
+            terminalreporter.write_line(f"|{'|'.join('-' * (width + 2) for width in widths)}|---|")
 
 
 def pytest_sessionfinish(session):
-    if hasattr(session.config, "workeroutput"):  # one of several workers of pytest-xdist
+    if hasattr(session.config, "workeroutput"):  # a worker process of pytest-xdist
         session.config.workeroutput["faults"] = _FAULTS.rows
 
 
@@ -88,10 +92,10 @@ def pytest_testnodedown(node, error):
 
 @pytest.fixture(scope="session")
 def job(data_dir):
-    """Makes jobs (see `harness.Job`) that find the tiny embedded datasets."""
+    """Function that makes jobs (see `harness.Job`) on the tiny demo datasets."""
     from faults.harness import Job
 
-    def make(kind: str, workdir: Path, *overrides: str, **options):
+    def make_job(kind: str, workdir: Path, *overrides: str, **options):
         return Job(kind, workdir, data_dir, overrides, **options)
 
-    return make
+    return make_job

@@ -1,4 +1,4 @@
-"""Runs as real processes, to which things are done, and the comparison with an undisturbed one."""
+"""Runs in processes of their own, faults in them, and comparison with uninterrupted runs."""
 
 import json
 import os
@@ -9,29 +9,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import compiling
 import jax
+import jax_environment
 import numpy as np
 from orbax.checkpoint import v1 as ocp
-from waiting import HANG
+from waiting import TIMEOUT_SECONDS
 
 from ssl_jax.checkpoints import loading
 
-CACHE = Path(f"{compiling.CACHE}_of_killed_runs")
+# A kill can leave incomplete entries in the compilation cache.
+CACHE = Path(f"{jax_environment.CACHE}_of_killed_runs")
 CONFIG = "tests/faults/configs/traced.py"
 
 
 @dataclass
 class Job:
-    """A run that is started, disturbed, and started again by the same command.
+    """A run that is started, interrupted, and resumed by the same command.
 
     Attributes:
-        kind: of `small.small`.
-        workdir: of the run.
-        data_dir: of the tiny datasets.
-        overrides: of the config, such as `steps=10`.
-        devices: how many fake ones there are.
-        cache: of compiled programs.
+        kind: kind of config, see `make_small_config`.
+        workdir: workdir of the run.
+        data_dir: folder of the tiny datasets.
+        overrides: overrides of config fields, such as `steps=10`.
+        devices: number of simulated devices.
+        cache: folder of the compilation cache.
+        trace: file with the trace of the run, see `configs/traced.py`.
     """
 
     kind: str
@@ -40,10 +42,10 @@ class Job:
     overrides: Sequence[str] = ()
     devices: int = 1
     cache: Path = CACHE
-    told: Path = field(init=False)
+    trace: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        self.told = self.workdir.with_name(self.workdir.name + ".told")
+        self.trace = self.workdir.with_name(self.workdir.name + ".trace")
 
     @property
     def command(self) -> list[str]:
@@ -53,25 +55,25 @@ class Job:
             *(f"--config.{override}" for override in self.overrides),
         ]
 
-    def environment(self, send: str = "", **more: str) -> dict[str, str]:
-        """What its process finds in its environment; see `start`."""
+    def make_environment(self, send: str = "", **variables: str) -> dict[str, str]:
+        """Return the environment variables of the process; see `start`."""
         return {
             **os.environ,
-            **compiling.environment(self.devices, self.cache),
+            **jax_environment.make_environment(self.devices, self.cache),
             "PYTHONPATH": f"{os.getcwd()}{os.pathsep}{Path('tests/helpers').resolve()}",
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "FAULTS_TOLD": str(self.told),
+            "FAULTS_TRACE": str(self.trace),
             "FAULTS_DATA": str(self.data_dir),
             **({"FAULTS_SEND": send} if send else {}),
-            **more,
+            **variables,
         }
 
-    def start(self, send: str = "", **more: str) -> subprocess.Popen:
+    def start(self, send: str = "", **variables: str) -> subprocess.Popen:
         """Start the run in a session of its own.
 
         Args:
-            send: a signal it gets in a phase, see `configs/traced.py`.
-            more: variables of its environment.
+            send: a signal to send in a phase, see `configs/traced.py`.
+            variables: additional environment variables.
         """
         return subprocess.Popen(
             self.command,
@@ -79,40 +81,40 @@ class Job:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env=self.environment(send, **more),
+            env=self.make_environment(send, **variables),
         )
 
-    def run(self, send: str = "", **more: str) -> "Ended":
+    def run(self, send: str = "", **variables: str) -> "EndedProcess":
         """Start the run and wait for its end."""
-        lines = len(self.lines())
-        process = self.start(send, **more)
+        previous_lines = len(self.read_trace())
+        process = self.start(send, **variables)
         try:
-            output, errors = process.communicate(timeout=HANG)
+            output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
         finally:
             process.kill()
-        return Ended(process.returncode, output, errors, self.lines()[lines:])
+        return EndedProcess(process.returncode, output, errors, self.read_trace()[previous_lines:])
 
-    def done(self, **more: str) -> "Job":
-        """Run to the end, which must be a good one."""
-        ended = self.run(**more)
+    def run_to_completion(self, **variables: str) -> "Job":
+        """Run to the end, and check that the exit code is 0."""
+        ended = self.run(**variables)
         assert ended.code == 0, ended.errors
         return self
 
-    def lines(self) -> list[str]:
-        """What the run told so far, over all its processes."""
-        return self.told.read_text().splitlines() if self.told.exists() else []
+    def read_trace(self) -> list[str]:
+        """Read the lines of the trace, of all processes of the run."""
+        return self.trace.read_text().splitlines() if self.trace.exists() else []
 
     def copy(self, workdir: Path) -> "Job":
-        """The same run in a copy of its workdir."""
+        """Copy the workdir and the trace, and return the job of the copy."""
         copy = replace(self, workdir=workdir)
         shutil.copytree(self.workdir, copy.workdir)
-        shutil.copy(self.told, copy.told)
+        shutil.copy(self.trace, copy.trace)
         return copy
 
-    def batches(self) -> dict[int, str]:
-        """The examples of each step; the same ones each time the step was done."""
+    def read_batches(self) -> dict[int, str]:
+        """Read the examples of each step; checks that a repeated step has the same examples."""
         batches: dict[int, str] = {}
-        for line in self.lines():
+        for line in self.read_trace():
             if line.startswith("main step "):
                 _, _, step, examples = line.split(maxsplit=3)
                 assert batches.setdefault(int(step), examples) == examples, f"step {step}"
@@ -120,39 +122,48 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A process that has ended: its exit code (negative: the signal), and all it said."""
+class EndedProcess:
+    """A process that has ended.
+
+    Attributes:
+        code: exit code, or the negative number of the signal that killed the process.
+        output: text on stdout.
+        errors: text on stderr.
+        trace: lines of the trace.
+    """
 
     code: int
     output: str
     errors: str
-    told: list[str]
+    trace: list[str]
 
     @property
     def phase(self) -> str:
-        """What it was doing when it ended; `imports` before its first word."""
-        last = {"main": "imports", "back": "idle"}
-        for line in self.told:
+        """The phase when the process ended; `imports` if the trace is empty."""
+        last = {"main": "imports", "background": "idle"}
+        for line in self.trace:
             thread, phase, *_ = line.split()
-            last[thread] = phase  # "sent" tells of none
-        return last["main"] if last["back"] == "idle" else last["back"]
+            last[thread] = phase  # a line "sent …" is of neither thread
+        return last["main"] if last["background"] == "idle" else last["background"]
 
     @property
     def last_step(self) -> int:
-        """The last training step it began; 0 if none."""
-        steps = [int(line.split()[2]) for line in self.told if line.startswith("main step ")]
+        """The last training step that began; 0 if there is none."""
+        steps = [int(line.split()[2]) for line in self.trace if line.startswith("main step ")]
         return steps[-1] if steps else 0
 
 
-def mounted(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
-    """Run a shell script that may mount disks, which are gone when it ends."""
+def run_with_mounts(
+    script: str, folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess:
+    """Run a shell script that may mount file systems, which are unmounted when it ends."""
     return subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
         cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=HANG,
+        timeout=TIMEOUT_SECONDS,
     )
 
 
@@ -164,32 +175,31 @@ can_mount = bool(
 )
 
 
-def state_of(checkpoint: Path) -> dict:
-    """The whole state of a bundle, on the host."""
+def load_state(checkpoint: Path) -> dict:
+    """Load the complete training state of a checkpoint as NumPy arrays."""
     metadata = ocp.checkpointables_metadata(checkpoint.resolve()).metadata["state"]
     empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata)
     return ocp.load_checkpointables(checkpoint.resolve(), {"state": empty})["state"]
 
 
-def assert_equal_runs(undisturbed: Job, survivor: Job) -> None:
-    """The two ended with the same bits: state, position, log, data order, results."""
-    ours, theirs = (loading.find_newest_checkpoint(job.workdir) for job in (survivor, undisturbed))
-    assert ours.name == theirs.name
-    jax.tree.map(np.testing.assert_array_equal, state_of(ours), state_of(theirs))
-    assert loading.load_position(ours) == loading.load_position(theirs)
-    assert loading.load_card(ours) == loading.load_card(theirs)
-    logs = [(job.workdir / "metrics.jsonl").read_bytes() for job in (survivor, undisturbed)]
+def assert_equal_runs(uninterrupted: Job, resumed: Job) -> None:
+    """Check that two runs are bitwise equal: state, position, log, data order, samples, results."""
+    jobs = (resumed, uninterrupted)
+    actual, expected = (loading.find_newest_checkpoint(job.workdir) for job in jobs)
+    assert actual.name == expected.name
+    jax.tree.map(np.testing.assert_array_equal, load_state(actual), load_state(expected))
+    assert loading.load_position(actual) == loading.load_position(expected)
+    assert loading.load_card(actual) == loading.load_card(expected)
+    logs = [(job.workdir / "metrics.jsonl").read_bytes() for job in jobs]
     assert logs[0] == logs[1]
-    assert survivor.batches() == undisturbed.batches()
+    assert resumed.read_batches() == uninterrupted.read_batches()
     with (
-        np.load(survivor.workdir / "samples.npz") as here,
-        np.load(undisturbed.workdir / "samples.npz") as there,
+        np.load(resumed.workdir / "samples.npz") as actual_samples,
+        np.load(uninterrupted.workdir / "samples.npz") as expected_samples,
     ):
-        assert set(here) == set(there)
-        for name in here:
-            np.testing.assert_array_equal(here[name], there[name])
-    results = [
-        json.loads((job.workdir / "results.json").read_text()) for job in (survivor, undisturbed)
-    ]
+        assert set(actual_samples) == set(expected_samples)
+        for name in actual_samples:
+            np.testing.assert_array_equal(actual_samples[name], expected_samples[name])
+    results = [json.loads((job.workdir / "results.json").read_text()) for job in jobs]
     for name in ("status", "steps", "metrics", "train", "probe", "data"):
         assert results[0][name] == results[1][name], name

@@ -1,4 +1,4 @@
-"""Archives, names, cards and studies made by somebody who means harm, or by a bad disk."""
+"""Malicious or corrupt archives, names, model cards and studies are refused without harm."""
 
 import ast
 import copy
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives_of_patches import compressed, packed, write_lists, write_patch
-from class_trees import smooth, write_image
-from small import small
+from bigearthnet_archives import compress, pack_tar, write_lists, write_patch
+from class_folder_images import make_smooth_image, write_image
+from small_configs import make_small_config
 
 import ssl_jax
 from data_pipelines.errors import UserError
@@ -51,61 +51,61 @@ UNPICKLERS = {
 }
 
 
-def everything_below(folder):
-    """{path: what it is} of a folder and all that is in it."""
+def list_files(folder):
+    """Return mode, size and modification time of all files below a folder, by path."""
     return {
         path: (path.lstat().st_mode, path.lstat().st_size, path.lstat().st_mtime_ns)
         for path in folder.rglob("*")
     }
 
 
-def outside_of(folder, paths):
-    """Those that are not below a folder."""
-    return {path: state for path, state in paths.items() if folder not in (path, *path.parents)}
+def exclude_folder(folder, files):
+    """Exclude the files below a folder."""
+    return {path: state for path, state in files.items() if folder not in (path, *path.parents)}
 
 
-def mistake_of(action):
-    """The one line that a user sees; empty if nothing is refused."""
+def get_error_message(action):
+    """Return the message of the UserError that an action raises; empty if it raises none."""
     try:
         action()
-    except UserError as mistake:
-        line = str(mistake)
+    except UserError as error:
+        line = str(error)
     else:
         return ""
     assert "\n" not in line
     return line
 
 
-def test_nothing_unpickles_or_runs_text():
+def test_no_module_unpickles_or_evaluates_text():
     assert len(SOURCES) > 80
-    # Hands a function to the worker processes that it starts, and reads no file.
-    ours = ROOT / "data_pipelines" / "preparing" / "parallel.py"
-    for file in set(SOURCES) - {ours}:
+    # Pickles a function for its own worker processes, and reads no file.
+    exempt = ROOT / "data_pipelines" / "preparing" / "parallel.py"
+    for file in set(SOURCES) - {exempt}:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names]
                 names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
                 assert not UNPICKLERS & {name.partition(".")[0] for name in names}, file
             if isinstance(node, ast.Call):
-                called = node.func
-                assert getattr(called, "id", "") not in ("eval", "exec", "__import__"), file
-                asked = [k.value for k in node.keywords if k.arg == "allow_pickle"]
-                assert all(isinstance(a, ast.Constant) and a.value is False for a in asked), file
-                attribute = getattr(called, "attr", "")
-                whose = getattr(getattr(called, "value", None), "id", "")
-                assert not (attribute == "load" and whose in UNPICKLERS | {"yaml"}), file
+                function = node.func
+                assert getattr(function, "id", "") not in ("eval", "exec", "__import__"), file
+                values = [k.value for k in node.keywords if k.arg == "allow_pickle"]
+                assert all(isinstance(v, ast.Constant) and v.value is False for v in values), file
+                attribute = getattr(function, "attr", "")
+                module = getattr(getattr(function, "value", None), "id", "")
+                assert not (attribute == "load" and module in UNPICKLERS | {"yaml"}), file
 
 
 # Archives
 
 
-def member(name, kind=tarfile.REGTYPE, content=b"", target=""):
+def make_member(name, kind=tarfile.REGTYPE, content=b"", target=""):
     info = tarfile.TarInfo(name)
     info.type, info.size, info.linkname = kind, len(content), target
     return info, content
 
 
-def tar_of(members):
+def make_tar(members):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for info, content in members:
@@ -113,144 +113,148 @@ def tar_of(members):
     return buffer.getvalue()
 
 
-def hostile_members(outside):
+def make_hostile_members(outside):
     return [
-        member("../../evil.tif", content=b"up"),
-        member(f"{outside}/evil.tif", content=b"absolute"),
-        member("link", tarfile.SYMTYPE, target=str(outside)),
-        member("link/evil.tif", content=b"through a link"),
-        member("hard.tif", tarfile.LNKTYPE, target="/etc/passwd"),
-        member("soft.tif", tarfile.SYMTYPE, target="/etc/passwd"),
-        member("zero.tif", tarfile.CHRTYPE),
-        member("disk.tif", tarfile.BLKTYPE),
-        member("pipe.tif", tarfile.FIFOTYPE),
-        member("..", tarfile.DIRTYPE),
+        make_member("../../evil.tif", content=b"up"),
+        make_member(f"{outside}/evil.tif", content=b"absolute"),
+        make_member("link", tarfile.SYMTYPE, target=str(outside)),
+        make_member("link/evil.tif", content=b"through a link"),
+        make_member("hard.tif", tarfile.LNKTYPE, target="/etc/passwd"),
+        make_member("soft.tif", tarfile.SYMTYPE, target="/etc/passwd"),
+        make_member("zero.tif", tarfile.CHRTYPE),
+        make_member("disk.tif", tarfile.BLKTYPE),
+        make_member("pipe.tif", tarfile.FIFOTYPE),
+        make_member("..", tarfile.DIRTYPE),
     ]
 
 
-def test_a_tar_archive_is_read_and_nothing_of_it_is_written(tmp_path):
+def test_reading_a_tar_archive_writes_no_files(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     file = tmp_path / "in" / "a.tar"
     file.parent.mkdir()
-    file.write_bytes(tar_of(hostile_members(outside)))
-    before = everything_below(tmp_path)
-    found = dict(read_tar_members([file], lambda _: True))
-    assert everything_below(tmp_path) == before
-    # Links, devices and pipes give no content, not even that of what they point to.
-    assert sorted(found.values()) == [b"absolute", b"through a link", b"up"]
+    file.write_bytes(make_tar(make_hostile_members(outside)))
+    before = list_files(tmp_path)
+    contents = dict(read_tar_members([file], lambda _: True))
+    assert list_files(tmp_path) == before
+    # Links, devices and pipes are skipped, including the files that they point to.
+    assert sorted(contents.values()) == [b"absolute", b"through a link", b"up"]
 
 
 @pytest.mark.parametrize("kind", ["gz", "zst"])
-def test_a_builder_of_a_hostile_tar_writes_the_dataset_and_nothing_else(kind, tmp_path):
+def test_building_from_a_hostile_tar_writes_only_the_dataset(kind, tmp_path):
     outside, manual, data = (tmp_path / name for name in ("outside", "manual", "data"))
     for folder in (outside, manual, data):
         folder.mkdir()
     name = "S2A_MSIL2A_20170613T101031_0_45"
     write_patch(tmp_path / "packed" / "BigEarthNet-v1.0", name, ["Airports"])
-    honest = io.BytesIO(packed(tmp_path / "packed" / "BigEarthNet-v1.0"))
-    with tarfile.open(fileobj=honest) as tar:
-        good = [(info, tar.extractfile(info).read()) for info in tar]
-    evil = [
-        *hostile_members(outside),
-        member(f"{outside}/{name}/{name}_B99.tif", content=b"no tif"),
-        member(f"../../../{name}.json", content=b"no json"),
+    valid_tar = io.BytesIO(pack_tar(tmp_path / "packed" / "BigEarthNet-v1.0"))
+    with tarfile.open(fileobj=valid_tar) as tar:
+        valid = [(info, tar.extractfile(info).read()) for info in tar]
+    hostile = [
+        *make_hostile_members(outside),
+        make_member(f"{outside}/{name}/{name}_B99.tif", content=b"no tif"),
+        make_member(f"../../../{name}.json", content=b"no json"),
     ]
-    content = compressed(tar_of([*evil, *good, *evil]), kind)
+    content = compress(make_tar([*hostile, *valid, *hostile]), kind)
     (manual / f"BigEarthNet-v1.0.tar.{kind}").write_bytes(content)
     write_lists(manual, train=[name])
-    before = everything_below(tmp_path)
+    before = list_files(tmp_path)
     build("bigearthnet/v1/rgbn", data, manual_dir=manual)
     assert open_dataset("bigearthnet/v1/rgbn", data).splits["all"] == 1
-    assert outside_of(data, everything_below(tmp_path)) == outside_of(data, before)
+    assert exclude_folder(data, list_files(tmp_path)) == exclude_folder(data, before)
 
 
 @pytest.mark.parametrize(
     "name", ["../../evil/a_1.png", "/evil/b_1.png", "..\\..\\evil\\c_1.png", "beach/../../d_1.png"]
 )
-def test_a_builder_of_a_hostile_zip_writes_the_dataset_and_nothing_else(name, tmp_path):
-    manual, data, outside = (tmp_path / where for where in ("a/b/manual", "a/b/data", "outside"))
+def test_building_from_a_hostile_zip_writes_only_the_dataset(name, tmp_path):
+    manual, data, outside = (tmp_path / path for path in ("a/b/manual", "a/b/data", "outside"))
     outside.mkdir()
     data.mkdir(parents=True)
     for kind in ("beach", "harbour"):
-        write_image(manual / kind / f"{kind}_1.png", smooth(1, 16, 3))
+        write_image(manual / kind / f"{kind}_1.png", make_smooth_image(1, 16, 3))
     with zipfile.ZipFile(manual / "more.zip", "w") as archive:
         archive.write(manual / "beach" / "beach_1.png", name)
         link = zipfile.ZipInfo("beach/link_1.png")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, str(outside))
-    before = everything_below(tmp_path)
-    mistake_of(lambda: build("class_folders/mine", data, manual_dir=manual))
-    assert outside_of(data, everything_below(tmp_path)) == outside_of(data, before)
+    before = list_files(tmp_path)
+    get_error_message(lambda: build("class_folders/mine", data, manual_dir=manual))
+    assert exclude_folder(data, list_files(tmp_path)) == exclude_folder(data, before)
 
 
-@pytest.mark.parametrize("claim", [2**31, 2**40, 2**62])
+@pytest.mark.parametrize("size", [2**31, 2**40, 2**62])
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
-def test_a_file_or_header_that_claims_gigabytes_is_refused_before_they_are_read(
-    claim, kind, tmp_path, monkeypatch
+def test_a_file_or_header_with_a_size_of_gigabytes_is_refused_before_reading(
+    size, kind, tmp_path, monkeypatch
 ):
     info = tarfile.TarInfo("a.tif")
-    info.type, info.size = kind, claim
+    info.type, info.size = kind, size
     file = tmp_path / "a.tar.gz"
     file.write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(2**16)))
-    asked = []
-    read = archives._Forward.read
+    requested = []
+    read = archives._ForwardStream.read
     monkeypatch.setattr(
-        archives._Forward, "read", lambda self, size=-1: (asked.append(size), read(self, size))[1]
+        archives._ForwardStream,
+        "read",
+        lambda self, size=-1: (requested.append(size), read(self, size))[1],
     )
-    with pytest.raises(UserError, match=r"claims [\d,]+ bytes, more than are read whole"):
+    with pytest.raises(UserError, match=r"claims [\d,]+ bytes; the limit is"):
         list(read_tar_members([file], lambda _: True))
-    assert max(asked) >= claim
-    _, memory = growth(lambda: mistake_of(lambda: list(read_tar_members([file], lambda _: True))))
+    assert max(requested) >= size
+    _, memory = measure_cost(
+        lambda: get_error_message(lambda: list(read_tar_members([file], lambda _: True)))
+    )
     assert memory < 300
 
 
-def test_bytes_changed_at_random_end_in_a_mistake_or_change_only_bytes(tmp_path):
-    files = [member(f"folder/{n}", content=bytes([n]) * 700) for n in range(6)]
-    whole = tar_of([*files, *hostile_members(tmp_path)])
+def test_random_changes_of_bytes_raise_user_errors_or_change_only_contents(tmp_path):
+    files = [make_member(f"folder/{n}", content=bytes([n]) * 700) for n in range(6)]
+    original = make_tar([*files, *make_hostile_members(tmp_path)])
     rng = np.random.default_rng(0)
     file = tmp_path / "in" / "a.tar"
     file.parent.mkdir()
-    outcomes = set()
+    refused = set()
     for _ in range(200):
-        content = bytearray(whole)
-        for at in rng.integers(0, 12_000, 3):
-            content[at] = rng.integers(256)
+        content = bytearray(original)
+        for offset in rng.integers(0, 12_000, 3):
+            content[offset] = rng.integers(256)
         file.write_bytes(content)
-        outcomes.add(bool(mistake_of(lambda: list(read_tar_members([file], lambda _: True)))))
-    assert True in outcomes
+        refused.add(bool(get_error_message(lambda: list(read_tar_members([file], lambda _: True)))))
+    assert True in refused
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
 
 
-def test_a_zip_of_hostile_names_is_only_listed(tmp_path):
+def test_listing_a_zip_with_hostile_names_writes_no_files(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name in ("../up.txt", "/abs.txt", "c/../../d.txt", "C:\\e.txt"):
             archive.writestr(name, "evil")
-    before = everything_below(tmp_path)
+    before = list_files(tmp_path)
     find_files(tmp_path, lambda name: name.endswith(".txt"))
-    assert everything_below(tmp_path) == before
+    assert list_files(tmp_path) == before
 
 
 # Names
 
 
 @pytest.mark.parametrize("config", ["..", "../..", "../../x", "tiny/../../..", "a//b", "./tiny"])
-def test_a_dataset_is_never_prepared_outside_of_data_dir(config, tmp_path):
-    with pytest.raises(UserError, match="is no name of a folder"):
+def test_a_dataset_is_never_prepared_outside_data_dir(config, tmp_path):
+    with pytest.raises(UserError, match="is not a valid folder name"):
         find_builder(f"demo_tiles/{config}")
     data = tmp_path / "deep" / "data"
     data.mkdir(parents=True)
-    before = everything_below(tmp_path)
+    before = list_files(tmp_path)
     for name, fields in (
         (f"class_folders/{config}", ()),
         ("demo_tiles/tiny", (f"name={config}",)),
         ("demo_tiles/tiny", (f"name={tmp_path}/{config}",)),
     ):
-        refused = mistake_of(
+        message = get_error_message(
             lambda name=name, fields=fields: build(name, data, manual_dir=tmp_path, fields=fields)
         )
-        assert refused or ".." not in config
-        assert outside_of(data, everything_below(tmp_path)) == outside_of(data, before)
+        assert message or ".." not in config
+        assert exclude_folder(data, list_files(tmp_path)) == exclude_folder(data, before)
 
 
 HOSTILE_NAMES = [
@@ -269,46 +273,46 @@ HOSTILE_NAMES = [
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
-def test_a_run_or_table_of_a_study_is_named_by_folders_below_it(name):
-    with pytest.raises(UserError, match="study: a run is named"):
-        Run(name, config=small("mae", "data"))
-    with pytest.raises(UserError, match="study: a table is named"):
+def test_names_of_runs_and_tables_of_a_study_must_be_relative_paths(name):
+    with pytest.raises(UserError, match="study: found run name"):
+        Run(name, config=make_small_config("mae", "data"))
+    with pytest.raises(UserError, match="study: found table name"):
         Table(name, "title", "subject", ("a",), ("b",), ())
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A study's workdir that nothing has been done in."""
+    """The `study.json` of a study without runs that can start."""
     folder = tmp_path_factory.mktemp("study")
-    config = small("mae", folder)
+    config = make_small_config("mae", folder)
     plan = Study("title", (Run("a/b", config, awaits="a file."),), (), "note")
     execute_study(plan, folder)
     return json.loads((folder / "study.json").read_text())
 
 
-def changed(card, path, value):
-    """A card with one thing in it changed; `...` removes it."""
-    card = copy.deepcopy(card)
+def replace_entry(tree, path, value):
+    """Replace an entry of nested dicts and lists; the value `...` removes it."""
+    tree = copy.deepcopy(tree)
     *sections, field = path
-    place = card
+    parent = tree
     for section in sections:
-        place = place[section]
+        parent = parent[section]
     if value is ...:
-        del place[field]
+        del parent[field]
     else:
-        place[field] = value
-    return card
+        parent[field] = value
+    return tree
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", ".."])
-def test_a_report_of_a_crafted_study_writes_nothing_outside_of_its_workdir(study, name, tmp_path):
+def test_a_report_of_a_crafted_study_writes_only_into_its_workdir(study, name, tmp_path):
     workdir = tmp_path / "a" / "b"
     workdir.mkdir(parents=True)
-    (workdir / "study.json").write_text(json.dumps(changed(study, ("runs", 0, "name"), name)))
-    before = everything_below(tmp_path)
-    with pytest.raises(UserError, match="study: a run is named"):
+    (workdir / "study.json").write_text(json.dumps(replace_entry(study, ("runs", 0, "name"), name)))
+    before = list_files(tmp_path)
+    with pytest.raises(UserError, match="study: found run name"):
         report.write_report(workdir)
-    assert everything_below(tmp_path) == before
+    assert list_files(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -326,16 +330,16 @@ def test_a_report_of_a_crafted_study_writes_nothing_outside_of_its_workdir(study
         "[" * 10**5,
     ],
 )
-def test_a_study_that_is_none_is_a_mistake_of_one_line(text, tmp_path):
+def test_an_invalid_study_is_refused_with_one_line(text, tmp_path):
     (tmp_path / "study.json").write_text(text)
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error:
         report.write_report(tmp_path)
-    assert "\n" not in str(mistake.value)
+    assert "\n" not in str(error.value)
 
 
-def test_words_of_a_study_do_not_become_parts_of_the_page(study, tmp_path):
-    evil = "<script>alert(1)</script>"
-    crafted = changed(changed(study, ("title",), evil), ("note",), evil)
+def test_html_in_texts_of_a_study_is_escaped(study, tmp_path):
+    script = "<script>alert(1)</script>"
+    crafted = replace_entry(replace_entry(study, ("title",), script), ("note",), script)
     (tmp_path / "study.json").write_text(json.dumps(crafted))
     page = report.write_report(tmp_path).read_text()
     assert "<script" not in page
@@ -345,48 +349,48 @@ def test_words_of_a_study_do_not_become_parts_of_the_page(study, tmp_path):
 # Cards
 
 
-def growth(action):
-    """Seconds of the processor and MiB of memory at the most that `action` takes."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
+def measure_cost(action):
+    """Measure the CPU time in seconds and the peak of additional memory in MiB of an action."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
 
-    def memory(of):
+    def read_memory(name):
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(of)) / 1024
+        return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
-    before, began = memory("VmRSS"), time.process_time()
+    memory_before, start = read_memory("VmRSS"), time.process_time()
     action()
-    return time.process_time() - began, memory("VmHWM") - before
+    return time.process_time() - start, read_memory("VmHWM") - memory_before
 
 
 @pytest.fixture(scope="module")
 def checkpoints(data_dir, tmp_path_factory):
-    """A trained bundle of each objective."""
-    found = {}
+    """The workdirs of a run of each of two objectives."""
+    workdirs = {}
     for kind in ("mae", "classification"):
-        config = small(kind, data_dir)
+        config = make_small_config(kind, data_dir)
         config.steps = 1
-        found[kind] = tmp_path_factory.mktemp(kind)
-        train(config, found[kind])
-    return found
+        workdirs[kind] = tmp_path_factory.mktemp(kind)
+        train(config, workdirs[kind])
+    return workdirs
 
 
 @pytest.fixture
 def checkpoint(checkpoints, tmp_path):
-    """Gives a bundle another card: (kind, text of the card) -> its folder."""
+    """Function that copies a checkpoint with another card: (kind, text of the card) -> folder."""
 
-    def crafted(kind, text):
-        folder = tmp_path / "bundle"
+    def craft(kind, text):
+        folder = tmp_path / "checkpoint"
         shutil.copytree(loading.find_newest_checkpoint(checkpoints[kind]), folder)
         (folder / "card" / "data.json").write_text(text)
         write_manifest(folder)
         return folder
 
-    return crafted
+    return craft
 
 
-def doors(folder, data_dir):
-    """Everything that uses the card of a bundle."""
-    config = small("classification", data_dir)
+def make_uses(folder, data_dir):
+    """Return functions for all uses of the card of a checkpoint."""
+    config = make_small_config("classification", data_dir)
     config.pretrained = str(folder)
     return {
         "load": lambda: ssl_jax.load(folder),
@@ -397,38 +401,38 @@ def doors(folder, data_dir):
 
 @pytest.fixture(scope="module")
 def assert_refused(checkpoints, data_dir):
-    """Asserts that all doors refuse a bundle in a line, for less than a sound one costs."""
-    usual, _ = growth(lambda: evaluate_checkpoint(checkpoints["mae"]))
+    """Function that checks that a checkpoint is refused with one line and at little cost."""
+    max_seconds, _ = measure_cost(lambda: evaluate_checkpoint(checkpoints["mae"]))
 
-    def check(folder, saying=""):
-        for name, door in doors(folder, data_dir).items():
-            mistakes = []
+    def check(folder, expected=""):
+        for name, use in make_uses(folder, data_dir).items():
+            messages = []
 
-            def refused(door=door, mistakes=mistakes):
-                with pytest.raises(UserError) as mistake:
-                    door()
-                mistakes.append(str(mistake.value))
+            def try_use(use=use, messages=messages):
+                with pytest.raises(UserError) as error:
+                    use()
+                messages.append(str(error.value))
 
-            seconds, memory = growth(refused)
-            assert mistakes[0].startswith(f"bundle {folder}: "), (name, mistakes[0])
-            assert "\n" not in mistakes[0]
-            assert len(mistakes[0]) < 700
-            assert saying in mistakes[0], (name, mistakes[0])
-            assert seconds < usual, name
+            seconds, memory = measure_cost(try_use)
+            assert messages[0].startswith(f"checkpoint {folder}: "), (name, messages[0])
+            assert "\n" not in messages[0]
+            assert len(messages[0]) < 700
+            assert expected in messages[0], (name, messages[0])
+            assert seconds < max_seconds, name
             assert memory < 300, name
 
     return check
 
 
-HUGE = [10**9, 10**18, 10**40, -1, 2.5, 1e9, "8", None, [], {}, True, ...]
-SIZES = [
+INVALID_SIZES = [10**9, 10**18, 10**40, -1, 2.5, 1e9, "8", None, [], {}, True, ...]
+SIZE_PATHS = [
     *(("image_shape", axis) for axis in range(3)),
     ("config", "augment", "train", "size"),
     ("config", "batch_size"),
     ("ignore_label",),
     ("step",),
 ]
-NETWORK = [
+NETWORK_PATHS = [
     *(
         ("config", "model", "backbone", n)
         for n in ("dim", "depth", "heads", "patch_size", "image_size")
@@ -437,32 +441,44 @@ NETWORK = [
 ]
 
 
-def card_of(checkpoints, kind):
+def load_card(checkpoints, kind):
     return json.loads(
         (loading.find_newest_checkpoint(checkpoints[kind]) / "card" / "data.json").read_text()
     )
 
 
-# A run may be that long; networks have defaults, and 1 is a number of blocks as good as any.
-IMPOSSIBLE = [
-    *((path, value) for path in SIZES for value in HUGE if (path, value) != (("step",), 10**9)),
-    *((path, value) for path in NETWORK for value in HUGE if value not in (..., True)),
+# 10**9 is a valid step. The fields of networks have defaults, and True is a valid number of layers.
+INVALID_ENTRIES = [
+    *(
+        (path, value)
+        for path in SIZE_PATHS
+        for value in INVALID_SIZES
+        if (path, value) != (("step",), 10**9)
+    ),
+    *(
+        (path, value)
+        for path in NETWORK_PATHS
+        for value in INVALID_SIZES
+        if value not in (..., True)
+    ),
 ]
 
 
-@pytest.mark.parametrize(("path", "value"), IMPOSSIBLE, ids=lambda part: str(part)[:60])
-def test_a_size_that_cannot_be_is_refused_before_memory_is_taken(
+@pytest.mark.parametrize(("path", "value"), INVALID_ENTRIES, ids=lambda part: str(part)[:60])
+def test_an_invalid_size_is_refused_before_memory_is_allocated(
     path, value, checkpoints, checkpoint, assert_refused
 ):
-    assert_refused(checkpoint("mae", json.dumps(changed(card_of(checkpoints, "mae"), path, value))))
+    assert_refused(
+        checkpoint("mae", json.dumps(replace_entry(load_card(checkpoints, "mae"), path, value)))
+    )
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "saying"),
+    ("path", "value", "expected"),
     [
         (("classes",), [f"class {n}" for n in range(10**6)], "classes is a list of 1,000,000"),
         (("classes",), ["one", 2], "classes is"),
-        (("classes",), ["one", "two"], "they don't belong together"),
+        (("classes",), ["one", "two"], "does not match the arrays"),
         (("colours",), [[0, 0, 10**9]], "colours is 1000000000"),
         (("image_shape",), [32, 32], "image_shape is [32, 32]"),
         (("image_shape",), [32, 32, 3], "as many bands as its sensor has"),
@@ -476,72 +492,72 @@ def test_a_size_that_cannot_be_is_refused_before_memory_is_taken(
         (("sensor", "bands", 0, "std"), 0.0, "sensor.bands.std is 0.0"),
         (("sensor", "bands", 0, "name"), 5, "sensor.bands is"),
         (("config", "model", "head", "hidden"), [16] * 5000, "at most 1,024 entries"),
-        (("config", "model", "head", "hidden"), [16, 16], "they don't belong together"),
+        (("config", "model", "head", "hidden"), [16, 16], "does not match the arrays"),
         (("config", "model", "head", "dropout"), float("nan"), "finite"),
         (("config", "model", "backbone", "stages"), [1000] * 4, "4,000 layers"),
         (("config", "model", "backbone", "name"), "resnet50000", "resnet50000"),
-        (("config", "model", "backbone", "width"), 16, "they don't belong together"),
+        (("config", "model", "backbone", "width"), 16, "does not match the arrays"),
         (("config", "objective", "name"), "nothing", "nothing"),
         (("config", "precision"), "float1", "float1"),
         (("config", "data", "name"), 7, "config.data.name is 7"),
     ],
 )  # fmt: skip
-def test_a_card_of_another_network_or_of_nonsense_is_refused(
-    path, value, saying, checkpoints, checkpoint, assert_refused
+def test_a_card_of_another_network_or_with_invalid_fields_is_refused(
+    path, value, expected, checkpoints, checkpoint, assert_refused
 ):
-    card = changed(card_of(checkpoints, "classification"), path, value)
+    card = replace_entry(load_card(checkpoints, "classification"), path, value)
     folder = checkpoint("classification", json.dumps(card))
-    if path == ("config", "precision"):  # load computes in float32 whatever the card says
-        with pytest.raises(UserError, match=saying):
+    if path == ("config", "precision"):  # load ignores the precision of the card
+        with pytest.raises(UserError, match=expected):
             evaluate_checkpoint(folder)
         return
-    assert_refused(folder, saying)
+    assert_refused(folder, expected)
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "null", "[]", "7", '"a"', "{}", "\xff", "[" * 10**5, '{"format": 1}']
 )
-def test_a_card_that_is_none_is_refused(text, checkpoint, assert_refused):
+def test_a_file_that_is_no_card_is_refused(text, checkpoint, assert_refused):
     assert_refused(checkpoint("mae", text))
 
 
-def test_every_field_of_a_card_may_lack_or_be_of_another_kind(checkpoints, checkpoint):
-    """Whatever is refused is so in one line; what has a default may go on."""
-    card = card_of(checkpoints, "mae")
+def test_missing_and_mistyped_fields_of_a_card_raise_no_other_errors(checkpoints, checkpoint):
+    """Errors are UserErrors of one line; missing fields with a default are accepted."""
+    card = load_card(checkpoints, "mae")
     folder = checkpoint("mae", "{}")
     refused = 0
     for section in (card, card["config"]):
         for field in section:
             for value in (..., None, [1], {"a": 1}, "text"):
                 path = (field,) if section is card else ("config", field)
-                crafted = json.dumps(changed(card, path, value))
+                crafted = json.dumps(replace_entry(card, path, value))
                 (folder / "card" / "data.json").write_text(crafted)
                 write_manifest(folder)
-                refused += bool(mistake_of(lambda: ssl_jax.load(folder)))
+                refused += bool(get_error_message(lambda: ssl_jax.load(folder)))
     assert refused > 60
 
 
 def test_a_card_of_gigabytes_is_not_read(checkpoint, assert_refused):
     folder = checkpoint("mae", "{}")
     with (folder / "card" / "data.json").open("r+b") as file:
-        file.truncate(8 * 2**30)  # of holes, which take no disk
+        file.truncate(8 * 2**30)  # sparse, without disk space
     (folder / "manifest.json").unlink()
     assert_refused(folder, "its card has 8,589,934,592 bytes")
 
 
-def test_a_card_does_not_get_to_run_a_python_file(checkpoints, checkpoint, tmp_path):
+def test_a_card_cannot_run_a_python_file(checkpoints, checkpoint, tmp_path):
     program = tmp_path / "evil.py"
     program.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     for name in (str(program), f"{program}:Evil", f"{program}/tiny"):
-        card = changed(card_of(checkpoints, "mae"), ("config", "data", "name"), name)
+        card = replace_entry(load_card(checkpoints, "mae"), ("config", "data", "name"), name)
         folder = checkpoint("mae", json.dumps(card))
-        with pytest.raises(UserError, match="if it is yours, name it yourself: --dataset"):
+        with pytest.raises(UserError, match="if you trust the file, add --dataset"):
             evaluate_checkpoint(folder)
         shutil.rmtree(folder)
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_sound_bundle_is_used_by_all_doors(checkpoints):
+def test_valid_checkpoints_are_loaded_and_evaluated(checkpoints):
     for kind, workdir in checkpoints.items():
         assert ssl_jax.load(workdir).card.config.objective.name == kind
         assert evaluate_checkpoint(workdir)

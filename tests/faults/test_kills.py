@@ -1,6 +1,7 @@
-"""kill -9 at fifty moments, each followed by the same command: the bits of the undisturbed run.
+"""kill -9 at fifty moments, each time resumed by the same command: bitwise equal results.
 
-With `--kills N` it is N of the fifty, chosen by the commit's hash, so that over time all are tried.
+With `--kills N` only N of the fifty are tried, sampled by the hash of the commit, so that over many
+commits all are tried.
 """
 
 import collections
@@ -13,76 +14,76 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from faults.harness import Ended, Job, assert_equal_runs
+from faults.harness import EndedProcess, Job, assert_equal_runs
 
 from ssl_jax.checkpoints import manifest
 
 STEPS = 200
-RUNS = {"simclr": (2, 1), "mae": (1, 2)}  # on how many devices, and the seed of its plan
-EACH = 25  # kills of each run
-ALL = EACH * len(RUNS)
+RUNS = {"simclr": (2, 1), "mae": (1, 2)}  # number of devices, and the seed of the moments
+KILLS_PER_RUN = 25
+ALL_KILLS = KILLS_PER_RUN * len(RUNS)
 
 
-def plan(kind: str) -> list[str]:
-    """The moments to kill a run at, in their order: as in $FAULTS_SEND, `cold …` or `after …`."""
-    chance = random.Random(RUNS[kind][1])
+def plan_moments(kind: str) -> list[str]:
+    """Sample the moments at which a run is killed: as in $FAULTS_SEND, `cold …` or `after …`."""
+    rng = random.Random(RUNS[kind][1])
 
-    def at(phase: str, times: int, seconds: float) -> str:
-        return f"9 {phase} {chance.randint(1, times)} {chance.uniform(0, seconds):.5f}"
+    def sample(phase: str, max_occurrence: int, seconds: float) -> str:
+        return f"9 {phase} {rng.randint(1, max_occurrence)} {rng.uniform(0, seconds):.5f}"
 
-    under_way = [
-        *(at("start", 1, 0.0), at("restore", 1, 0.5)),
-        *(at("compile", 1, 4.0) for _ in range(4)),  # any moment of the seconds after
-        *(at("step", 6, 0.05) for _ in range(4)),
-        *(at("evaluation", 2, 0.02), at("probe", 1, 0.0)),
-        *(at("save", 2, 0.01), at("write", 2, 0.01), at("write", 2, 0.2)),
-        *(at("seal", 2, 0.001), at("seal", 2, 0.005), at("delete", 2, 0.0002)),
+    moments = [
+        *(sample("start", 1, 0.0), sample("restore", 1, 0.5)),
+        *(sample("compile", 1, 4.0) for _ in range(4)),  # anywhere in the following seconds
+        *(sample("step", 6, 0.05) for _ in range(4)),
+        *(sample("evaluation", 2, 0.02), sample("probe", 1, 0.0)),
+        *(sample("save", 2, 0.01), sample("write", 2, 0.01), sample("write", 2, 0.2)),
+        *(sample("manifest", 2, 0.001), sample("manifest", 2, 0.005), sample("delete", 2, 0.0002)),
     ]
-    chance.shuffle(under_way)
-    last = [at(f"{phase}@{STEPS}", 1, 0.002) for phase in ("evaluation", "write", "seal")]
-    planned = [*under_way, *last, at("finish", 1, 0.02)]
-    early = ["after", "after", *["cold"] * (EACH - 2 - len(planned))]
-    for word in early:  # somewhere among the first, where they hold nothing up
-        planned.insert(chance.randint(0, 10), word)
+    rng.shuffle(moments)
+    last = [sample(f"{phase}@{STEPS}", 1, 0.002) for phase in ("evaluation", "write", "manifest")]
+    planned = [*moments, *last, sample("finish", 1, 0.02)]
+    extra = ["after", "after", *["cold"] * (KILLS_PER_RUN - 2 - len(planned))]
+    for word in extra:  # among the first, where they take the least time
+        planned.insert(rng.randint(0, 10), word)
     seconds = {"after": (0.1, 2.0), "cold": (0.1, 1.5)}
     return [
-        f"{word} {chance.uniform(*seconds[word]):.5f}" if word in seconds else word
-        for word in planned
+        f"{word} {rng.uniform(*seconds[word]):.5f}" if word in seconds else word for word in planned
     ]
 
 
-def chosen(number: int, commit: str) -> dict[str, list[int]]:
-    """Which moments of each run's plan to kill it at: `number` in all, by the commit's hash."""
-    chance = random.Random(commit)
-    shares = [number // 2, number - number // 2]
+def sample_kills(number: int, commit: str) -> dict[str, list[int]]:
+    """Sample `number` of the planned moments by the hash of a commit; returns their indices."""
+    rng = random.Random(commit)
+    counts = [number // 2, number - number // 2]
     return {
-        kind: sorted(chance.sample(range(EACH), min(share, EACH)))
-        for kind, share in zip(RUNS, shares, strict=True)
+        kind: sorted(rng.sample(range(KILLS_PER_RUN), min(count, KILLS_PER_RUN)))
+        for kind, count in zip(RUNS, counts, strict=True)
     }
 
 
-def killed(job: Job, moments: Iterable[str]) -> collections.Counter[str]:
-    """Kill a run at each of the moments, then let it end; the phases it was killed in."""
+def kill_repeatedly(job: Job, moments: Iterable[str]) -> collections.Counter[str]:
+    """Kill a run at each of the moments, then complete it; returns the phases of the kills."""
     phases: collections.Counter[str] = collections.Counter()
-    sound = -1
-    for number, moment in enumerate(moments):
+    newest = -1
+    for index, moment in enumerate(moments):
         word, *rest = moment.split()
         if word == "after":
-            ended = killed_after(job, float(rest[0]))
-        elif word == "cold":  # nothing is compiled yet, and what is being kept is cut off
-            cold = job.workdir.with_name(f"{job.workdir.name}.xla{number}")
-            ended = job.run(f"9 compile 1 {rest[0]}", JAX_COMPILATION_CACHE_DIR=str(cold))
+            ended = kill_after(job, float(rest[0]))
+        elif word == "cold":  # with an empty compilation cache, whose entries are cut short
+            cache = job.workdir.with_name(f"{job.workdir.name}.xla{index}")
+            ended = job.run(f"9 compile 1 {rest[0]}", JAX_COMPILATION_CACHE_DIR=str(cache))
         else:
             ended = job.run(moment)
         assert ended.code == -signal.SIGKILL, (moment, ended)
         phases[ended.phase] += 1
-        assert sound <= (sound := newest_sound(job)), (moment, ended)  # and was never deleted
-    job.done()
+        # Valid checkpoints are never lost.
+        assert newest <= (newest := find_newest_valid_step(job)), (moment, ended)
+    job.run_to_completion()
     return phases
 
 
-def newest_sound(job: Job) -> int:
-    """The newest sound bundle's step; -1 if there is none yet."""
+def find_newest_valid_step(job: Job) -> int:
+    """Find the step of the newest valid checkpoint; -1 if there is none."""
     checkpoints = [
         path for path in (job.workdir / "checkpoints").glob("*") if manifest.is_complete(path)
     ]
@@ -91,63 +92,67 @@ def newest_sound(job: Job) -> int:
     )
 
 
-def killed_after(job: Job, seconds: float) -> Ended:
-    lines = len(job.lines())
+def kill_after(job: Job, seconds: float) -> EndedProcess:
+    previous_lines = len(job.read_trace())
     process = job.start()
     time.sleep(seconds)
     process.kill()
     output, errors = process.communicate()
-    return Ended(process.returncode, output, errors, job.lines()[lines:])
+    return EndedProcess(process.returncode, output, errors, job.read_trace()[previous_lines:])
 
 
-def test_a_run_killed_at_any_moment_ends_in_the_same_bits(job, tmp_path, faults, request):
-    number = min(request.config.getoption("--kills", ALL), ALL)
+def test_a_run_killed_at_any_moment_resumes_to_equal_results(job, tmp_path, faults, request):
+    number = min(request.config.getoption("--kills", ALL_KILLS), ALL_KILLS)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
-    places = chosen(number, commit)
+    indices = sample_kills(number, commit)
 
-    def both(kind: str) -> collections.Counter[str]:
-        undisturbed, survivor = (
+    def compare_runs(kind: str) -> collections.Counter[str]:
+        uninterrupted, resumed = (
             job(kind, tmp_path / f"{kind}_{name}", f"steps={STEPS}", devices=RUNS[kind][0])
-            for name in ("undisturbed", "killed")
+            for name in ("uninterrupted", "killed")
         )
-        undisturbed.done()
-        planned = plan(kind)
-        phases = killed(survivor, [planned[place] for place in places[kind]])
-        assert phases.total() == len(places[kind])
-        assert_equal_runs(undisturbed, survivor)
+        uninterrupted.run_to_completion()
+        moments = plan_moments(kind)
+        phases = kill_repeatedly(resumed, [moments[i] for i in indices[kind]])
+        assert phases.total() == len(indices[kind])
+        assert_equal_runs(uninterrupted, resumed)
         return phases
 
     with ThreadPoolExecutor(len(RUNS)) as pool:
-        phases = sum(pool.map(both, RUNS), collections.Counter())
-    if number == ALL:
+        phases = sum(pool.map(compare_runs, RUNS), collections.Counter())
+    if number == ALL_KILLS:
         start = {"imports", "start", "restore", "compile"}
         assert phases.keys() >= start | {"step", "evaluation", "probe", "save"}, phases
-        assert phases.keys() >= {"write", "seal", "finish"}, phases
-    which = "; ".join(f"{kind} {' '.join(map(str, at))}" for kind, at in places.items())
-    faults.record(f"kill -9 at these moments: {which}", number, number, "nothing: it goes on")
+        assert phases.keys() >= {"write", "manifest", "finish"}, phases
+    which = "; ".join(f"{kind} {' '.join(map(str, at))}" for kind, at in indices.items())
+    faults.record(f"kill -9 at these moments: {which}", number, number, "nothing: it resumes")
     for phase, times in sorted(phases.items()):
-        faults.record(f"… of them in phase {phase}", times, times, "nothing: it goes on")
+        faults.record(f"… of them in phase {phase}", times, times, "nothing: it resumes")
 
 
 def test_over_many_commits_every_kill_is_tried():
     tried = set()
     for commit in map(str, range(100)):
-        places = [(kind, place) for kind, at in chosen(8, commit).items() for place in at]
-        assert len(set(places)) == 8
-        tried.update(places)
-    assert tried == {(kind, place) for kind in RUNS for place in range(EACH)}
-    assert all(len(plan(kind)) == EACH for kind in RUNS)
-    assert chosen(ALL, "any") == {kind: list(range(EACH)) for kind in RUNS}
+        kills = [(kind, i) for kind, indices in sample_kills(8, commit).items() for i in indices]
+        assert len(set(kills)) == 8
+        tried.update(kills)
+    assert tried == {(kind, i) for kind in RUNS for i in range(KILLS_PER_RUN)}
+    assert all(len(plan_moments(kind)) == KILLS_PER_RUN for kind in RUNS)
+    assert sample_kills(ALL_KILLS, "any") == {kind: list(range(KILLS_PER_RUN)) for kind in RUNS}
 
 
-def test_a_compiled_program_cut_off_by_a_kill_is_compiled_again(job, tmp_path, faults):
-    whole = tmp_path / "xla"
-    undisturbed = job("mae", tmp_path / "undisturbed", "steps=5", cache=whole).done()
-    left = (0, 100, 10_000)  # bytes
-    for size in left:
-        cache = Path(shutil.copytree(whole, tmp_path / f"xla{size}"))
+def test_a_cached_program_truncated_by_a_kill_is_recompiled(job, tmp_path, faults):
+    complete = tmp_path / "xla"
+    uninterrupted = job(
+        "mae", tmp_path / "uninterrupted", "steps=5", cache=complete
+    ).run_to_completion()
+    sizes = (0, 100, 10_000)  # bytes
+    for size in sizes:
+        cache = Path(shutil.copytree(complete, tmp_path / f"xla{size}"))
         for program in cache.glob("*-cache"):
             program.write_bytes(program.read_bytes()[:size])
-        again = job("mae", tmp_path / f"again{size}", "steps=5", cache=cache).done()
-        assert_equal_runs(undisturbed, again)
-    faults.record("a compiled program cut off by a kill", len(left), len(left), "it is recompiled")
+        again = job("mae", tmp_path / f"again{size}", "steps=5", cache=cache).run_to_completion()
+        assert_equal_runs(uninterrupted, again)
+    faults.record(
+        "a cached program truncated by a kill", len(sizes), len(sizes), "it is recompiled"
+    )

@@ -1,4 +1,4 @@
-"""A job of two processes on loopback, with two fake devices each: the losses, a death, a signal."""
+"""Jobs of two processes on loopback, with two simulated devices each: losses, kills, signals."""
 
 import os
 import signal
@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import compiling
+import jax_environment
 import pytest
 from faults.harness import CACHE
-from small import assert_same_run, losses
-from waiting import HANG, wait_for
+from small_configs import assert_same_run, read_losses
+from waiting import TIMEOUT_SECONDS, wait_for
 
 from data_pipelines.errors import STOPPED
 from ssl_jax.checkpoints import loading
@@ -23,30 +23,30 @@ class Job:
     """The processes of one run.
 
     Args:
-        workdir: of the run.
-        data_dir: where the tiny datasets are.
-        processes: how many there are.
-        devices: of each of them.
-        own: overrides that only the process of that number gets.
+        workdir: workdir of the run.
+        data_dir: folder of the tiny datasets.
+        processes: number of processes.
+        devices: number of devices of each process.
+        overrides: arguments of single processes, by process index.
     """
 
-    def __init__(self, workdir, data_dir, processes, devices, own=None):
+    def __init__(self, workdir, data_dir, processes, devices, overrides=None):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        environment = {**os.environ, **compiling.environment(devices, CACHE)}
+        environment = {**os.environ, **jax_environment.make_environment(devices, CACHE)}
         self.processes = []
-        for number in range(processes):
+        for index in range(processes):
             cluster = {
                 "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
                 "JAX_PROCESS_COUNT": str(processes),
-                "JAX_PROCESS_ID": str(number),
+                "JAX_PROCESS_ID": str(index),
             }
             command = [sys.executable, "-m", "ssl_jax.train", f"--config={CONFIG}"]
             command += [f"--workdir={workdir}", f"--config.data.data_dir={data_dir}"]
             self.processes.append(
                 subprocess.Popen(
-                    command + (own or {}).get(number, []),
+                    command + (overrides or {}).get(index, []),
                     env=environment | (cluster if processes > 1 else {}),
                     stderr=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -54,75 +54,77 @@ class Job:
                 )
             )
 
-    def ends(self):
-        """Exit codes and what was said on stderr, once all have ended."""
-        said = [process.communicate(timeout=HANG) for process in self.processes]
-        return [process.returncode for process in self.processes], [text[1] for text in said]
+    def wait(self):
+        """Wait for the end of all processes, and return their exit codes and texts on stderr."""
+        outputs = [process.communicate(timeout=TIMEOUT_SECONDS) for process in self.processes]
+        return [process.returncode for process in self.processes], [text[1] for text in outputs]
 
-    def reaches(self, checkpoint):
-        """Wait until a bundle is complete."""
+    def wait_for_checkpoint(self, checkpoint):
+        """Wait until a checkpoint is complete."""
         wait_for((checkpoint / "manifest.json").exists, *self.processes)
 
 
 @pytest.fixture(scope="module")
-def alone(data_dir, tmp_path_factory):
-    """The workdir of one process with four devices."""
-    folder = tmp_path_factory.mktemp("alone")
-    codes, said = Job(folder, data_dir, 1, 4).ends()
-    assert codes == [0], said
+def single_process(data_dir, tmp_path_factory):
+    """The workdir of a run in one process with four devices."""
+    folder = tmp_path_factory.mktemp("single_process")
+    codes, errors = Job(folder, data_dir, 1, 4).wait()
+    assert codes == [0], errors
     return folder
 
 
-def test_two_processes_train_what_one_does(alone, data_dir, tmp_path, faults):
-    codes, said = Job(tmp_path, data_dir, 2, 2).ends()
-    assert codes == [0, 0], said
-    assert_same_run(alone, tmp_path)
-    faults.record("2 processes × 2 devices for 1 × 4", 1, 1, "nothing")
+def test_two_processes_repeat_the_run_of_one(single_process, data_dir, tmp_path, faults):
+    codes, errors = Job(tmp_path, data_dir, 2, 2).wait()
+    assert codes == [0, 0], errors
+    assert_same_run(single_process, tmp_path)
+    faults.record("2 processes × 2 devices instead of 1 × 4", 1, 1, "nothing")
 
 
 @pytest.mark.parametrize(("killed", "restart"), [(1, 1), (0, 2)])
-def test_a_killed_process_ends_the_job_and_a_restart_goes_on(
-    killed, restart, alone, data_dir, tmp_path, faults
+def test_a_killed_process_ends_the_job_and_a_restart_resumes_it(
+    killed, restart, single_process, data_dir, tmp_path, faults
 ):
     job = Job(tmp_path, data_dir, 2, 2)
-    job.reaches(tmp_path / "checkpoints" / "8")
+    job.wait_for_checkpoint(tmp_path / "checkpoints" / "8")
     job.processes[killed].kill()
-    codes, said = job.ends()
+    codes, errors = job.wait()
     assert codes[killed] == -signal.SIGKILL
     assert codes[1 - killed] != 0
     if killed == 1:
         assert codes[0] == STOPPED
-        line = said[0].splitlines()[-1]
-        assert line.startswith("error: process 1 of the 2 of this job has not been heard of for")
-        assert "the same command goes on from the newest bundle" in line
-    else:  # with the first process the job's own service goes, and jax speaks first
-        assert "another task died" in said[1] or "does not answer" in said[1]
-    fault = f"kill -9 of process {killed} of 2, on with {restart}"
-    faults.record(fault, 1, 1, f"{codes[1 - killed]}: {said[1 - killed].splitlines()[-1]}")
-    codes, said = Job(tmp_path, data_dir, restart, 4 // restart).ends()
-    assert codes == [0] * restart, said
-    assert_same_run(alone, tmp_path)
-    assert len(losses(tmp_path)) == len(losses(alone))
+        line = errors[0].splitlines()[-1]
+        assert line.startswith("error: process 1 (of 2, counted from 0) has sent no heartbeat for")
+        assert "run the same command again to resume from the newest checkpoint" in line
+    else:  # process 0 runs the coordination service, so that jax reports the error
+        assert "another task died" in errors[1] or "does not answer" in errors[1]
+    fault = f"kill -9 of process {killed} of 2, resumed with {restart}"
+    faults.record(fault, 1, 1, f"{codes[1 - killed]}: {errors[1 - killed].splitlines()[-1]}")
+    codes, errors = Job(tmp_path, data_dir, restart, 4 // restart).wait()
+    assert codes == [0] * restart, errors
+    assert_same_run(single_process, tmp_path)
+    assert len(read_losses(tmp_path)) == len(read_losses(single_process))
 
 
-def test_a_signal_to_one_process_stops_all_with_one_bundle(alone, data_dir, tmp_path, faults):
+def test_a_signal_to_one_process_stops_all_with_one_checkpoint(
+    single_process, data_dir, tmp_path, faults
+):
     job = Job(tmp_path, data_dir, 2, 2)
-    job.reaches(tmp_path / "checkpoints" / "8")
+    job.wait_for_checkpoint(tmp_path / "checkpoints" / "8")
     job.processes[1].send_signal(signal.SIGUSR1)
-    codes, said = job.ends()
-    assert codes == [STOPPED, STOPPED], said
+    codes, errors = job.wait()
+    assert codes == [STOPPED, STOPPED], errors
     stopped_at = int(loading.find_newest_checkpoint(tmp_path).name)
-    assert stopped_at % 8, "a bundle of the signal's own"
-    codes, said = Job(tmp_path, data_dir, 1, 4).ends()
-    assert codes == [0], said
-    assert_same_run(alone, tmp_path)
-    faults.record("SIGUSR1 to one process of 2", 1, 1, "75 from both: stopped as asked; …")
+    assert stopped_at % 8, "the signal saved no checkpoint"
+    codes, errors = Job(tmp_path, data_dir, 1, 4).wait()
+    assert codes == [0], errors
+    assert_same_run(single_process, tmp_path)
+    faults.record("SIGUSR1 to one process of 2", 1, 1, "75 from both: interrupted; …")
 
 
-def test_a_process_that_fails_does_not_keep_the_others_waiting(data_dir, tmp_path, faults):
-    mistaken = {1: ["--config.data.train=training"]}
-    codes, said = Job(tmp_path, data_dir, 2, 2, mistaken).ends()
+def test_a_failed_process_ends_the_others(data_dir, tmp_path, faults):
+    overrides = {1: ["--config.data.train=training"]}
+    codes, errors = Job(tmp_path, data_dir, 2, 2, overrides).wait()
     assert codes == [STOPPED, 2]
-    assert "no split 'training'" in said[1]
-    assert "error: process 1 of the 2 of this job has ended with exit code 2" in said[0]
-    faults.record("a mistake of one process of 2", 1, 1, f"75: {said[0].splitlines()[-1]}")
+    assert "no split 'training'" in errors[1]
+    assert "error: process 1 (of 2, counted from 0) has failed with exit code 2" in errors[0]
+    faults.record("an error of one process of 2", 1, 1, f"75: {errors[0].splitlines()[-1]}")

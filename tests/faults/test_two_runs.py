@@ -1,4 +1,4 @@
-"""Two runs in one workdir: the second is refused, unless the first one is dead."""
+"""Two runs in one workdir: the second is refused unless the first has ended."""
 
 import os
 
@@ -6,15 +6,15 @@ from faults.harness import assert_equal_runs
 from waiting import wait_for
 
 
-def test_a_second_run_in_a_workdir_is_refused_and_a_dead_one_is_not_in_the_way(
+def test_a_second_run_in_a_workdir_is_refused_and_the_lock_of_a_dead_run_ignored(
     job, tmp_path, faults
 ):
-    undisturbed = job("mae", tmp_path / "undisturbed", "steps=20").done()
+    uninterrupted = job("mae", tmp_path / "uninterrupted", "steps=20").run_to_completion()
     run = job("mae", tmp_path / "run", "steps=20")
     first = run.start()
     try:
         wait_for((run.workdir / ".lock").exists, first)
-        os.kill(first.pid, 19)  # SIGSTOP: alive, and not done before the second asks
+        os.kill(first.pid, 19)  # SIGSTOP: keeps the process alive until the second run has tried
         second = run.run()
         assert second.code == 2
         line = f"error: workdir {run.workdir}: another process is training in it; wait for it"
@@ -25,8 +25,8 @@ def test_a_second_run_in_a_workdir_is_refused_and_a_dead_one_is_not_in_the_way(
         first.kill()
         first.communicate()
     assert (run.workdir / ".lock").exists()
-    run.done()
+    run.run_to_completion()
     assert not (run.workdir / ".lock").exists()
-    assert_equal_runs(undisturbed, run)
+    assert_equal_runs(uninterrupted, run)
     faults.record("a second run in the workdir", 1, 1, f"2: {second.errors.strip()}")
-    faults.record("the lock of a run killed by -9", 1, 1, "nothing: it goes on")
+    faults.record("the lock of a run ended by kill -9", 1, 1, "nothing: it resumes")

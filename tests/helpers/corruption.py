@@ -1,4 +1,4 @@
-"""Datasets with damaged records, as a bad disk leaves them."""
+"""Datasets with corrupt records, as a faulty disk causes them."""
 
 import shutil
 from pathlib import Path
@@ -9,29 +9,36 @@ from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.subset import select_subset
 
 
-def copy_of(data_dir, name, folder):
-    """A prepared dataset of one's own to damage, in `folder`; its shards by split."""
+def copy_dataset(data_dir, name, folder):
+    """Copy a prepared dataset into `folder`, to corrupt it; returns its shards by split."""
     base = name.partition("/")[0]
     shutil.copytree(Path(data_dir, base), Path(folder, base))
     shards = Path(folder, name).glob("*/*.array_record-*")
     return {shard.name.partition(".")[0].rpartition("-")[2]: shard for shard in sorted(shards)}
 
 
-def damage(shard, name, folder, split, positions):
-    """Flip a bit within the pixels of the examples at some positions of a whole split.
+def corrupt_records(shard, name, folder, split, positions):
+    """Flip a bit in the pixels of the examples at some positions of a split.
+
+    Args:
+        shard: the shard with the examples.
+        name: name of the dataset.
+        folder: folder of the prepared datasets.
+        split: the split whose examples are corrupted.
+        positions: positions of the examples in the split.
 
     Returns:
-        The record's number in the shard of each.
+        The index in the shard of each corrupt record.
     """
     content = bytearray(shard.read_bytes())
     source = select_subset(open_dataset(name, folder), split).examples
-    source = getattr(source, "cells", source)
-    numbers = []
+    source = getattr(source, "blocks", source)
+    record_indices = []
     for position in positions:
         image = source[position]["image"]
-        at = content.find(np.ascontiguousarray(image[:2]).tobytes())
-        assert at >= 0
-        content[at] ^= 0x10
-        numbers.append(int(source.order[source.rows[position]]))
+        offset = content.find(np.ascontiguousarray(image[:2]).tobytes())
+        assert offset >= 0
+        content[offset] ^= 0x10
+        record_indices.append(int(source.order[source.rows[position]]))
     shard.write_bytes(content)
-    return numbers
+    return record_indices

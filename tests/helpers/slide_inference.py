@@ -1,18 +1,18 @@
-"""Windows as mmsegmentation lays them, and random ones."""
+"""Reference window positions of mmsegmentation, and random window sizes and strides."""
 
 from hypothesis import strategies as st
 
 
-def by_mmsegmentation(size, crop, stride):
-    """Starts and ends along an axis, from the formulas of `slide_inference`."""
-    found = []
+def compute_mmsegmentation_windows(size, crop, stride):
+    """Compute the windows along an axis, (start, end), by the formulas of `slide_inference`."""
+    windows = []
     for index in range(max(size - crop + stride - 1, 0) // stride + 1):
         end = min(index * stride + crop, size)
-        found.append((max(end - crop, 0), end))
-    return found
+        windows.append((max(end - crop, 0), end))
+    return windows
 
 
 @st.composite
-def slidings(draw):
-    side = draw(st.integers(1, 40))
-    return side, draw(st.integers(1, side))
+def window_sizes_and_strides(draw):
+    size = draw(st.integers(1, 40))
+    return size, draw(st.integers(1, size))

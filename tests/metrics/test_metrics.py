@@ -16,7 +16,7 @@ def draw_labels(seed, classes=5, n=300):
     return true, predicted
 
 
-def confusion_of(true, predicted, classes=5, valid=True):
+def compute_confusion(true, predicted, classes=5, valid=True):
     valid = jnp.broadcast_to(jnp.asarray(valid), true.shape)
     return np.asarray(
         metrics.confusion_matrix(jnp.asarray(true), jnp.asarray(predicted), classes, valid)
@@ -24,9 +24,9 @@ def confusion_of(true, predicted, classes=5, valid=True):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_figures_agree_with_scikit_learn(seed):
+def test_metrics_agree_with_scikit_learn(seed):
     true, predicted = draw_labels(seed)
-    confusion = confusion_of(true, predicted)
+    confusion = compute_confusion(true, predicted)
     np.testing.assert_array_equal(confusion, reference.confusion_matrix(true, predicted))
     accuracy = reference.accuracy_score(true, predicted)
     assert metrics.overall_accuracy(confusion) == pytest.approx(accuracy)
@@ -38,10 +38,10 @@ def test_figures_agree_with_scikit_learn(seed):
     assert metrics.kappa(confusion) == pytest.approx(reference.cohen_kappa_score(true, predicted))
 
 
-def test_an_absent_class_leaves_the_means():
+def test_an_absent_class_is_excluded_from_the_means():
     true, predicted = draw_labels(0)
     true, predicted = (np.where(x == 3, 2, x) for x in (true, predicted))
-    confusion = confusion_of(true, predicted)
+    confusion = compute_confusion(true, predicted)
     assert np.isnan(metrics.per_class_iou(confusion)[3])
     iou = reference.jaccard_score(true, predicted, average="macro")
     assert metrics.mean_iou(confusion) == pytest.approx(iou)
@@ -49,26 +49,26 @@ def test_an_absent_class_leaves_the_means():
     assert metrics.f1(confusion) == pytest.approx(f1)
 
 
-def test_a_class_only_predicted_counts_as_missed():
-    confusion = confusion_of(np.array([0, 0]), np.array([0, 1]), classes=3)
+def test_a_class_that_is_only_predicted_has_score_zero():
+    confusion = compute_confusion(np.array([0, 0]), np.array([0, 1]), classes=3)
     np.testing.assert_allclose(metrics.per_class_iou(confusion), [0.5, 0.0, np.nan])
     assert metrics.mean_iou(confusion) == 0.25
 
 
-def test_ignored_pixels_leave_intersection_and_union():
+def test_ignored_pixels_are_excluded_from_intersection_and_union():
     true, predicted = draw_labels(1)
     ignored = np.arange(300) % 3 == 0
-    expected = confusion_of(true[~ignored], predicted[~ignored])
+    expected = compute_confusion(true[~ignored], predicted[~ignored])
     labels = np.where(ignored, 255, true).astype(np.uint8)
-    np.testing.assert_array_equal(confusion_of(labels, predicted), expected)
-    np.testing.assert_array_equal(confusion_of(true, predicted, valid=~ignored), expected)
+    np.testing.assert_array_equal(compute_confusion(labels, predicted), expected)
+    np.testing.assert_array_equal(compute_confusion(true, predicted, valid=~ignored), expected)
 
 
-def test_nothing_labelled_gives_nan_and_no_warning(recwarn):
-    confusion = confusion_of(np.full(4, 255), np.zeros(4, int))
+def test_without_labels_metrics_are_nan_without_a_warning(recwarn):
+    confusion = compute_confusion(np.full(4, 255), np.zeros(4, int))
     assert confusion.sum() == 0
-    for figure in (metrics.overall_accuracy, metrics.mean_iou, metrics.f1, metrics.kappa):
-        assert np.isnan(figure(confusion))
+    for metric in (metrics.overall_accuracy, metrics.mean_iou, metrics.f1, metrics.kappa):
+        assert np.isnan(metric(confusion))
     assert not recwarn
 
 
@@ -80,7 +80,7 @@ def test_average_precision_agrees_with_scikit_learn_with_ties():
     np.testing.assert_allclose(metrics.average_precision(scores, targets), expected)
 
 
-def test_map_leaves_out_padding_and_classes_without_a_positive():
+def test_map_excludes_padding_and_classes_without_a_positive():
     targets = np.array([[1, 0], [0, 0], [1, 0], [0, 1]])
     scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [1.0, 0.4]])
     rows = PerExample({"scores": scores, "targets": targets, "valid": np.array([1, 1, 1, 0], bool)})
@@ -88,7 +88,7 @@ def test_map_leaves_out_padding_and_classes_without_a_positive():
     assert metrics.mean_average_precision(rows) == pytest.approx(expected)
 
 
-def test_mean_of_ragged_batches_is_the_mean_of_all():
+def test_the_mean_of_unequal_batches_is_the_mean_of_all_values():
     values = np.random.default_rng(0).random(10).astype(np.float32)
     batches = [(values[:4], np.ones(4, bool)), (np.append(values[4:], np.nan), np.arange(7) < 6)]
     total = {}
@@ -103,7 +103,7 @@ def test_mean_of_ragged_batches_is_the_mean_of_all():
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_sums_and_rows_of_all_devices_come_out_in_order(devices):
+def test_accumulators_of_all_devices_are_reduced_in_order(devices):
     mesh = jax.make_mesh(
         (devices,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices]
     )

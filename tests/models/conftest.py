@@ -1,12 +1,12 @@
-"""Variables without the time it takes to compile an initialisation."""
+"""Random variables, created without compiling an initialisation."""
 
 import jax
 import numpy as np
 import pytest
 
 
-def drawn(net, *inputs, method="__call__"):
-    """Random variables of the right shapes; `net.init` is only traced, never compiled or run."""
+def draw_variables(net, *inputs, method="__call__"):
+    """Draw random variables of the right shapes; `net.init` is traced but not compiled or run."""
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), *inputs, method=method))
     rng = np.random.default_rng(0)
 
@@ -22,4 +22,4 @@ def drawn(net, *inputs, method="__call__"):
 
 @pytest.fixture(scope="session")
 def draw():
-    return drawn
+    return draw_variables

@@ -24,7 +24,7 @@ def test_gelu_keeps_the_dtype():
     assert jax.grad(lambda x: gelu(x).sum())(jnp.ones(3, jnp.bfloat16)).dtype == jnp.bfloat16
 
 
-def test_gelu_has_a_gradient_where_varying_axes_are_checked():
+def test_gelu_is_differentiable_in_shard_map_with_checked_varying_axes():
     def slope(x):
         return jax.grad(lambda x: jax.lax.pmean(gelu(x).sum(), "data"))(x)
 

@@ -16,7 +16,7 @@ def test_projection_has_no_bias_and_its_last_norm_no_shift():
     }
 
 
-def test_projection_has_the_layers_asked_for_and_none_but_the_last_is_cut_at_zero():
+def test_projection_has_the_given_number_of_layers_and_no_relu_after_the_last():
     net, x = Projection(hidden=12, out=8, layers=3), jax.random.normal(jax.random.key(1), (4, 6))
     output, variables = net.init_with_output(jax.random.key(0), x)
     assert output.shape == (4, 8)
@@ -24,7 +24,7 @@ def test_projection_has_the_layers_asked_for_and_none_but_the_last_is_cut_at_zer
     assert (output < 0).any()
 
 
-def test_group_norm_couples_no_examples(draw):
+def test_group_norm_does_not_couple_examples(draw):
     net, x = Projection(hidden=32, out=16, norm="group"), jnp.linspace(-1, 1, 24).reshape(4, 6)
     variables = draw(net, x)
     assert set(variables) == {"params"}
@@ -40,14 +40,14 @@ def test_an_mlp_without_hidden_layers_is_a_linear_probe():
     np.testing.assert_allclose(logits, x @ fc["kernel"] + fc["bias"], atol=1e-6)
 
 
-def test_the_probe_of_mae_normalises_without_parameters(draw):
+def test_the_linear_probe_of_mae_normalises_without_parameters(draw):
     net, x = MLP(num_classes=3, batch_norm=True), jnp.ones((4, 6))
     variables = draw(net, x)
     assert set(variables["params"]) == {"fc"}
     assert set(variables["batch_stats"]) == {"bn"}
 
 
-def test_dropout_acts_where_keys_are_given(draw):
+def test_dropout_is_applied_if_keys_are_given(draw):
     net, x = MLP(num_classes=3, hidden=(8,), dropout=0.5), jnp.ones((64, 6))
     variables = draw(net, x)
     logits = net.apply(variables, x, keys=jax.random.split(jax.random.key(1), 64))
@@ -55,7 +55,7 @@ def test_dropout_acts_where_keys_are_given(draw):
     assert np.std(net.apply(variables, x), axis=0).max() < 1e-5
 
 
-def test_logits_are_float32_whatever_is_computed_in():
+def test_logits_are_float32_for_any_dtype():
     net, x = MLP(num_classes=3, hidden=(8,), dtype=jnp.bfloat16), jnp.ones((2, 6))
     logits, variables = net.init_with_output(jax.random.key(0), x)
     assert {leaf.dtype for leaf in jax.tree.leaves((logits, variables))} == {np.dtype("float32")}

@@ -31,7 +31,7 @@ reconstruct = jax.jit(
 
 
 @pytest.mark.parametrize(("ratio", "visible"), [(0.75, 6), (0.5, 12), (0.9, 2)])
-def test_the_patches_of_least_noise_stay_visible(variables, image, noise, ratio, visible):
+def test_the_patches_with_the_least_noise_stay_visible(variables, image, noise, ratio, visible):
     latent, prediction, mask, ids_restore = reconstruct(variables, image, noise, ratio)
     assert latent.shape == (2, 1 + visible, 16)
     assert prediction.shape == (2, 25, 4 * 4 * 3)
@@ -49,7 +49,9 @@ def test_hidden_pixels_never_influence_the_prediction(variables, image, noise):
     assert np.abs(seen.prediction - result.prediction).max() > 0.1
 
 
-def test_only_which_patches_are_hidden_matters(variables, image, noise):
+def test_the_order_of_the_noise_among_visible_or_hidden_patches_is_irrelevant(
+    variables, image, noise
+):
     result = reconstruct(variables, image, noise, 0.75)
     other_ranks = result.mask - 0.5 * noise  # the same patches hidden, in another order
     again = reconstruct(variables, image, other_ranks, 0.75)
@@ -58,7 +60,7 @@ def test_only_which_patches_are_hidden_matters(variables, image, noise):
     np.testing.assert_allclose(again.prediction, result.prediction, atol=1e-5)
 
 
-def test_the_encoder_learns_from_every_visible_patch_and_the_decoder_knows_places(
+def test_the_encoder_learns_from_every_visible_patch_and_the_decoder_knows_positions(
     variables, image, noise
 ):
     def hidden_error(image):
@@ -72,7 +74,7 @@ def test_the_encoder_learns_from_every_visible_patch_and_the_decoder_knows_place
     assert np.abs(prediction - prediction[0]).max(-1)[1:].min() > 1e-3
 
 
-def test_calling_it_gives_what_the_loss_needs(variables, image, noise):
+def test_calling_the_model_returns_prediction_and_mask(variables, image, noise):
     training = jax.jit(lambda v: MODEL.apply(v, image, noise, 0.75, train=True))
     prediction, mask = training(variables)
     result = reconstruct(variables, image, noise, 0.75)
@@ -80,20 +82,22 @@ def test_calling_it_gives_what_the_loss_needs(variables, image, noise):
     np.testing.assert_array_equal(mask, result.mask)
 
 
-def test_its_backbone_is_a_network_of_its_own(variables, image):
+def test_the_backbone_has_the_parameters_of_a_separate_vit(variables, image):
     own = jax.eval_shape(lambda: BACKBONE.init(jax.random.key(0), image))["params"]
     assert set(variables["params"]) == {"backbone", "decoder"}
     backbone = variables["params"]["backbone"]
     assert jax.tree.map(jnp.shape, backbone) == jax.tree.map(jnp.shape, own)
 
 
-def test_what_does_not_fit_is_refused(image, noise):
+def test_inputs_of_wrong_shapes_are_errors(image, noise):
     def shapes(image, noise, ratio=0.75):
         return jax.eval_shape(lambda: MODEL.init(jax.random.key(0), image, noise, ratio))
 
     with pytest.raises(ValueError, match="image: found 2 bands; expected 3"):
         shapes(image[..., :2], noise)
-    with pytest.raises(ValueError, match=r"noise: found \(2, 24\); expected \(2, 25\)"):
+    with pytest.raises(ValueError, match=r"noise: found shape \(2, 24\); expected \(2, 25\)"):
         shapes(image, noise[:, 1:])
-    with pytest.raises(ValueError, match=r"mask_ratio: found 0.99, which leaves 0 of 25"):
+    with pytest.raises(
+        ValueError, match=r"mask_ratio: found 0.99, which leaves 0 of 25 patches visible"
+    ):
         shapes(image, noise, 0.99)

@@ -17,15 +17,15 @@ def images(n=4, height=32, width=32, bands=4):
     return jax.random.normal(jax.random.key(1), (n, height, width, bands))
 
 
-def count(net, bands):
+def count_parameters(net, bands):
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 64, 64, bands))))
     return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
 
 
 def test_sizes_are_those_of_torchvision_without_the_classifier():
-    assert count(resnet50(), bands=3) == 23_508_032
-    assert count(resnet50(), bands=4) == 23_508_032 + 7 * 7 * 64
-    assert count(resnet18(), bands=3) == 11_176_512
+    assert count_parameters(resnet50(), bands=3) == 23_508_032
+    assert count_parameters(resnet50(), bands=4) == 23_508_032 + 7 * 7 * 64
+    assert count_parameters(resnet18(), bands=3) == 11_176_512
 
 
 def test_parameters_are_named_as_in_torchvision():
@@ -56,7 +56,7 @@ def test_a_block_starts_as_the_identity(block, channels, norm):
         ((32, 32), True, [(32, 32), (16, 16), (8, 8), (4, 4)]),
     ],
 )
-def test_levels_halve_rounding_up(size, small_stem, sides):
+def test_levels_halve_in_size_rounding_up(size, small_stem, sides):
     net = ResNet(**TINY, small_stem=small_stem)
     x = images(1, *size)
     levels = jax.eval_shape(lambda: net.init_with_output(jax.random.key(0), x, method="levels")[0])
@@ -70,8 +70,8 @@ def test_padding_is_symmetric_at_even_sizes_too(draw):
     corner = jnp.zeros((1, 32, 32, 4)).at[0, 0, 0, 1].set(1.0)
     variables = draw(net, corner)
     capture = {"capture_intermediates": True, "mutable": ["intermediates"]}
-    _, found = jax.jit(functools.partial(net.apply, **capture))(variables, corner)
-    stem = found["intermediates"]["conv1"]["__call__"][0]
+    _, state = jax.jit(functools.partial(net.apply, **capture))(variables, corner)
+    stem = state["intermediates"]["conv1"]["__call__"][0]
     np.testing.assert_allclose(stem[0, 0, 0], variables["params"]["conv1"]["kernel"][3, 3, 1])
 
 
@@ -84,21 +84,21 @@ def test_the_representation_is_the_last_level_averaged(draw):
     assert last.shape[-1] == net.features == 64
 
 
-def in_training(net, variables, x, devices):
+def apply_in_training(net, variables, x, devices):
     def step(variables, x):
         return net.apply(variables, x, train=True, mutable=["batch_stats"])
 
-    axis_types, found = (AxisType.Auto,), jax.devices()[:devices]
-    mesh = jax.make_mesh((devices,), ("data",), axis_types, devices=found)
+    axis_types, mesh_devices = (AxisType.Auto,), jax.devices()[:devices]
+    mesh = jax.make_mesh((devices,), ("data",), axis_types, devices=mesh_devices)
     specs = {"in_specs": (P(), P("data")), "out_specs": (P("data"), P())}
     return jax.jit(jax.shard_map(step, mesh=mesh, **specs))(variables, x)
 
 
-def test_batch_norm_sees_the_batches_of_all_devices(draw):
+def test_batch_norm_uses_the_batches_of_all_devices(draw):
     net = ResNet(**TINY)
     x = images(8) * jnp.arange(1.0, 9.0)[:, None, None, None]
     variables = draw(net, x)
-    one, eight = (in_training(net, variables, x, devices) for devices in (1, 8))
+    one, eight = (apply_in_training(net, variables, x, devices) for devices in (1, 8))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one, eight)
     stem = jax.lax.conv_general_dilated(
         x,
@@ -110,11 +110,11 @@ def test_batch_norm_sees_the_batches_of_all_devices(draw):
     moments = {"mean": stem.mean((0, 1, 2)), "var": stem.var((0, 1, 2))}
     for name, moment in moments.items():
         expected = 0.9 * variables["batch_stats"]["bn1"][name] + 0.1 * moment
-        found = eight[1]["batch_stats"]["bn1"][name]
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        actual = eight[1]["batch_stats"]["bn1"][name]
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_group_norm_couples_no_examples_and_keeps_no_statistics(draw):
+def test_group_norm_does_not_couple_examples_and_has_no_statistics(draw):
     net = ResNet(**TINY, norm="group")
     x = images()
     variables = draw(net, x)
@@ -134,6 +134,6 @@ def test_bfloat16_computes_with_float32_parameters(draw):
     assert np.abs(rounded - exact).mean() < 0.02 * np.abs(exact).mean()
 
 
-def test_an_unknown_norm_is_refused_at_once():
+def test_an_unknown_norm_is_an_error_at_construction():
     with pytest.raises(ValueError, match="norm: found 'layer'; expected one of batch, group"):
         ResNet(norm="layer")

@@ -47,12 +47,12 @@ def test_parameters_are_named_as_in_timm():
 
 
 def test_every_method_and_pool_has_the_same_parameters():
-    made = [
+    variables = [
         shapes(TINY(pool=pool), images(), method=method)
         for pool in ("cls", "mean")
         for method in ("__call__", "encode", "levels")
     ]
-    assert all(variables == made[0] for variables in made)
+    assert all(other == variables[0] for other in variables)
 
 
 def test_the_fused_qkv_starts_as_one_xavier_matrix():
@@ -63,7 +63,7 @@ def test_the_fused_qkv_starts_as_one_xavier_matrix():
     assert 0.99 * bound < np.abs(kernel).max() <= bound
 
 
-def test_pools_are_the_class_token_and_the_mean_of_the_patches(draw):
+def test_pooling_takes_the_class_token_or_the_mean_of_the_patches(draw):
     net, x = TINY(), images()
     variables = draw(net, x)
 
@@ -83,7 +83,7 @@ def test_pools_are_the_class_token_and_the_mean_of_the_patches(draw):
     np.testing.assert_allclose(mean_pool, expected, atol=1e-4)
 
 
-def test_only_the_kept_patches_are_seen(draw):
+def test_only_the_kept_patches_influence_the_tokens(draw):
     net, x = TINY(), images()
     variables = draw(net, x)
     keep = jnp.array([[7, 0, 4], [2, 1, 8]])
@@ -99,7 +99,7 @@ def test_only_the_kept_patches_are_seen(draw):
     )  # a set of patches, each with its position
 
 
-def test_keeping_all_patches_is_choosing_none(draw):
+def test_keeping_all_patches_equals_no_selection(draw):
     net, x = TINY(), images()
     variables = draw(net, x)
     every = jnp.broadcast_to(jnp.arange(9), (2, 9))
@@ -113,7 +113,7 @@ def test_keeping_all_patches_is_choosing_none(draw):
 @pytest.mark.parametrize(("depth", "blocks"), [(12, (3, 5, 7, 11)), (4, (0, 1, 2, 3))])
 def test_levels_are_taken_after_a_third_a_half_two_thirds_and_all_blocks(draw, depth, blocks):
     net, x = ViT(dim=8, depth=depth, heads=2, patch_size=4, image_size=8), images(1, 8, 12)
-    levels, found = jax.jit(
+    levels, state = jax.jit(
         functools.partial(
             net.apply,
             method="levels",
@@ -122,7 +122,7 @@ def test_levels_are_taken_after_a_third_a_half_two_thirds_and_all_blocks(draw, d
         )
     )(draw(net, x), x)
     for level, i in zip(levels, blocks, strict=True):
-        tokens = found["intermediates"][f"blocks_{i}"]["__call__"][0]
+        tokens = state["intermediates"][f"blocks_{i}"]["__call__"][0]
         np.testing.assert_allclose(level, tokens[:, 1:].reshape(1, 2, 3, 8), atol=1e-5)
 
 
@@ -134,7 +134,7 @@ def test_images_of_other_sizes_have_the_same_parameters(draw, position):
     assert np.isfinite(apply(net, draw(net, images()), other)).all()
 
 
-def test_sizes_that_do_not_fit_are_refused():
+def test_invalid_sizes_are_errors():
     with pytest.raises(ValueError, match="image_size: found 120; expected a multiple of patch"):
         vit_b(patch_size=16)
     with pytest.raises(ValueError, match="dim: found 16; expected a multiple of heads"):
@@ -145,7 +145,7 @@ def test_sizes_that_do_not_fit_are_refused():
         shapes(TINY(), images(height=13))
 
 
-def test_a_dropped_path_is_dropped_for_an_example_as_a_whole(draw):
+def test_drop_path_drops_the_whole_branch_of_an_example(draw):
     block = Block(heads=2, drop_path=0.5, attention=None, dtype=jnp.float32)
     tokens = jax.random.normal(jax.random.key(1), (32, 5, 16))
     params = draw(block, tokens)

@@ -1,4 +1,4 @@
-"""Networks and examples small enough to test what objectives do with them."""
+"""Small networks and batches for testing objectives."""
 
 import functools
 
@@ -41,7 +41,7 @@ class Head(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Says of each hidden patch what the visible ones are on average."""
+    """Predicts hidden patches from the mean of the visible ones."""
 
     backbone: nn.Module
 
@@ -49,9 +49,9 @@ class Autoencoder(nn.Module):
     def __call__(self, image, noise, mask_ratio, train=False, keys=None):
         p = self.backbone.patch_size
         patches = rearrange(image, "b (h p) (w q) c -> b (h w) (p q c)", p=p, q=p)
-        keep = int(patches.shape[1] * (1 - mask_ratio))
-        hidden = (noise.argsort(1).argsort(1) >= keep).astype(jnp.float32)
-        visible = (patches * (1 - hidden)[..., None]).sum(1, keepdims=True) / keep
+        num_visible = int(patches.shape[1] * (1 - mask_ratio))
+        hidden = (noise.argsort(1).argsort(1) >= num_visible).astype(jnp.float32)
+        visible = (patches * (1 - hidden)[..., None]).sum(1, keepdims=True) / num_visible
         token = nn.Dense(8)(visible) + self.backbone(image * 0, train=train).mean()
         position = self.param("pos", nn.initializers.normal(1.0), (1, patches.shape[1], 8))
         return nn.Dense(patches.shape[2])(jnp.tanh(token + position)), hidden
@@ -70,7 +70,7 @@ class Segmenter(nn.Module):
         return (logits, auxiliary) if train else logits
 
 
-def make(name, norm=True, **options):
+def make_objective(name, norm=True, **options):
     views = Augmentation(size=SIZE, horizontal_flip=True, brightness=0.5)  # quick to compile
     if name == "simclr":
         return SimCLR(SimCLRModel(Backbone(norm), Head(16)), views, NORMALISE, **options)
@@ -85,7 +85,7 @@ def make(name, norm=True, **options):
     return Classification(Backbone(norm), Head(), NORMALISE, NAMES, **(defaults | options))
 
 
-def draw(n=16, size=SIZE, seed=0):
+def draw_batch(n=16, size=SIZE, seed=0):
     rng = np.random.default_rng(seed)
     mask = rng.integers(0, CLASSES, (n, size, size)).astype(np.uint8)
     mask[rng.random(mask.shape) < 0.2] = 255
@@ -104,14 +104,14 @@ def init(objective, batch):
     return jax.jit(objective.init)(jax.random.key(0), batch)
 
 
-def mapped(function, devices, in_specs):
+def map_over_devices(function, devices, in_specs):
     axis_types = (jax.sharding.AxisType.Auto,)
     mesh = jax.make_mesh((devices,), ("data",), axis_types, devices=jax.devices()[:devices])
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=P()))
 
 
 @functools.cache
-def gradient_step(objective, devices):
+def make_gradient_step(objective, devices):
     def step(variables, batch):
         def loss(params):
             loss, aux = objective.loss(variables | {"params": params}, batch, jax.random.key(1))
@@ -120,12 +120,12 @@ def gradient_step(objective, devices):
         (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
         return value, grads, aux["batch_stats"], metrics.reduce_over_devices(aux["accumulators"])
 
-    return mapped(step, devices, (P(), P("data")))
+    return map_over_devices(step, devices, (P(), P("data")))
 
 
-def gradient(objective, variables, batch, devices=1):
-    """What a training step sees: (loss, gradients, batch statistics, figures)."""
-    value, grads, stats, accumulators = gradient_step(objective, devices)(variables, batch)
+def compute_gradient(objective, variables, batch, devices=1):
+    """Compute (loss, gradients, batch statistics, metrics) of a training step."""
+    value, grads, stats, accumulators = make_gradient_step(objective, devices)(variables, batch)
     return value, grads, stats, objective.compute_metrics(metrics.to_host(accumulators))
 
 
@@ -133,15 +133,15 @@ def evaluate(objective, variables, batch, devices=1):
     def step(variables, batch):
         return metrics.reduce_over_devices(objective.evaluate(variables, batch))
 
-    return metrics.to_host(mapped(step, devices, (P(), P("data")))(variables, batch))
+    return metrics.to_host(map_over_devices(step, devices, (P(), P("data")))(variables, batch))
 
 
 class Lab:
-    """The functions above, for tests that can't import a conftest."""
+    """The functions above, for tests, which can't import a conftest."""
 
-    make, init, draw = staticmethod(make), staticmethod(init), staticmethod(draw)
-    mapped = staticmethod(mapped)
-    gradient, evaluate = staticmethod(gradient), staticmethod(evaluate)
+    make_objective, draw_batch = staticmethod(make_objective), staticmethod(draw_batch)
+    init, map_over_devices = staticmethod(init), staticmethod(map_over_devices)
+    compute_gradient, evaluate = staticmethod(compute_gradient), staticmethod(evaluate)
     normalise, classes, size = NORMALISE, CLASSES, SIZE
 
 

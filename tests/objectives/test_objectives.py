@@ -1,4 +1,4 @@
-"""What holds for every objective."""
+"""Properties of every objective."""
 
 import jax
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 from data_pipelines.errors import UserError
 from ssl_jax.metrics import PerExample
 
-KINDS = {
+OBJECTIVES = {
     "simclr": ("simclr", {}),
     "mae": ("mae", {}),
     "fine-tuned": ("classification", {}),
@@ -16,9 +16,11 @@ KINDS = {
     "segmentation": ("segmentation", {}),
 }
 accumulating = pytest.mark.parametrize(
-    ("name", "options"), [KINDS[k] for k in ("simclr", "mae", "fine-tuned", "segmentation")]
+    ("name", "options"), [OBJECTIVES[k] for k in ("simclr", "mae", "fine-tuned", "segmentation")]
 )
-every_objective = pytest.mark.parametrize(("name", "options"), KINDS.values(), ids=list(KINDS))
+every_objective = pytest.mark.parametrize(
+    ("name", "options"), OBJECTIVES.values(), ids=list(OBJECTIVES)
+)
 
 
 def assert_same(first, second, tolerance=1e-5):
@@ -29,10 +31,10 @@ def assert_same(first, second, tolerance=1e-5):
 
 @every_objective
 def test_one_device_and_eight_give_the_same_step(lab, name, options):
-    objective, batch = lab.make(name, **options), lab.draw()
+    objective, batch = lab.make_objective(name, **options), lab.draw_batch()
     variables = lab.init(objective, batch)
-    one = lab.gradient(objective, variables, batch, devices=1)
-    eight = lab.gradient(objective, variables, batch, devices=8)
+    one = lab.compute_gradient(objective, variables, batch, devices=1)
+    eight = lab.compute_gradient(objective, variables, batch, devices=8)
     assert_same(one, eight)
     assert np.isfinite(one[0])
     assert any(np.abs(g).max() > 1e-4 for g in jax.tree.leaves(one[1]))
@@ -40,34 +42,34 @@ def test_one_device_and_eight_give_the_same_step(lab, name, options):
 
 
 @accumulating
-def test_accumulated_gradients_are_those_of_the_large_batch(lab, name, options):
-    batch = lab.draw()
-    whole = lab.make(name, norm=False, **options)
-    variables = lab.init(whole, batch)
-    expected = lab.gradient(whole, variables, batch, devices=1)
-    parts = lab.make(name, norm=False, accumulate=2, **options)
-    assert_same(expected, lab.gradient(parts, variables, batch, devices=8))
-
-
-def test_accumulation_with_batch_norm_is_the_same_on_any_devices(lab):
-    objective, batch = lab.make("simclr", accumulate=2), lab.draw()
+def test_accumulated_gradients_equal_those_of_the_large_batch(lab, name, options):
+    batch = lab.draw_batch()
+    objective = lab.make_objective(name, norm=False, **options)
     variables = lab.init(objective, batch)
-    one, eight = (lab.gradient(objective, variables, batch, devices) for devices in (1, 8))
+    expected = lab.compute_gradient(objective, variables, batch, devices=1)
+    accumulating = lab.make_objective(name, norm=False, accumulate=2, **options)
+    assert_same(expected, lab.compute_gradient(accumulating, variables, batch, devices=8))
+
+
+def test_accumulation_with_batch_norm_does_not_depend_on_the_devices(lab):
+    objective, batch = lab.make_objective("simclr", accumulate=2), lab.draw_batch()
+    variables = lab.init(objective, batch)
+    one, eight = (lab.compute_gradient(objective, variables, batch, devices) for devices in (1, 8))
     assert_same(one, eight)
     before = variables["batch_stats"]["backbone"]["BatchNorm_0"]["mean"]
     assert np.abs(one[2]["backbone"]["BatchNorm_0"]["mean"] - before).max() > 1e-4
 
 
-def test_a_batch_that_cannot_be_cut_is_refused(lab):
-    objective, batch = lab.make("mae", accumulate=3), lab.draw()
+def test_a_batch_that_cannot_be_split_is_an_error(lab):
+    objective, batch = lab.make_objective("mae", accumulate=3), lab.draw_batch()
     variables = lab.init(objective, batch)
-    with pytest.raises(UserError, match="16 examples per device can't be cut into 3"):
-        lab.gradient(objective, variables, batch)
+    with pytest.raises(UserError, match="found 16 examples per device for 3 micro-batches"):
+        lab.compute_gradient(objective, variables, batch)
 
 
 @every_objective
-def test_evaluation_is_the_same_on_any_devices_and_blind_to_padding(lab, name, options):
-    objective, batch = lab.make(name, **options), lab.draw(13)
+def test_evaluation_does_not_depend_on_the_devices_and_ignores_padding(lab, name, options):
+    objective, batch = lab.make_objective(name, **options), lab.draw_batch(13)
     variables = lab.init(objective, batch)
     padded = {k: np.concatenate([v, v[:3]]) for k, v in batch.items()}
     padded["valid"][13:] = False
@@ -75,28 +77,28 @@ def test_evaluation_is_the_same_on_any_devices_and_blind_to_padding(lab, name, o
         lab.evaluate(objective, variables, batch, 1),
         lab.evaluate(objective, variables, padded, 8),
     ]
-    figures = [objective.compute_metrics(s) for s in accumulators]
-    assert_same(figures[0], figures[1], 1e-4)
-    assert all(isinstance(v, float) for v in figures[0].values())
+    metrics = [objective.compute_metrics(s) for s in accumulators]
+    assert_same(metrics[0], metrics[1], 1e-4)
+    assert all(isinstance(v, float) for v in metrics[0].values())
     rows = accumulators[1].get("predictions")
     assert not isinstance(rows, PerExample) or rows.values["valid"].sum() == 13
 
 
 @every_objective
-def test_variables_need_only_shapes_and_randomness_only_indices(lab, name, options):
-    objective, batch = lab.make(name, **options), lab.draw()
+def test_variables_depend_only_on_shapes_and_randomness_only_on_indices(lab, name, options):
+    objective, batch = lab.make_objective(name, **options), lab.draw_batch()
     variables = lab.init(objective, batch)
     shapes = jax.eval_shape(objective.init, jax.random.key(0), batch)
     assert jax.tree.map(np.shape, variables) == jax.tree.map(np.shape, shapes)
     order = np.random.default_rng(1).permutation(16)
     shuffled = {k: v[order] for k, v in batch.items()}
-    first, second = (lab.gradient(objective, variables, b) for b in (batch, shuffled))
+    first, second = (lab.compute_gradient(objective, variables, b) for b in (batch, shuffled))
     assert_same(first, second, 1e-4)
 
 
 @every_objective
-def test_samples_and_predictions_need_no_mesh(lab, name, options):
-    objective, batch = lab.make(name, **options), lab.draw()
+def test_samples_and_predictions_do_not_need_a_mesh(lab, name, options):
+    objective, batch = lab.make_objective(name, **options), lab.draw_batch()
     variables = lab.init(objective, batch)
     samples = jax.jit(objective.make_samples)(variables, batch, jax.random.key(0))
     assert all(len(v) == 16 for v in samples.values())

@@ -1,4 +1,4 @@
-"""What MAE's fine-tuning takes from timm: RandAugment's operations, and the mixing of examples."""
+"""RandAugment's operations and the mixing of examples against timm, as in MAE's fine-tuning."""
 
 import random
 
@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 import torch
-from deviation import expect_agreement
 from PIL import Image
+from relative_error import assert_agreement
 from timm.data import auto_augment, mixup
 
 from ssl_jax.augment import Mix
@@ -15,13 +15,13 @@ from ssl_jax.augment.randaugment import (
     GEOMETRIC_OPERATIONS,
     VALUE_OPERATIONS,
     OperationSettings,
-    apply,
+    apply_operation,
 )
 
 SIZE = 120
 MEAN = (124, 116, 104)
 NAMES = [*VALUE_OPERATIONS, *GEOMETRIC_OPERATIONS]
-TIMMS = {
+TIMM_NAMES = {
     "auto_contrast": "AutoContrast",
     "equalize": "Equalize",
     "invert": "Invert",
@@ -41,10 +41,10 @@ TIMMS = {
 
 
 @pytest.fixture(scope="module")
-def change():
+def operation():
     fill = np.float32(MEAN) / 255
     return jax.jit(
-        lambda number, image, level, signed: apply(
+        lambda number, image, level, signed: apply_operation(
             number, image, OperationSettings(level, signed, fill, (0, 1, 2))
         )
     )
@@ -52,32 +52,36 @@ def change():
 
 def test_the_operations_are_those_of_mae():
     transform = auto_augment.rand_augment_transform("rand-m9-mstd0.5-inc1", {})
-    assert {op.name for op in transform.ops} == set(TIMMS.values())
-    assert set(TIMMS) == set(NAMES)
+    assert {op.name for op in transform.ops} == set(TIMM_NAMES.values())
+    assert set(TIMM_NAMES) == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_operation_is_that_of_timm_to_a_step_of_eight_bits(name, change, monkeypatch):
+def test_an_operation_is_that_of_timm_up_to_one_level_of_eight_bits(name, operation, monkeypatch):
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (12, 12, 3), np.uint8)
-    picture = np.asarray(Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    image = np.asarray(Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
     hparams = {"img_mean": MEAN, "interpolation": Image.Resampling.BICUBIC}
     ours, theirs = [], []
     for magnitude in (4.1, 9.0, 9.7):
         for sign, draw in ((1, 0.0), (-1, 1.0)):
-            monkeypatch.setattr(random, "random", lambda draw=draw: draw)  # negated above a half
-            op = auto_augment.AugmentOp(TIMMS[name], 1.0, magnitude, hparams)
-            theirs.append(np.asarray(op(Image.fromarray(picture))))
+            monkeypatch.setattr(random, "random", lambda draw=draw: draw)  # negative if above 0.5
+            op = auto_augment.AugmentOp(TIMM_NAMES[name], 1.0, magnitude, hparams)
+            theirs.append(np.asarray(op(Image.fromarray(image))))
             level = np.float32(magnitude / 10)
-            image = np.float32(picture) / 255
-            ours.append(255 * np.asarray(change(NAMES.index(name), image, level, sign * level)))
-    rounded = name in ("color", "contrast", "sharpness")  # before the fraction is cut off
-    expect_agreement(name, np.stack(ours), np.stack(theirs), (1.5 if rounded else 1.001) / 255)
+            ours.append(
+                255
+                * np.asarray(
+                    operation(NAMES.index(name), np.float32(image) / 255, level, sign * level)
+                )
+            )
+    is_rounded = name in ("color", "contrast", "sharpness")  # the others truncate
+    assert_agreement(name, np.stack(ours), np.stack(theirs), (1.5 if is_rounded else 1.001) / 255)
 
 
-@pytest.mark.parametrize(("alphas", "cut"), [((0.8, 0.0), False), ((0.0, 1.0), True)])
+@pytest.mark.parametrize(("alphas", "use_cutmix"), [((0.8, 0.0), False), ((0.0, 1.0), True)])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_pair_is_mixed_as_timm_mixes_a_batch_of_two(alphas, cut, seed, monkeypatch):
+def test_a_pair_is_mixed_as_timm_mixes_a_batch_of_two(alphas, use_cutmix, seed, monkeypatch):
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(2, 64, 48, 4)).astype(np.float32)
     labels = np.array([3, 1])
@@ -85,15 +89,15 @@ def test_a_pair_is_mixed_as_timm_mixes_a_batch_of_two(alphas, cut, seed, monkeyp
     key = jax.random.key(seed)
     ours = Mix(*alphas)(key, np.arange(2), images, targets)
 
-    # What it drew: λ, and the place of the box.
+    # The same random numbers: λ, and the position of the box.
     beta_key, box_key = jax.random.split(key)
     lam = float(jax.random.beta(beta_key, max(alphas), max(alphas)))
-    place = np.asarray(jax.random.uniform(box_key, (4,)))[2:]
-    centre = iter(np.floor(place * (64, 48)).astype(int))
+    position = np.asarray(jax.random.uniform(box_key, (4,)))[2:]
+    centre = iter(np.floor(position * (64, 48)).astype(int))
     monkeypatch.setattr(np.random, "randint", lambda low, high, size: next(centre))
-    timms = mixup.Mixup(*alphas, label_smoothing=0.1, num_classes=5)
-    monkeypatch.setattr(timms, "_params_per_batch", lambda: (lam, cut))
+    timm_mixup = mixup.Mixup(*alphas, label_smoothing=0.1, num_classes=5)
+    monkeypatch.setattr(timm_mixup, "_params_per_batch", lambda: (lam, use_cutmix))
     batch = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-    mixed, shares = timms(batch, torch.from_numpy(labels))
-    theirs = mixed.permute(0, 2, 3, 1).numpy(), shares.numpy()
-    expect_agreement("cutmix" if cut else "mixup", ours, theirs, 1e-6)
+    mixed, mixed_targets = timm_mixup(batch, torch.from_numpy(labels))
+    theirs = mixed.permute(0, 2, 3, 1).numpy(), mixed_targets.numpy()
+    assert_agreement("cutmix" if use_cutmix else "mixup", ours, theirs, 1e-6)

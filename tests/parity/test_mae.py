@@ -1,4 +1,4 @@
-"""The masked autoencoder against transformers' `ViTMAEForPreTraining`; with --full, ViT-B."""
+"""The masked autoencoder against transformers' `ViTMAEForPreTraining`; with --full, of ViT-B."""
 
 import functools
 
@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 import torch
-from deviation import expect_agreement
+from relative_error import assert_agreement
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from ssl_jax.augment import Augmentation, Normalisation
@@ -28,7 +28,7 @@ VIT_B = ({"dim": 768, "depth": 12, "heads": 12}, {"dim": 512, "depth": 8, "heads
     ],
 )
 def test_mae_is_that_of_transformers(size, patch, bands, network, norm_pix_loss):
-    reference = transformers_mae(size, patch, bands, *map(freeze, network))
+    reference = make_transformers_mae(size, patch, bands, *map(make_hashable, network))
     encoder, decoder = network
     backbone = ViT(patch_size=patch, image_size=size, **encoder)
     objective = MAE(
@@ -40,16 +40,16 @@ def test_mae_is_that_of_transformers(size, patch, bands, network, norm_pix_loss)
     shape = (2, size, size, bands)
     image = np.random.default_rng(0).integers(0, 10_000, shape).astype(np.uint16)
     weights = {name: p.detach().numpy() for name, p in reference.named_parameters()}
-    ours, image, noise = our_step(objective, from_torch(weights)["params"], image)
-    theirs = their_step(reference, image, noise, norm_pix_loss)
-    goal = "normalised pixels" if norm_pix_loss else "pixels"
+    ours, image, noise = run_step(objective, from_torch(weights)["params"], image)
+    theirs = run_transformers_step(reference, image, noise, norm_pix_loss)
+    target = "normalised pixels" if norm_pix_loss else "pixels"
     for part in ours:
-        case = f"MAE of {encoder['dim']}, {size} px, patch {patch}, {bands} bands, {goal}: {part}"
-        expect_agreement(case, ours[part], theirs[part], 1e-5)
+        case = f"MAE of {encoder['dim']}, {size} px, patch {patch}, {bands} bands, {target}: {part}"
+        assert_agreement(case, ours[part], theirs[part], 1e-5)
 
 
-def our_step(objective, params, image):
-    """Outputs and gradients of the loss, and what the network saw: images and noise."""
+def run_step(objective, params, image):
+    """Return outputs and gradients of the loss, and the inputs of the network: images, noise."""
     batch = {"image": image, "index": np.arange(len(image))}
     key = jax.random.key(0)
 
@@ -59,40 +59,40 @@ def our_step(objective, params, image):
             return objective.loss({"params": params, "batch_stats": {}}, batch, key)[0]
 
         value, gradients = jax.value_and_grad(loss)(params)
-        view = objective._evaluation_view(image)
-        noise = objective._noise(jax.random.split(key)[1], batch["index"], view)
-        made = objective.model.apply({"params": params}, view, noise, method="reconstruct")
-        outputs = {name: getattr(made, name) for name in ("latent", "prediction", "mask")}
+        view = objective._make_evaluation_view(image)
+        noise = objective._draw_noise(jax.random.split(key)[1], batch["index"], view)
+        output = objective.model.apply({"params": params}, view, noise, method="reconstruct")
+        outputs = {name: getattr(output, name) for name in ("latent", "prediction", "mask")}
         return {"outputs": {"loss": value} | outputs, "gradients": gradients}, view, noise
 
     return step(params)
 
 
-def their_step(model, image, noise, norm_pix_loss):
-    """The same of transformers."""
+def run_transformers_step(model, image, noise, norm_pix_loss):
+    """Return the outputs and gradients of transformers."""
     model.zero_grad()
     model.config.norm_pix_loss = norm_pix_loss
     image, noise = (torch.tensor(np.array(x)) for x in (image, noise))
     image = image.permute(0, 3, 1, 2)
-    made = model(image, noise=noise)
-    made.loss.backward()
+    output = model(image, noise=noise)
+    output.loss.backward()
     gradients = {n: p.grad.numpy() for n, p in model.named_parameters() if p.requires_grad}
     outputs = {
-        "loss": made.loss.detach(),
+        "loss": output.loss.detach(),
         "latent": model.vit(image, noise=noise).last_hidden_state.detach(),
-        "prediction": made.logits.detach(),
-        "mask": made.mask,
+        "prediction": output.logits.detach(),
+        "mask": output.mask,
     }
     return {"outputs": outputs, "gradients": from_torch(gradients)["params"]}
 
 
-def freeze(sizes):
+def make_hashable(sizes):
     return tuple(sizes.items())
 
 
 @functools.cache
-def transformers_mae(size, patch, bands, encoder, decoder):
-    """With weights as training leaves them: no shift at zero and no scale at one."""
+def make_transformers_mae(size, patch, bands, encoder, decoder):
+    """Create a model with weights as after training: biases and scales are random."""
     torch.manual_seed(0)
     sizes = {"image_size": size, "patch_size": patch, "num_channels": bands}
     for prefix, network in (("", dict(encoder)), ("decoder_", dict(decoder))):
@@ -102,7 +102,7 @@ def transformers_mae(size, patch, bands, encoder, decoder):
         sizes[f"{prefix}intermediate_size"] = 4 * network["dim"]
     model = ViTMAEForPreTraining(ViTMAEConfig(**sizes, layer_norm_eps=1e-6)).eval()
     embeddings = model.vit.embeddings
-    # Or the position table stays zero, as if it were to be loaded.
+    # Otherwise the position embeddings stay zero, as if they were still to be loaded.
     embeddings.patch_embeddings.projection._is_hf_initialized = False
     embeddings.initialize_weights()
     model.decoder.initialize_weights(embeddings.patch_embeddings.num_patches)

@@ -1,10 +1,10 @@
-"""The real pixels, in the folder that `SSL_JAX_REALDATA` names; without it there are no tests."""
+"""Datasets of real images, from the folder `SSL_JAX_REALDATA`; without it all tests are skipped."""
 
 import os
 from pathlib import Path
 
 import pytest
-from realdata.real import SCENE
+from realdata.recipes import SCENE
 
 from data_pipelines.preparing.build import build
 

@@ -1,4 +1,4 @@
-"""A user's own dataset: a Sentinel-2 scene with a mask, left half to train, right half to test."""
+"""A user's TFDS builder: a Sentinel-2 scene with a mask; trains on the left, tests on the right."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +15,10 @@ _BANDS = ("blue", "green", "red", "nir")
 
 
 class Sentinel2Scene(tfds.core.GeneratorBasedBuilder):
-    """Windows of 64 pixels, stride 32; `manual_dir` is the folder with sentinel2.npz."""
+    """Windows of 64 × 64 pixels with stride 32, from the file sentinel2.npz in `manual_dir`."""
 
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Put sentinel2.npz there."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "sentinel2.npz"
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {

@@ -1,8 +1,8 @@
-"""The whole chain on real pixels: pretrain on tiles, segment a scene with and without SSL."""
+"""SimCLR make_pretraining_config on real tiles, and segmentation of a scene with and without it."""
 
 import numpy as np
 import pytest
-from realdata.real import RESNET, SCENE, SMALL, pretraining
+from realdata.recipes import RESNET, SCENE, SMALL, make_pretraining_config
 
 from ssl_jax.runs.config import load_config
 from ssl_jax.runs.training import train
@@ -11,7 +11,9 @@ from ssl_jax.runs.training import train
 @pytest.fixture(scope="module")
 def simclr_on_naip(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("simclr")
-    config = pretraining("simclr_resnet50_ben4", "geotiff_tiles/naip", data_dir, steps=80)
+    config = make_pretraining_config(
+        "simclr_resnet50_ben4", "geotiff_tiles/naip", data_dir, steps=80
+    )
     return folder, train(config, folder)
 
 
@@ -21,7 +23,7 @@ def test_simclr_learns_on_real_tiles(simclr_on_naip):
     assert losses["last_loss"] < 0.8 * losses["first_loss"]
 
 
-def segmentation(data_dir, pretrained):
+def make_segmentation_config(data_dir, pretrained):
     config = load_config("configs/transfer/potsdam_upernet.py", SMALL)
     config.data.update(name=SCENE, data_dir=str(data_dir), threads=2)
     config.model.backbone = RESNET
@@ -37,17 +39,17 @@ def segmentation(data_dir, pretrained):
 
 
 def test_upernet_on_the_scene_with_and_without_ssl(data_dir, simclr_on_naip, tmp_path):
-    """The left half trains, the right half tests; the majority class alone is what to beat."""
-    figures = {}
+    """Trains on the left half, tests on the right half, and must exceed the majority class."""
+    metrics = {}
     for name, pretrained in (("without SSL", ""), ("with SSL", simclr_on_naip[0])):
-        results = train(segmentation(data_dir, pretrained), tmp_path / name)
-        figures[name] = results["metrics"]
+        results = train(make_segmentation_config(data_dir, pretrained), tmp_path / name)
+        metrics[name] = results["metrics"]
         print(
-            f"\nUperNet on the Sentinel-2 scene {name}: mIoU {figures[name]['mIoU']:.3f}, "
-            f"OA {figures[name]['OA']:.3f}"
+            f"\nUperNet on the Sentinel-2 scene {name}: mIoU {metrics[name]['mIoU']:.3f}, "
+            f"OA {metrics[name]['OA']:.3f}"
         )
     labels = np.array(results["confusion"]).sum(axis=1)
-    majority = labels.max() / labels.sum() / len(labels)  # mIoU of saying "land" everywhere
+    majority = labels.max() / labels.sum() / len(labels)  # mIoU of predicting "land" everywhere
     assert labels.sum() == 512 * 256
-    assert figures["without SSL"]["mIoU"] > majority + 0.15
-    assert figures["with SSL"]["mIoU"] > majority + 0.15
+    assert metrics["without SSL"]["mIoU"] > majority + 0.15
+    assert metrics["with SSL"]["mIoU"] > majority + 0.15

@@ -25,7 +25,7 @@ def test_overrides_keep_the_type_of_the_field():
     assert config.data.data_dir == "/elsewhere"
 
 
-def test_a_config_file_can_take_a_word():
+def test_get_config_gets_the_word_after_the_colon():
     assert load_config("configs/transfer/potsdam_upernet.py:vit_b").model.backbone.name == "vit_b"
 
 
@@ -42,19 +42,19 @@ def test_a_config_file_can_take_a_word():
         ("seed", "has no value; expected --config.seed=VALUE"),
     ],
 )
-def test_a_wrong_override_is_named_in_one_line(assignment, message):
-    with pytest.raises(UserError) as mistake:
+def test_an_invalid_override_is_reported_in_one_line(assignment, message):
+    with pytest.raises(UserError) as error:
         load_config(CONFIG, [assignment])
-    assert message in str(mistake.value)
-    assert "\n" not in str(mistake.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_missing_config_file_is_named():
+def test_a_missing_config_file_is_reported():
     with pytest.raises(UserError, match=r"config configs/none\.py: no such file"):
         load_config("configs/none.py")
 
 
-def test_a_file_without_get_config_is_named(tmp_path):
+def test_a_file_without_get_config_is_reported(tmp_path):
     file = tmp_path / "empty.py"
     file.write_text("")
     with pytest.raises(UserError, match=r"has no get_config"):
@@ -66,14 +66,22 @@ def test_a_file_without_get_config_is_named(tmp_path):
     [
         (
             "from ssl_jax.plan import Study",
-            "imports ssl_jax.plan, .* it is ssl_jax.studies.plan now",
+            "imports ssl_jax.plan, .* its current name is ssl_jax.studies.plan$",
+        ),
+        (
+            "import ssl_jax.training.stopping",
+            "imports ssl_jax.training.stopping, .* current name is ssl_jax.training.shutdown$",
+        ),
+        (
+            "import data_pipelines.sources.pictures",
+            "imports data_pipelines.sources.pictures, .* is data_pipelines.sources.images$",
         ),
         ("import ssl_jax.nowhere", "imports ssl_jax.nowhere, .* see CHANGELOG.md"),
         ("import not_installed", "imports not_installed, .* expected one that is installed"),
     ],
 )
-def test_a_file_that_imports_what_is_not_there_is_told(tmp_path, line, message):
-    file = tmp_path / "of_mine.py"
+def test_a_missing_module_is_reported_with_its_current_name(tmp_path, line, message):
+    file = tmp_path / "config.py"
     file.write_text(f"{line}\n")
     with pytest.raises(UserError, match=f"config {file}: {message}"):
         load_config(str(file))

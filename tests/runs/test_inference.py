@@ -9,16 +9,16 @@ from data_pipelines.sources.subset import select_subset
 
 @pytest.fixture(scope="module")
 def models(trained, data_dir):
-    """A model of each objective, and images it takes."""
-    found = {}
+    """A trained model of each objective, with images of its dataset."""
+    models = {}
     for kind in ("simclr", "mae", "classification", "segmentation"):
         model = ssl_jax.load(trained(kind).workdir)
         source = select_subset(open_dataset(model.card.config.data.name, data_dir), "all").examples
-        found[kind] = model, np.stack([source[i]["image"] for i in range(5)])
-    return found
+        models[kind] = model, np.stack([source[i]["image"] for i in range(5)])
+    return models
 
 
-def test_a_classifier_gives_probabilities(models):
+def test_classification_returns_probabilities(models):
     model, images = models["classification"]
     scores = model(images)
     assert scores.shape == (5, 10)
@@ -27,7 +27,7 @@ def test_a_classifier_gives_probabilities(models):
     assert 0 <= model.card.metrics["top1"] <= 1
 
 
-def test_a_segmenter_gives_labels_and_never_an_excluded_one(models):
+def test_segmentation_returns_labels_but_no_excluded_ones(models):
     model, images = models["segmentation"]
     labels = model(images)
     assert labels.shape == images.shape[:3]
@@ -36,7 +36,7 @@ def test_a_segmenter_gives_labels_and_never_an_excluded_one(models):
 
 
 @pytest.mark.parametrize("kind", ["simclr", "mae"])
-def test_a_pretrained_backbone_gives_representations(models, kind):
+def test_a_pretrained_backbone_returns_representations(models, kind):
     model, images = models[kind]
     features = model(images)
     assert features.shape[0] == 5
@@ -53,7 +53,7 @@ def test_bands_are_matched_by_name(models):
     )
 
 
-def test_a_missing_band_is_refused(models):
+def test_missing_bands_are_refused(models):
     model, images = models["simclr"]
     with pytest.raises(UserError, match="not nir; the checkpoint needs red, green, blue, nir"):
         model(images[..., :3], bands=("red", "green", "blue"))

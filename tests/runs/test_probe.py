@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from blobs import blobs
-from small import small
+from blobs import make_blobs
+from small_configs import make_small_config
 
 from data_pipelines.errors import UserError
 from ssl_jax.runs import probe
@@ -11,11 +11,11 @@ from ssl_jax.training.metric_writer import read_records
 
 @pytest.fixture(name="blobs")
 def three_blobs():
-    return blobs()
+    return make_blobs()
 
 
 @pytest.mark.parametrize("case", ["all the same", "on a line", "zeros"])
-def test_a_collapse_is_told(case, blobs):
+def test_collapsed_features_are_detected(case, blobs):
     features = {
         "all the same": np.ones((200, 8)) + np.random.default_rng(0).normal(size=(200, 8)) * 1e-6,
         "on a line": np.outer(np.arange(200), np.arange(8)),
@@ -25,17 +25,18 @@ def test_a_collapse_is_told(case, blobs):
     assert probe.compute_probe_metrics(*blobs, 0)["collapsed"] == 0
 
 
-def test_several_labels_are_judged_by_average_precision(blobs):
+def test_several_labels_per_example_are_scored_by_average_precision(blobs):
     records = [{"features": b["features"], "labels": np.eye(3)[b["label"]]} for b in blobs]
-    found, single = probe.compute_probe_metrics(*records, 3), probe.compute_probe_metrics(*blobs, 3)
-    assert found.keys() >= {"knn_mAP", "ridge_mAP"}
-    assert found["ridge_mAP"] > 0.8
+    multiple = probe.compute_probe_metrics(*records, 3)
+    assert multiple.keys() >= {"knn_mAP", "ridge_mAP"}
+    assert multiple["ridge_mAP"] > 0.8
+    single = probe.compute_probe_metrics(*blobs, 3)
     assert min(single["knn_top1"], single["ridge_top1"]) > 0.7
 
 
 @pytest.mark.parametrize("kind", ["simclr", "mae"])
-def test_a_pretraining_is_probed_from_the_start_to_the_end(kind, data_dir, tmp_path):
-    config = small(kind, data_dir)
+def test_pretraining_is_probed_from_the_first_to_the_last_step(kind, data_dir, tmp_path):
+    config = make_small_config(kind, data_dir)
     config.probe.update(name="demo_scenes/tiny", train="all[5:5]", evaluation="all[5:5].rest")
     config.every.probe = 2
     config.data.evaluation = ""
@@ -45,7 +46,7 @@ def test_a_pretraining_is_probed_from_the_start_to_the_end(kind, data_dir, tmp_p
     assert all(0 <= record["knn_top1"] <= 1 and record["collapsed"] == 0 for record in records)
 
 
-def test_a_frozen_backbone_is_probed_on_the_features_computed_once(trained):
+def test_a_frozen_backbone_is_probed_on_its_precomputed_features(trained):
     assert trained("classification").results["probe"].keys() >= {
         "knn_top1",
         "ridge_top1",
@@ -53,19 +54,19 @@ def test_a_frozen_backbone_is_probed_on_the_features_computed_once(trained):
     }
 
 
-def test_a_run_that_collapses_says_so(data_dir, tmp_path, capfd):
-    config = small("mae", data_dir)
+def test_collapsed_features_cause_a_warning(data_dir, tmp_path, capfd):
+    config = make_small_config("mae", data_dir)
     config.probe.update(train="train", evaluation="validation")
     config.data.evaluation = ""
     config.steps = 30
-    config.optimizer.weight_decay = 100.0  # the weights die away
+    config.optimizer.weight_decay = 100.0  # the weights decay to zero
     config.optimizer.learning_rate = 9e-3
     train(config, tmp_path)
     assert "the features have collapsed at step 30" in capfd.readouterr().err
 
 
-def test_a_probe_of_no_such_part_is_a_mistake_that_is_named(data_dir, tmp_path):
-    config = small("mae", data_dir)
+def test_a_probe_with_an_unknown_split_is_refused(data_dir, tmp_path):
+    config = make_small_config("mae", data_dir)
     config.probe.train = "training"
-    with pytest.raises(UserError, match=r"config\.probe: split 'training'.*there is no probe"):
+    with pytest.raises(UserError, match=r"config\.probe: split 'training'.*disables the probe"):
         train(config, tmp_path)

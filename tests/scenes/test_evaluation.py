@@ -1,4 +1,4 @@
-"""Segmentation is evaluated over whole pictures, from the config to the figures."""
+"""Evaluation of segmentation on whole images, from the config to the metrics."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from small import small
+from small_configs import make_small_config
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.opening import open_dataset
@@ -22,61 +22,61 @@ from ssl_jax.runs.training import train
 from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
 
-def sliding(data_dir, **evaluation):
-    config = small("segmentation", data_dir)
+def make_sliding_config(data_dir, **evaluation):
+    config = make_small_config("segmentation", data_dir)
     config.evaluation = {"window": 32, "stride": 24, "flips": False, **evaluation}
     config.steps = 2
     return config
 
 
 @pytest.fixture(scope="module")
-def slid(data_dir, tmp_path_factory):
-    """A run on pictures of 64 × 64 pixels, its config and results."""
-    folder = tmp_path_factory.mktemp("slid")
-    config = sliding(data_dir)
+def sliding_run(data_dir, tmp_path_factory):
+    """The folder, config and results of a run on images of 64 × 64 pixels."""
+    folder = tmp_path_factory.mktemp("sliding_run")
+    config = make_sliding_config(data_dir)
     return folder, config, train(config, folder)
 
 
-def by_hand(workdir, config, flips):
-    """Confusion and loss in float64, from averages over nine windows and their flips."""
+def compute_reference(workdir, config, flips):
+    """Compute confusion matrix and loss in float64, from averages over nine windows and flips."""
     objective = parts.make_objective(ModelCard.from_dict(loading.load_card(workdir)))
     variables = loading.load_variables(workdir)
-    logits_of = jax.jit(objective.logits)
-    group = [(), (1,), (2,), (1, 2)] if flips else [()]
+    compute_logits = jax.jit(objective.logits)
+    flip_axes = [(), (1,), (2,), (1, 2)] if flips else [()]
     confusion, loss = np.zeros((5, 5), int), 0.0
     source = select_subset(open_dataset(config.data.name, config.data.data_dir), "test").examples
     images, masks = (np.stack([source[i][n] for i in range(8)]) for n in ("image", "mask"))
     total = np.zeros((8, 64, 64, 5))
-    seen = np.zeros((64, 64, 1))
+    count = np.zeros((64, 64, 1))
     for y in (0, 24, 32):
         for x in (0, 24, 32):
-            seen[y : y + 32, x : x + 32] += len(group)
-            for axes in group:
+            count[y : y + 32, x : x + 32] += len(flip_axes)
+            for axes in flip_axes:
                 view = np.flip(images[:, y : y + 32, x : x + 32], axes)
-                answer = np.asarray(logits_of(variables, view))
-                total[:, y : y + 32, x : x + 32] += np.flip(answer, axes)
-    logits = total / seen
-    chances = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+                window_logits = np.asarray(compute_logits(variables, view))
+                total[:, y : y + 32, x : x + 32] += np.flip(window_logits, axes)
+    logits = total / count
+    log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     for output, label in enumerate(objective.kept):
         pixels = masks == label
-        loss -= chances[pixels, output].sum()
+        loss -= log_probabilities[pixels, output].sum()
         confusion[output] = np.bincount(logits[pixels].argmax(-1), minlength=5)
     return confusion, loss / confusion.sum()
 
 
 @pytest.mark.parametrize("flips", [False, True])
-def test_figures_are_those_of_averaged_logits(flips, slid):
-    workdir, config, results = slid
-    confusion, loss = by_hand(workdir, config, flips)
-    figures = evaluate_checkpoint(workdir, flips=flips)
-    assert figures["loss"] == pytest.approx(loss, rel=1e-5)
-    assert figures["OA"] == pytest.approx(np.trace(confusion) / confusion.sum(), abs=1e-4)
+def test_metrics_are_those_of_averaged_logits(flips, sliding_run):
+    workdir, config, results = sliding_run
+    confusion, loss = compute_reference(workdir, config, flips)
+    metrics = evaluate_checkpoint(workdir, flips=flips)
+    assert metrics["loss"] == pytest.approx(loss, rel=1e-5)
+    assert metrics["OA"] == pytest.approx(np.trace(confusion) / confusion.sum(), abs=1e-4)
     if not flips:
         np.testing.assert_array_equal(results["confusion"], confusion)
 
 
-def test_the_predictions_hold_each_pictures_own_confusion(slid):
-    workdir, config, results = slid
+def test_predictions_contain_the_confusion_matrix_of_each_image(sliding_run):
+    workdir, config, results = sliding_run
     images = select_subset(open_dataset(config.data.name, config.data.data_dir), "test").images()
     kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
     with np.load(workdir / "predictions.npz") as predictions:
@@ -88,8 +88,8 @@ def test_the_predictions_hold_each_pictures_own_confusion(slid):
         assert one.sum(axis=1).tolist() == [(mask == label).sum() for label in kept]
 
 
-def test_every_labelled_pixel_counts_once(slid, data_dir):
-    _, config, results = slid
+def test_every_labelled_pixel_counts_once(sliding_run, data_dir):
+    _, config, results = sliding_run
     source = select_subset(open_dataset(config.data.name, data_dir), "test").examples
     labels = np.concatenate([source[i]["mask"].reshape(-1) for i in range(len(source))])
     kept = [i for i, name in enumerate(results["classes"]) if name != "clutter"]
@@ -97,22 +97,22 @@ def test_every_labelled_pixel_counts_once(slid, data_dir):
     np.testing.assert_array_equal(np.sum(results["confusion"], axis=1), expected)
 
 
-def test_the_door_repeats_the_figures_of_the_run(slid, tmp_path):
-    workdir, _, results = slid
-    file = tmp_path / "figures.json"
+def test_the_command_repeats_the_metrics_of_the_run(sliding_run, tmp_path):
+    workdir, _, results = sliding_run
+    file = tmp_path / "metrics.json"
     assert main(["--checkpoint", str(workdir), "--json", str(file)]) == 0
     assert json.loads(file.read_text()) == results["metrics"]
 
 
-def test_stride_and_flips_can_be_asked_for(slid):
-    workdir, _, results = slid
+def test_stride_and_flips_can_be_overridden(sliding_run):
+    workdir, _, results = sliding_run
     assert evaluate_checkpoint(workdir, stride=24, flips=False) == results["metrics"]
     others = [evaluate_checkpoint(workdir, stride=16), evaluate_checkpoint(workdir, flips=True)]
-    assert len({figures["loss"] for figures in (results["metrics"], *others)}) == 3
+    assert len({metrics["loss"] for metrics in (results["metrics"], *others)}) == 3
 
 
-def test_one_device_and_eight_have_the_same_figures(slid, monkeypatch):
-    workdir, _, results = slid
+def test_one_device_and_eight_have_the_same_metrics(sliding_run, monkeypatch):
+    workdir, _, results = sliding_run
     expected = evaluate_checkpoint(workdir, flips=True)
     monkeypatch.setattr(
         "ssl_jax.runs.evaluation.make_data_mesh", lambda: make_data_mesh(jax.devices()[:1])
@@ -121,21 +121,21 @@ def test_one_device_and_eight_have_the_same_figures(slid, monkeypatch):
     assert evaluate_checkpoint(workdir, flips=True, batch_size=3) == expected
 
 
-def test_without_a_window_the_examples_are_evaluated_one_by_one(data_dir, tmp_path):
-    """With the predictions of each; a window as large as the pictures makes no difference."""
-    config = sliding(data_dir)
+def test_without_a_window_the_examples_are_evaluated_separately(data_dir, tmp_path):
+    """Predictions of each example are stored; a window as large as the images changes nothing."""
+    config = make_sliding_config(data_dir)
     del config.evaluation
     results = train(config, tmp_path)
     with np.load(tmp_path / "predictions.npz") as rows:
         assert rows["index"].tolist() == parts.assemble_run(config).evaluation_source.rows.tolist()
         np.testing.assert_array_equal(rows["confusion"].sum(axis=0), results["confusion"])
-    whole = evaluate_checkpoint(tmp_path, stride=64)
-    assert whole["loss"] == pytest.approx(results["metrics"]["loss"], rel=1e-5)
-    assert whole["OA"] == pytest.approx(results["metrics"]["OA"], abs=1e-4)
+    metrics = evaluate_checkpoint(tmp_path, stride=64)
+    assert metrics["loss"] == pytest.approx(results["metrics"]["loss"], rel=1e-5)
+    assert metrics["OA"] == pytest.approx(results["metrics"]["OA"], abs=1e-4)
 
 
-def test_asked_to_stop_within_an_evaluation(slid):
-    workdir, config, _ = slid
+def test_a_shutdown_request_interrupts_the_evaluation(sliding_run):
+    workdir, config, _ = sliding_run
     run = parts.assemble_run(config)
     variables = replicate(loading.load_variables(workdir), run.mesh)
     with ShutdownSignal() as stop:
@@ -144,8 +144,8 @@ def test_asked_to_stop_within_an_evaluation(slid):
             run.image_evaluation(variables, stop)
 
 
-def test_it_is_evaluated_in_training_too(data_dir, tmp_path):
-    config = sliding(data_dir)
+def test_images_are_evaluated_during_training(data_dir, tmp_path):
+    config = make_sliding_config(data_dir)
     config.every.evaluate = 1
     results = train(config, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -157,18 +157,21 @@ def test_it_is_evaluated_in_training_too(data_dir, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stride": 33}, "config.evaluation: stride is 33 with a window of 32; expected 1 to"),
+        (
+            {"stride": 33},
+            "config.evaluation: stride: found 33 with a window of 32 pixels; expected 1 to 32",
+        ),
         ({"flip": True}, "config.evaluation.flip: no such field; did you mean flips?"),
     ],
 )
-def test_a_mistake_is_named(change, message, data_dir):
-    with pytest.raises(UserError) as mistake:
-        parts.assemble_run(sliding(data_dir, **change))
-    assert message in str(mistake.value)
+def test_an_invalid_field_is_an_error(change, message, data_dir):
+    with pytest.raises(UserError) as error:
+        parts.assemble_run(make_sliding_config(data_dir, **change))
+    assert message in str(error.value)
 
 
-def test_only_segmentation_slides(data_dir):
-    config = small("classification", data_dir)
+def test_a_sliding_window_requires_segmentation(data_dir):
+    config = make_small_config("classification", data_dir)
     config.evaluation = {"window": 32, "stride": 24}
     with pytest.raises(UserError, match="with objective classification; expected objective segm"):
         parts.assemble_run(config)

@@ -1,4 +1,4 @@
-"""A description of a run agrees with published figures, with what is compiled and with itself."""
+"""Descriptions of runs: published FLOPs, compiled memory, steps and number of examples."""
 
 import functools
 from pathlib import Path
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import small
+from small_configs import make_small_config
 
 from data_pipelines.errors import UserError
 from ssl_jax import train
@@ -36,36 +36,36 @@ RGB_224 = ("data.bands=red,green,blue", "augment.train.size=224")
 
 
 @functools.cache
-def described(file, *overrides, devices=8):
+def describe_config(file, *overrides, devices=8):
     return describe(load_config(file, [*overrides, "data.data_dir=nowhere"]), devices)
 
 
 @pytest.fixture
-def compiled():
-    """The seconds XLA compiled for, each time it did."""
+def compile_times():
+    """Return a list to which the duration of each compilation by XLA is appended, in seconds."""
     seconds = []
 
-    def note(event, duration, **_):
+    def listen(event, duration, **_):
         if event.endswith("/backend_compile_duration"):
             seconds.append(duration)
 
-    jax.monitoring.register_event_duration_secs_listener(note)
+    jax.monitoring.register_event_duration_secs_listener(listen)
     yield seconds
-    jax.monitoring.unregister_event_duration_listener(note)
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.mark.parametrize("file", [*FILES, *OTHERS])
-def test_every_config_is_described_at_its_real_size_from_shapes_alone(file, capsys, compiled):
-    before = len(jax.live_arrays())
-    description = described.__wrapped__(file)  # made here, whichever tests came before
-    assert len(jax.live_arrays()) == before
-    assert not compiled
+def test_every_config_is_described_at_its_real_size_from_shapes_alone(file, capsys, compile_times):
+    num_arrays = len(jax.live_arrays())
+    description = describe_config.__wrapped__(file)  # not from the cache
+    assert len(jax.live_arrays()) == num_arrays
+    assert not compile_times
     print_description(description, teraflops=300.0)
     printed = capsys.readouterr().out
     assert f"{description.steps:,} steps" in printed
     assert f"{sum(description.parameters.values()):,}" in printed
-    least, most = description.memory.total
-    assert 0 < least <= most < 80 * 2**30  # of the GPU the recipes are for
+    fused, unfused = description.memory.total
+    assert 0 < fused <= unfused < 80 * 2**30  # of the GPU that the configs are written for
 
 
 @pytest.mark.parametrize(
@@ -79,71 +79,71 @@ def test_every_config_is_described_at_its_real_size_from_shapes_alone(file, caps
         (SIMCLR, RGB_224, 49.1),
     ],
 )
-def test_training_takes_the_arithmetic_that_is_published(file, overrides, gigaflops):
-    arithmetic = described(file, *overrides).arithmetic
-    assert 3 * sum(arithmetic.forward.values()) == pytest.approx(gigaflops * 1e9, rel=0.01)
+def test_training_has_the_published_flops(file, overrides, gigaflops):
+    flops = describe_config(file, *overrides).flops
+    assert 3 * sum(flops.forward.values()) == pytest.approx(gigaflops * 1e9, rel=0.01)
     # The first layer needs no gradient of its input.
-    assert sum(arithmetic.training.values()) == pytest.approx(gigaflops * 1e9, rel=0.015)
+    assert sum(flops.training.values()) == pytest.approx(gigaflops * 1e9, rel=0.015)
 
 
 @pytest.mark.parametrize(("size", "gigaflops"), [(120, 23.7), (512, 431.0)])
-def test_the_head_of_upernet_takes_the_arithmetic_that_is_published(size, gigaflops):
-    forward = described(UPERNET, f"augment.train.size={size}").arithmetic.forward
+def test_the_upernet_head_has_the_published_flops(size, gigaflops):
+    forward = describe_config(UPERNET, f"augment.train.size={size}").flops.forward
     assert forward["head"] == pytest.approx(gigaflops * 1e9, rel=0.01)
 
 
-def test_a_backbone_sees_a_whole_image_in_use_and_a_quarter_of_it_in_pretraining():
-    arithmetic = described(MAE).arithmetic
-    ratio = arithmetic.inference["backbone"] / arithmetic.forward["backbone"]
-    assert 4 < ratio < 4.2  # more than 225 / 56, for attention is quadratic
-    assert "decoder" not in arithmetic.inference
+def test_mae_encodes_all_patches_in_inference_and_a_quarter_in_pretraining():
+    flops = describe_config(MAE).flops
+    ratio = flops.inference["backbone"] / flops.forward["backbone"]
+    assert 4 < ratio < 4.2  # more than 225 / 56, as attention is quadratic
+    assert "decoder" not in flops.inference
 
 
-def test_length_and_batches_follow_from_the_published_examples():
-    description = described(MAE)
+def test_steps_and_batches_follow_from_the_published_number_of_examples():
+    description = describe_config(MAE)
     assert description.examples == 590_326
     assert description.steps == 800 * (590_326 // 4096)
     assert sum(description.parameters.values()) > 1e8
-    assert described(MAE, devices=16).memory.batches * 2 == description.memory.batches
+    assert describe_config(MAE, devices=16).memory.batches * 2 == description.memory.batches
     with pytest.raises(UserError, match="7 devices"):
-        described(MAE, devices=7)
+        describe_config(MAE, devices=7)
 
 
-def test_a_prepared_dataset_is_described_as_it_is(data_dir):
-    description = describe(small("classification", data_dir))
+def test_a_prepared_dataset_is_described_by_its_own_number_of_examples(data_dir):
+    description = describe(make_small_config("classification", data_dir))
     assert description.examples == description.evaluation == 40
     assert description.origin == f"as prepared in {data_dir}"
 
 
-def test_examples_that_nobody_knows_are_asked_for():
+def test_an_unknown_number_of_examples_must_be_given():
     with pytest.raises(UserError, match="--examples N"):
-        described(MAE, "data.train=all[not snow]")
+        describe_config(MAE, "data.train=all[not snow]")
     config = load_config(MAE, ["data.train=all[not snow]", "data.data_dir=nowhere"])
     assert describe(config, examples=528_619).examples == 528_619
 
 
-def test_frozen_features_are_computed_once_and_not_at_every_step():
-    description = described("configs/transfer/nasc_mlp.py")
-    arithmetic = description.arithmetic
+def test_frozen_features_are_computed_once_and_not_in_every_step():
+    description = describe_config("configs/transfer/nasc_mlp.py")
+    flops = description.flops
     assert description.precomputed
-    assert "backbone" not in arithmetic.training
-    steps = description.steps * 256 * sum(arithmetic.training.values())
-    assert description.total_operations == steps + 20_000 * arithmetic.inference["backbone"]
+    assert "backbone" not in flops.training
+    training = description.steps * 256 * sum(flops.training.values())
+    assert description.total_flops == training + 20_000 * flops.inference["backbone"]
 
 
-def test_micro_batches_take_less_memory_and_more_arithmetic():
-    whole, cut = described(MAE), described(MAE, "objective.accumulate=8")
-    assert cut.memory.working[0] < whole.memory.working[0] / 4
-    assert cut.memory.working[1] < whole.memory.working[1] / 4
-    ratio = sum(cut.arithmetic.training.values()) / sum(whole.arithmetic.training.values())
+def test_micro_batches_save_memory_and_cost_flops():
+    one, eight = describe_config(MAE), describe_config(MAE, "objective.accumulate=8")
+    assert eight.memory.activations[0] < one.memory.activations[0] / 4
+    assert eight.memory.activations[1] < one.memory.activations[1] / 4
+    ratio = sum(eight.flops.training.values()) / sum(one.flops.training.values())
     assert ratio == pytest.approx(4 / 3, rel=0.02)
 
 
 @pytest.mark.parametrize("kind", ["mae", "simclr", "segmentation"])
-def test_memory_is_near_what_is_compiled(kind, data_dir):
-    """XLA's program for a CPU takes 0.98 to 1.4 times what is said of arithmetic left unfused."""
+def test_memory_is_close_to_that_of_the_compiled_program(kind, data_dir):
+    """XLA's program for the CPU takes 0.98 to 1.4 times the estimate with nothing fused."""
     batch_size = 256
-    config = small(kind, data_dir)
+    config = make_small_config(kind, data_dir)
     config.precision = "float32"
     run = parts.assemble_run(config)
     one = {name: np.asarray(value)[None] for name, value in run.source[0].items()}
@@ -163,13 +163,13 @@ def test_memory_is_near_what_is_compiled(kind, data_dir):
     config.batch_size = batch_size
     memory = describe(config, examples=batch_size).memory
     assert memory.parameters + memory.optimizer == count_bytes((state.params, state.opt_state))
-    held = memory.parameters + memory.optimizer + memory.batch_stats + memory.batches / 2
-    assert compiled.argument_size_in_bytes == pytest.approx(held, rel=0.01)
-    least, most = (memory.gradients + working for working in memory.working)
-    assert 0.9 * least < compiled.temp_size_in_bytes < 1.5 * most
+    arguments = memory.parameters + memory.optimizer + memory.batch_stats + memory.batches / 2
+    assert compiled.argument_size_in_bytes == pytest.approx(arguments, rel=0.01)
+    fused, unfused = (memory.gradients + size for size in memory.activations)
+    assert 0.9 * fused < compiled.temp_size_in_bytes < 1.5 * unfused
 
 
-def test_the_door_describes_without_a_workdir(capsys):
+def test_describe_needs_no_workdir(capsys):
     arguments = ["--config", "configs/transfer/nasc_mlp.py", "--config.data.data_dir=nowhere"]
     assert train.main([*arguments, "--describe", "--tflops", "100"]) == 0
     printed = capsys.readouterr().out

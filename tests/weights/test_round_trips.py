@@ -1,80 +1,80 @@
-"""What goes out comes in again, to the bit and with nothing lost: each layout, each network."""
+"""Variables are unchanged by conversion to each layout and back, for each network."""
 
 import jax
 import numpy as np
 import pytest
-from networks_of_all_kinds import (
+from small_networks import (
     RESNET,
     VIT,
-    mae_variables,
-    resnet_variables,
-    vit_variables,
+    make_mae_variables,
+    make_resnet_variables,
+    make_vit_variables,
 )
 
 from data_pipelines.errors import UserError
 from ssl_jax.weights import resnet, transformers, vit
 
-LEARNED = VIT.clone(position="learned")
-MEAN = VIT.clone(pool="mean")
+LEARNED_POSITIONS = VIT.clone(position="learned")
+MEAN_POOLED = VIT.clone(pool="mean")
 
 
-def assert_same(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+def assert_equal(actual, expected):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
 @pytest.mark.parametrize("classes", [0, 5])
-def test_resnet_and_back(classes):
-    variables = resnet_variables(classes)
+def test_a_resnet_survives_a_round_trip(classes):
+    variables = make_resnet_variables(classes)
     tensors = resnet.to_torch(variables)
-    assert_same(resnet.from_torch(tensors), variables)
-    assert_same(transformers.from_torch(transformers.to_torch(variables, RESNET)), variables)
+    assert_equal(resnet.from_torch(tensors), variables)
+    assert_equal(transformers.from_torch(transformers.to_torch(variables, RESNET)), variables)
     assert all(tensor.flags.c_contiguous for tensor in tensors.values())
 
 
 @pytest.mark.parametrize("classes", [0, 5])
-@pytest.mark.parametrize("backbone", [VIT, LEARNED])
-def test_vit_and_back(backbone, classes):
-    variables = vit_variables(backbone, classes)
+@pytest.mark.parametrize("backbone", [VIT, LEARNED_POSITIONS])
+def test_a_vit_survives_a_round_trip(backbone, classes):
+    variables = make_vit_variables(backbone, classes)
     tensors = vit.to_torch(variables, backbone)
-    assert_same(vit.from_torch(tensors), variables)
-    assert_same(transformers.from_torch(transformers.to_torch(variables, backbone)), variables)
+    assert_equal(vit.from_torch(tensors), variables)
+    assert_equal(transformers.from_torch(transformers.to_torch(variables, backbone)), variables)
     assert all(tensor.flags.c_contiguous for tensor in tensors.values())
 
 
-def test_a_mean_pooled_vit_calls_its_norm_as_timm_does():
-    variables = vit_variables(MEAN)
-    tensors = vit.to_torch(variables, MEAN)
+def test_the_norm_of_a_mean_pooled_vit_is_named_as_in_timm():
+    variables = make_vit_variables(MEAN_POOLED)
+    tensors = vit.to_torch(variables, MEAN_POOLED)
     assert "fc_norm.weight" in tensors
     assert "norm.weight" not in tensors
-    assert_same(vit.from_torch(tensors), variables)
+    assert_equal(vit.from_torch(tensors), variables)
 
 
-def test_mae_and_back():
-    variables = mae_variables()
+def test_an_mae_survives_a_round_trip():
+    variables = make_mae_variables()
     tensors = vit.to_torch(variables, VIT)
     assert {"pos_embed", "decoder_pos_embed"} == vit.find_unused_tensors(tensors).keys()
-    assert_same(vit.from_torch(tensors), variables)
-    assert_same(transformers.from_torch(transformers.to_torch(variables, VIT)), variables)
+    assert_equal(vit.from_torch(tensors), variables)
+    assert_equal(transformers.from_torch(transformers.to_torch(variables, VIT)), variables)
 
 
-def test_a_fixed_table_is_known_by_its_values():
-    table = vit.fixed_table(24, 4)
-    assert vit.is_fixed(table + 5e-5)
-    assert not vit.is_fixed(table + 5e-4)
-    assert not vit.is_fixed(np.zeros_like(table))
-    assert not vit.is_fixed(table[:, :-1])
+def test_sincos_position_embeddings_are_recognised_by_their_values():
+    pos_embed = vit.sincos_pos_embed(24, 4)
+    assert vit.is_sincos_pos_embed(pos_embed + 5e-5)
+    assert not vit.is_sincos_pos_embed(pos_embed + 5e-4)
+    assert not vit.is_sincos_pos_embed(np.zeros_like(pos_embed))
+    assert not vit.is_sincos_pos_embed(pos_embed[:, :-1])
 
 
-def test_a_decoder_with_learned_positions_is_refused():
-    tensors = vit.to_torch(mae_variables(), VIT)
+def test_a_decoder_with_learned_position_embeddings_is_rejected():
+    tensors = vit.to_torch(make_mae_variables(), VIT)
     tensors["decoder_pos_embed"] = np.zeros_like(tensors["decoder_pos_embed"])
-    with pytest.raises(UserError, match="decoder_pos_embed: is not the fixed sin-cos table"):
+    with pytest.raises(UserError, match="decoder_pos_embed: found learned position embeddings"):
         vit.from_torch(tensors)
 
 
-def test_dtypes_stay_as_they_are():
-    variables = jax.tree.map(np.float64, resnet_variables())
+def test_dtypes_are_unchanged():
+    variables = jax.tree.map(np.float64, make_resnet_variables())
     tensors = resnet.to_torch(variables)
     leaves = jax.tree.leaves(resnet.from_torch(tensors))
     assert all(leaf.dtype == np.float64 for leaf in leaves)
@@ -83,19 +83,23 @@ def test_dtypes_stay_as_they_are():
 @pytest.mark.parametrize(
     ("layout", "tensors", "name"),
     [
-        (resnet, resnet.to_torch(resnet_variables()), "layer1.0.se.fc.weight"),
-        (vit, vit.to_torch(vit_variables(), VIT), "blocks.0.ls1.gamma"),
-        (transformers, transformers.to_torch(vit_variables(), VIT), "layers.0.lambda1"),
-        (transformers, transformers.to_torch(resnet_variables(), RESNET), "encoder.norm.weight"),
+        (resnet, resnet.to_torch(make_resnet_variables()), "layer1.0.se.fc.weight"),
+        (vit, vit.to_torch(make_vit_variables(), VIT), "blocks.0.ls1.gamma"),
+        (transformers, transformers.to_torch(make_vit_variables(), VIT), "layers.0.lambda1"),
+        (
+            transformers,
+            transformers.to_torch(make_resnet_variables(), RESNET),
+            "encoder.norm.weight",
+        ),
     ],
 )
-def test_a_tensor_without_a_place_is_named(layout, tensors, name):
-    with pytest.raises(UserError, match=f"tensor {name}: has no place"):
+def test_an_unknown_tensor_is_named(layout, tensors, name):
+    with pytest.raises(UserError, match=f"tensor {name}: unknown in a"):
         layout.from_torch({**tensors, name: np.ones(3)})
 
 
-def test_a_query_without_its_key_is_named():
-    tensors = transformers.to_torch(vit_variables(), VIT)
+def test_a_missing_key_tensor_is_named():
+    tensors = transformers.to_torch(make_vit_variables(), VIT)
     del tensors["encoder.layer.1.attention.attention.key.bias"]
-    with pytest.raises(UserError, match=r"has no blocks.1.attn.key.bias beside it"):
+    with pytest.raises(UserError, match=r"tensor blocks.1.attn.key.bias: missing"):
         transformers.from_torch(tensors)

@@ -1,7 +1,8 @@
-"""From a config to the parts of a run: the only place below the commands that reads a config.
+"""The parts of a run, built from its config; below the commands, only this package reads configs.
 
-`run` assembles them (`Run`); `objectives`, `networks`, `views` and `optimization` make one kind
-each, `construct` calls a constructor with a section of a config, `sections` checks which there are.
+`run` assembles all parts (`Run`). `objectives`, `networks`, `views` and `optimization` build one
+kind each, `construct` calls a constructor with a section of a config, and `sections` checks which
+sections a config has.
 """
 
 from ssl_jax.runs.parts.objectives import make_objective

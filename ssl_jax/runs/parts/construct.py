@@ -1,7 +1,7 @@
-"""From a section of a config to the call of a constructor.
+"""Calls of constructors with the sections of a config.
 
-A section names a constructor and its keyword arguments; a field the constructor does not have is an
-error that names it.
+A section has the name of a constructor and its keyword arguments. A field that the constructor
+doesn't have is an error that names the field.
 """
 
 import difflib
@@ -17,43 +17,55 @@ __all__ = ["choose", "construct"]
 
 
 def construct(
-    constructor: Callable[..., Any], section: Mapping[str, Any], where: str, **given: Any
+    constructor: Callable[..., Any], section: Mapping[str, Any], path: str, **arguments: Any
 ) -> Any:
-    """Call `constructor` with the fields of a config section, except `name`, and with `given`.
+    """Call a constructor with the fields of a config section, except `name`.
+
+    Args:
+        constructor: The constructor.
+        section: Its keyword arguments; sections in it become dicts.
+        path: Dotted path of the section in the config, for error messages.
+        **arguments: Further keyword arguments, which the section can't set.
+
+    Returns:
+        What the constructor returns.
 
     Raises:
-        UserError: a field the constructor doesn't take, or one it needs and isn't there.
+        UserError: If the section has a field that the constructor doesn't take, lacks one that it
+            requires, or has a value that it rejects.
     """
     fields = {name: value for name, value in section.items() if name != "name"}
     parameters = inspect.signature(constructor).parameters
-    accepted = [name for name in parameters if name not in {"parent", "name", *given}]
-    takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    accepted = [name for name in parameters if name not in {"parent", "name", *arguments}]
+    accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in fields:
-        if name not in accepted and not takes_more:
+        if name not in accepted and not accepts_any:
             near = difflib.get_close_matches(name, accepted, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it takes: {', '.join(accepted)}"
-            raise UserError(f"config.{where}.{name}: no such field; {hint}")
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(accepted)}"
+            raise UserError(f"config.{path}.{name}: no such field; {hint}")
+    fields = {name: _to_builtin(value) for name, value in fields.items()}
     try:
-        return constructor(**{name: _plain(value) for name, value in fields.items()}, **given)
-    except TypeError as error:
-        raise UserError(f"config.{where}: {error}") from error
-    except ValueError as error:
-        raise UserError(f"config.{where}: {error}") from error
+        return constructor(**fields, **arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"config.{path}: {error}") from error
 
 
-def _plain(value: Any) -> Any:
+def _to_builtin(value: Any) -> Any:
     return value.to_dict() if isinstance(value, ConfigDict) else value
 
 
-def choose(choices: Mapping[str, Any], section: Mapping[str, Any], where: str) -> Any:
-    """The entry of `choices` that a section's `name` stands for.
+def choose(choices: Mapping[str, Any], section: Mapping[str, Any], path: str) -> Any:
+    """Return the entry of `choices` that a config section names.
+
+    Args:
+        choices: The entries by name.
+        section: The section, with a field `name`.
+        path: Dotted path of the section in the config, for error messages.
 
     Raises:
-        UserError: there is none.
+        UserError: If there is no entry of that name.
     """
     name = section.get("name", "")
     if name not in choices:
-        raise UserError(
-            f"config.{where}.name: found {name!r}; expected one of {', '.join(choices)}"
-        )
+        raise UserError(f"config.{path}.name: found {name!r}; expected one of {', '.join(choices)}")
     return choices[name]

@@ -1,4 +1,4 @@
-"""From a config to the backbone and the precision it is computed in."""
+"""The backbone of a config, and the dtype in which networks compute."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,31 +24,38 @@ BACKBONES: dict[str, Callable[..., Any]] = {
 
 
 def make_backbone(config: ConfigDict) -> Any:
-    """The network of `config.model.backbone`.
+    """Build the network of `config.model.backbone`.
 
     Raises:
-        UserError: there is no such network, or the views aren't whole patches of it.
+        UserError: If there is no such network, a field is invalid, or the size of the views is not
+            a multiple of the patch size.
     """
     section = config.model.backbone
-    given = {} if section.name == "image_statistics" else {"dtype": choose_compute_dtype(config)}
+    arguments = (
+        {} if section.name == "image_statistics" else {"dtype": choose_compute_dtype(config)}
+    )
     backbone = construct(
-        choose(BACKBONES, section, "model.backbone"), section, "model.backbone", **given
+        choose(BACKBONES, section, "model.backbone"), section, "model.backbone", **arguments
     )
     patch = getattr(backbone, "patch_size", 1)
-    for which, views in config.augment.items():
-        # UperNet fills images up to whole patches.
+    for name, views in config.augment.items():
+        # UperNet pads images to a multiple of the patch size.
         if views.size % patch and config.objective.name != "segmentation":
             raise UserError(
-                f"config.augment.{which}.size: found {views.size}; expected a multiple of "
+                f"config.augment.{name}.size: found {views.size}; expected a multiple of "
                 f"config.model.backbone.patch_size {patch}"
             )
     return backbone
 
 
 def choose_compute_dtype(config: ConfigDict) -> Any:
-    """bfloat16 or float32; with `auto`, bfloat16 where the device multiplies it natively.
+    """Return the dtype of `config.precision`: `bfloat16`, `float32`, or `auto`.
 
-    V100s and earlier have no bfloat16; on a CPU it is emulated and slow.
+    `auto` is bfloat16 on devices that support it natively and float32 on others: V100s and earlier
+    GPUs have no bfloat16, and on a CPU it is emulated and slow.
+
+    Raises:
+        UserError: If the precision is none of these.
     """
     if config.precision == "auto":
         device = jax.devices()[0]

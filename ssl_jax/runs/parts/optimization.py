@@ -1,4 +1,4 @@
-"""From a config to the length of a run, its optimizer and its learning rate by step."""
+"""The number of steps of a run, its optimizer and its learning rate schedule, from its config."""
 
 import inspect
 from collections.abc import Callable
@@ -25,22 +25,40 @@ _SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 }
 
 
-def count_steps(config: ConfigDict, examples: int) -> int:
-    """Steps of the whole run: `config.steps`, or as many as `config.epochs` takes."""
+def count_steps(config: ConfigDict, num_examples: int) -> int:
+    """Compute the number of steps of a run from `config.steps` or `config.epochs`.
+
+    Args:
+        config: The config.
+        num_examples: Number of examples in an epoch.
+
+    Raises:
+        UserError: If both or neither of the fields are 0.
+    """
     if bool(config.steps) == bool(config.epochs):
         raise UserError(
-            f"config.steps is {config.steps} and config.epochs {config.epochs}; "
-            "expected one of them to be 0: the run is as long as the other says"
+            f"config.steps: found {config.steps}, and {config.epochs} in config.epochs; expected "
+            "one of them to be 0 and the other to be the length of the run"
         )
-    return config.steps or max(1, round(config.epochs * (examples // config.batch_size)))
+    return config.steps or max(1, round(config.epochs * (num_examples // config.batch_size)))
 
 
 def make_optimizer(
-    config: ConfigDict, total_steps: int, examples: int, goal: objectives.Objective
+    config: ConfigDict, total_steps: int, num_examples: int, objective: objectives.Objective
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimizer of a run of `total_steps`, and its learning rate by step.
+    """Build the optimizer and the learning rate schedule of a run.
 
-    `examples` are those of an epoch, for a warm-up given in epochs. A frozen backbone stays.
+    Args:
+        config: The config.
+        total_steps: Number of steps of the run.
+        num_examples: Number of examples in an epoch, for a warm-up given in epochs.
+        objective: The objective; if its backbone is frozen, the optimizer doesn't update it.
+
+    Returns:
+        The optimizer, and the schedule from the step to the learning rate.
+
+    Raises:
+        UserError: If the config names no optimizer or schedule, or a field is invalid.
     """
     section = config.optimizer.to_dict()
     peak = section.pop("learning_rate")
@@ -48,21 +66,24 @@ def make_optimizer(
     if reference_batch:
         peak *= config.batch_size / reference_batch
     section.pop("layer_decay", None)
-    schedule = _schedule(config, peak, total_steps, examples)
+    schedule = _make_schedule(config, peak, total_steps, num_examples)
     constructor = choose(_OPTIMIZERS, section, "optimizer")
-    groups = make_parameter_groups(config, goal)
-    chain = construct(constructor, section, "optimizer", schedule=schedule, groups=groups)
-    frozen = any(group.scale == 0 for group in groups)
-    return (optimizers.freeze_groups(chain, groups) if frozen else chain), schedule
+    groups = make_parameter_groups(config, objective)
+    optimizer = construct(constructor, section, "optimizer", schedule=schedule, groups=groups)
+    if any(group.scale == 0 for group in groups):
+        optimizer = optimizers.freeze_groups(optimizer, groups)
+    return optimizer, schedule
 
 
 def make_parameter_groups(
-    config: ConfigDict, goal: objectives.Objective
+    config: ConfigDict, objective: objectives.Objective
 ) -> tuple[optimizers.ParameterGroup, ...]:
-    """The groups that the parameters of a run fall into, as `optimizers.describe_groups` prints
-    them.
+    """Make the parameter groups of a run: those of its layer decay, or else its optimizer's own.
 
-    Those of its layer decay, or else its optimizer's own; what is frozen is a group by itself.
+    The parameters of a frozen backbone are a separate group.
+
+    Raises:
+        UserError: If the config has a layer decay and its backbone has no blocks.
     """
     constructor = choose(_OPTIMIZERS, config.optimizer, "optimizer")
     groups = inspect.signature(constructor).parameters["groups"].default
@@ -72,23 +93,25 @@ def make_parameter_groups(
         if not depth:
             raise UserError(
                 f"config.optimizer.layer_decay: found {layer_decay}, but the backbone has no "
-                "blocks; expected 1.0, or a ViT"
+                "blocks; expected 1.0, or a ViT as backbone"
             )
         groups = optimizers.layer_decay_groups(layer_decay, depth)
-    if isinstance(goal, objectives.Classification) and goal.frozen:
+    if isinstance(objective, objectives.Classification) and objective.frozen:
         groups = optimizers.add_frozen_group(groups, r"backbone/.*")
     return groups
 
 
-def _schedule(config: ConfigDict, peak: float, total_steps: int, examples: int) -> optax.Schedule:
+def _make_schedule(
+    config: ConfigDict, peak: float, total_steps: int, num_examples: int
+) -> optax.Schedule:
     section = config.schedule.to_dict()
     epochs, warmup_steps = section.pop("warmup_epochs", 0.0), section.pop("warmup_steps", 0)
     if epochs and warmup_steps:
         raise UserError(
-            f"config.schedule: both warmup_epochs {epochs} and warmup_steps {warmup_steps} are "
-            "given; expected one of them to be 0"
+            f"config.schedule: found both warmup_epochs {epochs} and warmup_steps {warmup_steps}; "
+            "expected one of them to be 0"
         )
-    warmup_steps = warmup_steps or round(epochs * (examples // config.batch_size))
+    warmup_steps = warmup_steps or round(epochs * (num_examples // config.batch_size))
     constructor = choose(_SCHEDULES, section, "schedule")
     return construct(
         constructor, section, "schedule", peak=peak, steps=total_steps, warmup_steps=warmup_steps

@@ -1,4 +1,4 @@
-"""All parts of a run, made of its config."""
+"""All parts of a run, built from its config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,17 +32,17 @@ __all__ = ["ProbeSet", "Run", "assemble_run", "check_batch", "configure_image_ev
 
 @dataclass(frozen=True)
 class ProbeSet:
-    """Examples that tell what a backbone's features are worth while it is pretrained.
+    """Examples to probe the features of a backbone with during its pretraining.
 
     Attributes:
-        train: those the probes are fitted on.
-        evaluation: others, whose figures count.
-        classes: how many there are; 0 where the examples have no labels of a whole image.
+        train: The examples that the probes are fitted on.
+        evaluation: The examples that the metrics are computed on.
+        num_classes: Number of classes; 0 if the examples have no labels of whole images.
     """
 
     train: Any
     evaluation: Any
-    classes: int
+    num_classes: int
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,23 @@ class Run:
     """All parts of a run, before its first step.
 
     Attributes:
-        config: what the parts were made of.
-        card: the model card, without figures yet.
-        objective: what is learned.
-        mesh: the devices.
-        source: the examples to train on.
-        evaluation_source: those to evaluate on; None where the config names none.
-        image_evaluation: evaluates on whole pictures, where each pixel counts once; None where the
+        config: The config that the parts were built from.
+        card: The model card, without metrics.
+        objective: The objective, with its networks and views.
+        mesh: The devices.
+        source: The training examples.
+        evaluation_source: The evaluation examples; None if the config has no evaluation split.
+        image_evaluation: Evaluates whole images, in which each pixel counts once; None if the
             examples are evaluated one by one.
-        samples_source: those the report's pictures are drawn from.
-        probe: what the backbone is probed with; None where the config has no probe.
-        examples: which ones `train` and `evaluation` turned out to be.
-        bad_records: what is done about records that can't be read, and which were met.
-        steps: the length of the run.
-        optimizer: from gradients to updates.
-        schedule: the learning rate by step.
-        intervals: when to log, save, evaluate and probe.
-        bad_loss: what to do about a loss that is no number or explodes.
+        samples_source: The examples that the report shows samples of.
+        probe: The examples of the online probe; None if the config has no probe.
+        examples: Descriptions of the subsets `train` and `evaluation`, for `results.json`.
+        bad_records: What to do about unreadable records, and those found so far.
+        steps: Number of steps of the run.
+        optimizer: The optimizer.
+        schedule: The learning rate by step.
+        intervals: When to log, save, evaluate and probe.
+        bad_loss: What to do about a loss that is not finite or has exploded.
     """
 
     config: ConfigDict
@@ -86,8 +86,8 @@ class Run:
     intervals: Intervals
     bad_loss: DivergencePolicy
 
-    def loader(self) -> Loader:
-        """This process's batches of the examples to train on."""
+    def make_loader(self) -> Loader:
+        """Make the loader of this process's batches of training examples."""
         return Loader(
             self.source,
             self.config.batch_size,
@@ -98,22 +98,26 @@ class Run:
             self.steps,
         )
 
-    def skipped(self) -> dict[str, Any]:
-        """The records that couldn't be read: `count`, and `file`, `index` there and `key` of each.
+    def gather_bad_records(self) -> dict[str, Any]:
+        """Gather the unreadable records that the processes of the job have found.
 
-        All processes must ask.
+        It is a collective: all processes must call it.
+
+        Returns:
+            `count`, and `records` with the `file` of each, its `index` in the file and its `key`.
         """
-        for entries in gather_json(self.bad_records.found):
+        for entries in gather_json(self.bad_records.entries):
             self.bad_records.merge(entries)
-        found = self.bad_records.found
-        return {"count": len(found), "records": found}
+        records = self.bad_records.entries
+        return {"count": len(records), "records": records}
 
 
 def assemble_run(config: ConfigDict) -> Run:
-    """Make all parts a config names; nothing is written and nothing is trained.
+    """Build all parts of a run from its config; nothing is written or trained.
 
     Raises:
-        UserError: a field, the dataset, its bands or the batch size doesn't fit.
+        UserError: If a field of the config is invalid, the dataset does not exist or lacks the
+            bands or targets, or the batch size doesn't fit.
     """
     mesh = make_data_mesh()
     bad_records = BadRecords(config.data.get("on_error", "stop"))
@@ -125,43 +129,43 @@ def assemble_run(config: ConfigDict) -> Run:
         bad_records,
     )
     card = ModelCard.for_run(config, data)
-    goal = make_objective(card)
+    objective = make_objective(card)
     seed = config.data.split_seed
     train = select_subset(data, config.data.train, seed)
     check_batch(config, mesh.size, len(train))
     if config.pretrained:
         _check_pretrained(config, card)
-    subsets, whole = {"train": train}, None
+    subsets, image_evaluation = {"train": train}, None
     if config.data.evaluation:
         subsets["evaluation"] = select_subset(data, config.data.evaluation, seed)
-        whole = configure_image_evaluation(
-            config, goal, subsets["evaluation"], mesh, config.batch_size
+        image_evaluation = configure_image_evaluation(
+            config, objective, subsets["evaluation"], mesh, config.batch_size
         )
     sources = {name: subset.examples for name, subset in subsets.items()}
-    total = count_steps(config, len(train))
-    chain, schedule = make_optimizer(config, total, len(train), goal)
+    steps = count_steps(config, len(train))
+    optimizer, schedule = make_optimizer(config, steps, len(train), objective)
     return Run(
         config=config,
         card=card,
-        objective=goal,
+        objective=objective,
         mesh=mesh,
         source=sources["train"],
         evaluation_source=sources.get("evaluation"),
-        image_evaluation=whole,
+        image_evaluation=image_evaluation,
         samples_source=sources.get("evaluation", sources["train"]),
-        probe=_probe(config, bad_records),
+        probe=_make_probe_set(config, bad_records),
         examples={name: subset.description() for name, subset in subsets.items()},
         bad_records=bad_records,
-        steps=total,
-        optimizer=chain,
+        steps=steps,
+        optimizer=optimizer,
         schedule=schedule,
         intervals=construct(Intervals, config.every, "every"),
         bad_loss=construct(DivergencePolicy, config.get("bad_loss", {}), "bad_loss"),
     )
 
 
-def _probe(config: ConfigDict, bad_records: BadRecords) -> ProbeSet | None:
-    """What `config.probe` names: by default labelled parts of the dataset that is trained on."""
+def _make_probe_set(config: ConfigDict, bad_records: BadRecords) -> ProbeSet | None:
+    """Select the examples of `config.probe`, by default from the dataset that is trained on."""
     section = config.get("probe")
     if not section or not section.train:
         return None
@@ -178,35 +182,44 @@ def _probe(config: ConfigDict, bad_records: BadRecords) -> ProbeSet | None:
             for expression in (section.train, section.evaluation or section.train)
         )
     except UserError as error:
-        raise UserError(f"config.probe: {error}; with an empty train there is no probe") from error
+        raise UserError(
+            f"config.probe: {error}; an empty config.probe.train disables the probe"
+        ) from error
     labelled = data.target in ("label", "labels")
     return ProbeSet(train, evaluation, len(data.classes) if labelled else 0)
 
 
-def check_batch(config: ConfigDict, devices: int, examples: int) -> None:
-    """Refuse a batch that is larger than an epoch, or that devices and micro-batches can't share.
+def check_batch(config: ConfigDict, num_devices: int, num_examples: int) -> None:
+    """Check that an epoch has a batch, and that devices and micro-batches can divide it.
+
+    Args:
+        config: The config.
+        num_devices: Number of devices.
+        num_examples: Number of training examples.
 
     Raises:
-        UserError: such a `config.batch_size`.
+        UserError: If `config.batch_size` is larger than an epoch, or not a multiple of the product
+            of devices, micro-batches and examples that are mixed with each other.
     """
-    if config.batch_size > examples:
+    if config.batch_size > num_examples:
         raise UserError(
             f"config.batch_size: found {config.batch_size}, but {config.data.train!r} of dataset "
-            f"{config.data.name} has {examples} examples; expected at most that many"
+            f"{config.data.name} has {num_examples} examples; expected at most that many"
         )
     group_size = make_mix(config).group_size
-    parts = devices * config.objective.accumulate * group_size
-    if config.batch_size <= 0 or config.batch_size % parts:
-        nearest = max(parts, round(config.batch_size / parts) * parts)
-        mixed = f" × {group_size} that are mixed" if group_size > 1 else ""
+    divisor = num_devices * config.objective.accumulate * group_size
+    if config.batch_size <= 0 or config.batch_size % divisor:
+        nearest = max(divisor, round(config.batch_size / divisor) * divisor)
+        mixed = f" × {group_size} mixed examples" if group_size > 1 else ""
         raise UserError(
-            f"config.batch_size: found {config.batch_size}; expected a multiple of {parts} "
-            f"({devices} devices × accumulate {config.objective.accumulate}{mixed}), such as "
+            f"config.batch_size: found {config.batch_size}; expected a multiple of {divisor} "
+            f"({num_devices} devices × accumulate {config.objective.accumulate}{mixed}), such as "
             f"{nearest}"
         )
 
 
 def _check_pretrained(config: ConfigDict, card: ModelCard) -> None:
+    """Check the checkpoint at `config.pretrained`, and that it was trained on the same bands."""
     pretrained = read_card(config.pretrained)
     check_network(config.pretrained, pretrained, make_objective)
     bands = pretrained.sensor.names
@@ -219,22 +232,32 @@ def _check_pretrained(config: ConfigDict, card: ModelCard) -> None:
 
 def configure_image_evaluation(
     config: ConfigDict,
-    goal: objectives.Objective,
+    objective: objectives.Objective,
     subset: Subset,
     mesh: Mesh,
     batch_size: int,
 ) -> ImageEvaluation | None:
-    """The evaluation on the whole pictures of a subset; None if a config has no `evaluation`.
+    """Make the evaluation of `config.evaluation`: a sliding window on the whole images of a subset.
+
+    Args:
+        config: The config.
+        objective: The objective.
+        subset: The subset, with its whole images.
+        mesh: The devices.
+        batch_size: Windows per batch over all devices.
+
+    Returns:
+        The evaluation, or None if the config has no such section.
 
     Raises:
-        UserError: the objective isn't segmentation, or a field doesn't fit.
+        UserError: If the objective isn't segmentation, or a field is invalid.
     """
     if "evaluation" not in config:
         return None
-    if not isinstance(goal, objectives.Segmentation):
+    if not isinstance(objective, objectives.Segmentation):
         raise UserError(
-            "config.evaluation: found a window that slides over pictures, with objective "
+            "config.evaluation: found a sliding window over whole images, with objective "
             f"{config.objective.name}; expected objective segmentation, or no such section"
         )
     sliding = construct(SlidingWindow, config.evaluation, "evaluation")
-    return make_image_evaluation(goal, subset.images(), sliding, mesh, batch_size)
+    return make_image_evaluation(objective, subset.images(), sliding, mesh, batch_size)

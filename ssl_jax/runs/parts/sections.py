@@ -1,4 +1,4 @@
-"""What an objective needs of a config and of a dataset."""
+"""Checks that a config and a dataset have what an objective requires."""
 
 from ml_collections import ConfigDict
 
@@ -9,24 +9,33 @@ __all__ = ["check_sections", "check_target"]
 
 
 def check_sections(config: ConfigDict, model: tuple[str, ...], augment: tuple[str, ...]) -> None:
-    """See that `config.model` and `config.augment` have these sections and no other.
+    """Check that `config.model` and `config.augment` have exactly the given sections.
+
+    Args:
+        config: The config.
+        model: Names of the sections of `config.model`.
+        augment: Names of the sections of `config.augment`.
 
     Raises:
-        UserError: they haven't.
+        UserError: If a section is missing, or there is another one.
     """
-    for name, wanted in (("model", model), ("augment", augment)):
-        if set(config[name]) != set(wanted):
+    for name, sections in (("model", model), ("augment", augment)):
+        if set(config[name]) != set(sections):
             raise UserError(
                 f"config.{name}: found the sections {', '.join(config[name]) or 'none'}; objective "
-                f"{config.objective.name} expects {', '.join(wanted)}"
+                f"{config.objective.name} expects {', '.join(sections)}"
             )
 
 
 def check_target(card: ModelCard, target: str) -> None:
-    """See that the dataset's records have this target.
+    """Check that the records of the dataset have the given target.
+
+    Args:
+        card: The model card, with the target of the dataset.
+        target: `label`, `labels` or `mask`.
 
     Raises:
-        UserError: they have another.
+        UserError: If they have another target.
     """
     if card.target != target:
         raise UserError(

@@ -1,4 +1,4 @@
-"""From a config to the augmentations that make the views of an image."""
+"""The augmentations of a config, which make the views of an image, and its mixing of examples."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,27 +20,34 @@ _VIEWS: dict[str, Callable[..., Any]] = {
 }
 
 
-def make_views(card: ModelCard, which: str) -> Any:
-    """The augmentation of `config.augment`'s section `which`, for the bands on a card."""
-    section = card.config.augment[which]
-    given: dict[str, Any] = {}
+def make_views(card: ModelCard, name: str) -> Any:
+    """Build the augmentation of `config.augment`'s section `name`, for the bands on a card.
+
+    Raises:
+        UserError: If the section names no augmentation, or a field is invalid.
+    """
+    section = card.config.augment[name]
+    arguments: dict[str, Any] = {}
     if section.name in ("simclr", "finetune") and "rgb" not in section:
-        given["rgb"] = _red_green_blue(card)
+        arguments["rgb"] = _find_rgb_indices(card)
     if section.name == "finetune" and "fill" not in section:
-        given["fill"] = Normalisation.from_sensor(card.sensor).unit_mean
+        arguments["fill"] = Normalisation.from_sensor(card.sensor).unit_mean
     if section.name == "segmentation":
-        given["ignore_label"] = card.ignore_label
-    where = f"augment.{which}"
-    return construct(choose(_VIEWS, section, where), section, where, **given)
+        arguments["ignore_label"] = card.ignore_label
+    path = f"augment.{name}"
+    return construct(choose(_VIEWS, section, path), section, path, **arguments)
 
 
-def _red_green_blue(card: ModelCard) -> tuple[int, ...]:
-    """Where these bands stand if there are no others: with them hue and luma have a meaning."""
+def _find_rgb_indices(card: ModelCard) -> tuple[int, ...]:
+    """Return the indices of red, green and blue; empty unless they are all the bands.
+
+    Hue and luma are only defined for images of these three bands.
+    """
     names, bands = ("red", "green", "blue"), card.sensor.bands
-    known = all(any(band.answers_to(name) for band in bands) for name in names)
-    return card.sensor.indices(names) if known and len(bands) == len(names) else ()
+    has_rgb = all(any(band.has_name(name) for band in bands) for name in names)
+    return card.sensor.indices(names) if has_rgb and len(bands) == len(names) else ()
 
 
 def make_mix(config: ConfigDict) -> Mix:
-    """How examples of a batch are mixed; not at all where the config doesn't say."""
+    """Build the mixing of examples in `config.objective.mix`; by default examples aren't mixed."""
     return construct(Mix, config.objective.get("mix", {}), "objective.mix")

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import rasterio
 import tensorflow_datasets as tfds
-from archives_of_patches import (
+from bigearthnet_archives import (
     LABELS_V1,
     SIZES,
     V1,
     V2,
-    compressed,
-    packed,
-    pixels,
+    compress,
+    make_band,
+    pack_tar,
     write_band,
     write_lists,
     write_metadata_v2,
@@ -52,52 +52,52 @@ def v1_data(v1, tmp_path_factory):
     return folder
 
 
-def images(data_dir, config, split="all"):
-    """{name: image} of a prepared dataset."""
+def load_images(data_dir, config, split="all"):
+    """Load the images of a prepared dataset, by the names of the patches."""
     source = select_subset(open_dataset(f"bigearthnet/{config}", data_dir), split).examples
     names = [name.decode() for name in source.example_ids()]
     return {name: source[i]["image"] for i, name in enumerate(names)}
 
 
-def names(data_dir, split, config="v1/rgbn"):
-    return set(images(data_dir, config, split))
+def load_names(data_dir, split, config="v1/rgbn"):
+    return set(load_images(data_dir, config, split))
 
 
-def bands(patch, wanted=RGBN):
-    return np.stack([pixels(patch, band) for band in wanted], axis=-1)
+def make_image(patch, bands=RGBN):
+    return np.stack([make_band(patch, band) for band in bands], axis=-1)
 
 
-def assert_whole_v1(data_dir):
-    found = images(data_dir, "v1/rgbn")
-    assert set(found) == set(V1)
-    for name, image in found.items():
-        np.testing.assert_array_equal(image, bands(name))
+def assert_complete_v1(data_dir):
+    images = load_images(data_dir, "v1/rgbn")
+    assert set(images) == set(V1)
+    for name, image in images.items():
+        np.testing.assert_array_equal(image, make_image(name))
 
 
-def test_every_patch_is_found_under_names_with_and_without_the_lost_zero(v1_data):
-    assert_whole_v1(v1_data)
+def test_patch_names_with_and_without_the_leading_zero_are_found(v1_data):
+    assert_complete_v1(v1_data)
 
 
-def test_splits_are_the_lists_and_all_is_everything(v1_data):
+def test_splits_follow_the_lists_and_all_is_their_union(v1_data):
     for split, name in (("train", V1[0]), ("validation", V1[1]), ("test", V1[2])):
-        assert names(v1_data, split) == {name}
-    assert names(v1_data, "unsplit") == {V1[3], V1[4]}
-    assert names(v1_data, "all") == set(V1)
+        assert load_names(v1_data, split) == {name}
+    assert load_names(v1_data, "unsplit") == {V1[3], V1[4]}
+    assert load_names(v1_data, "all") == set(V1)
 
 
-def test_filters_by_snow_and_cloud(v1_data):
-    assert names(v1_data, "all[snow]") == {V1[3]}
-    assert names(v1_data, "all[cloud]") == {V1[4]}
-    assert names(v1_data, "all[not snow][not cloud]") == set(V1[:3])
-    with pytest.raises(UserError, match="no yes/no feature 'rain'; it has cloud, snow"):
-        names(v1_data, "all[rain]")
+def test_split_expressions_filter_by_snow_and_cloud(v1_data):
+    assert load_names(v1_data, "all[snow]") == {V1[3]}
+    assert load_names(v1_data, "all[cloud]") == {V1[4]}
+    assert load_names(v1_data, "all[not snow][not cloud]") == set(V1[:3])
+    with pytest.raises(UserError, match="no boolean feature 'rain'; it has cloud, snow"):
+        load_names(v1_data, "all[rain]")
 
 
-def test_labels_of_43_and_the_19_they_are_merged_into(v1_data):
+def test_43_labels_are_merged_into_19(v1_data):
     merged = open_dataset("bigearthnet/v1/rgbn", v1_data)
     assert merged.classes == CLASSES_19
     labels = select_subset(merged, "train").examples[0]["labels"]
-    # Arable land and rice fields are one class of the 19, airports none.
+    # Arable land and rice fields are merged into one class, and airports are dropped.
     assert [CLASSES_19[i] for i in np.flatnonzero(labels)] == ["Arable land", "Marine waters"]
     corine = open_dataset("bigearthnet/v1/rgbn", v1_data, target="labels_43")
     assert corine.classes == CLASSES_43
@@ -107,7 +107,7 @@ def test_labels_of_43_and_the_19_they_are_merged_into(v1_data):
     )
 
 
-def test_the_nomenclature_merges_32_of_43_classes_into_19():
+def test_32_of_43_classes_are_merged_into_19():
     assert (len(CLASSES_43), len(MERGED), len(CLASSES_19)) == (43, 32, 19)
     assert set(MERGED.values()) == set(CLASSES_19)
     assert set(CLASSES_43) - set(MERGED) == {
@@ -126,28 +126,28 @@ def test_the_nomenclature_merges_32_of_43_classes_into_19():
 
 
 @pytest.mark.parametrize("resampling", ["bilinear", "nearest", "cubic"])
-def test_any_band_by_name_the_coarse_ones_resampled_as_rasterio_does(v1, tmp_path, resampling):
-    wanted = ("nir", "B05", "swir22", "coastal", "B8A")
+def test_any_bands_are_selected_and_coarse_ones_resampled_like_rasterio(v1, tmp_path, resampling):
+    selected = ("nir", "B05", "swir22", "coastal", "B8A")
     build(
         "bigearthnet/v1/rgbn",
         tmp_path,
         manual_dir=v1,
-        fields=[f"bands={','.join(wanted)}", f"resampling={resampling}", "name=v1/mine"],
+        fields=[f"bands={','.join(selected)}", f"resampling={resampling}", "name=v1/mine"],
     )
     dataset = open_dataset("bigearthnet/v1/mine", tmp_path)
     assert dataset.sensor.names == ("nir", "rededge1", "swir22", "coastal", "nir08")
-    found = images(tmp_path, "v1/mine")
+    images = load_images(tmp_path, "v1/mine")
     for name in V1:
         for channel, band in enumerate(("B08", "B05", "B12", "B01", "B8A")):
             with rasterio.open(v1 / "BigEarthNet-v1.0" / name / f"{name}_{band}.tif") as file:
                 expected = file.read(1, out_shape=(120, 120), resampling=Resampling[resampling])
-            np.testing.assert_array_equal(found[name][..., channel], expected)
+            np.testing.assert_array_equal(images[name][..., channel], expected)
 
 
 def test_rgb_has_the_three_bands(v1, tmp_path):
     build("bigearthnet/v1/rgb", tmp_path, manual_dir=v1)
-    found = images(tmp_path, "v1/rgb")
-    np.testing.assert_array_equal(found[V1[1]], bands(V1[1], RGBN[:3]))
+    images = load_images(tmp_path, "v1/rgb")
+    np.testing.assert_array_equal(images[V1[1]], make_image(V1[1], RGBN[:3]))
 
 
 @pytest.mark.parametrize("order", ["by patch", "by band"])
@@ -155,53 +155,53 @@ def test_rgb_has_the_three_bands(v1, tmp_path):
 def test_an_archive_is_read_without_being_unpacked(v1, tmp_path, order, workers):
     archives = tmp_path / "archives"
     shutil.copytree(v1, archives, ignore=shutil.ignore_patterns("BigEarthNet-v1.0"))
-    tar = packed(v1 / "BigEarthNet-v1.0", order)
-    (archives / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
+    tar = pack_tar(v1 / "BigEarthNet-v1.0", order)
+    (archives / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compress(tar, "gz"))
     before = sorted(archives.rglob("*"))
     build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=archives, workers=workers)
-    assert_whole_v1(tmp_path / "data")
+    assert_complete_v1(tmp_path / "data")
     assert sorted(archives.rglob("*")) == before
 
 
-def test_folder_and_archive_give_the_same_examples_in_the_same_order(v1, v1_data, tmp_path):
+def test_folder_and_archive_have_the_same_examples_in_the_same_order(v1, v1_data, tmp_path):
     archives = tmp_path / "archives"
     shutil.copytree(v1, archives, ignore=shutil.ignore_patterns("BigEarthNet-v1.0"))
-    tar = packed(v1 / "BigEarthNet-v1.0", "by band")
-    (archives / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
+    tar = pack_tar(v1 / "BigEarthNet-v1.0", "by band")
+    (archives / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compress(tar, "gz"))
     build("bigearthnet/v1/rgbn", tmp_path, manual_dir=archives)
-    one, other = (
+    from_folder, from_archive = (
         select_subset(open_dataset("bigearthnet/v1/rgbn", folder), "all[60%]", 1).examples
         for folder in (v1_data, tmp_path)
     )
-    assert one.example_ids().tolist() == other.example_ids().tolist()
-    for i in range(len(one)):
-        for name, values in one[i].items():
-            np.testing.assert_array_equal(values, other[i][name])
+    assert from_folder.example_ids().tolist() == from_archive.example_ids().tolist()
+    for i in range(len(from_folder)):
+        for name, values in from_folder[i].items():
+            np.testing.assert_array_equal(values, from_archive[i][name])
 
 
 @pytest.mark.parametrize("kind", ["folder", "zst", "split gz"])
-def test_version_2_from_every_form_it_comes_in(v2, tmp_path, kind):
+def test_version_2_is_read_from_folders_and_archives(v2, tmp_path, kind):
     manual = v2
     if kind != "folder":
         manual = tmp_path / "archives"
         manual.mkdir()
         write_metadata_v2(manual)
-        whole = compressed(packed(v2 / "BigEarthNet-S2"), kind.split()[-1])
+        archive = compress(pack_tar(v2 / "BigEarthNet-S2"), kind.split()[-1])
         if kind == "zst":
-            (manual / "BigEarthNet-S2.tar.zst").write_bytes(whole)
+            (manual / "BigEarthNet-S2.tar.zst").write_bytes(archive)
         else:
-            third = len(whole) // 3
+            third = len(archive) // 3
             for part, start in (("aa", 0), ("ab", third), ("ac", 2 * third)):
                 end = start + third if part != "ac" else None
-                (manual / f"BigEarthNet-S2.tar.gz{part}").write_bytes(whole[start:end])
+                (manual / f"BigEarthNet-S2.tar.gz{part}").write_bytes(archive[start:end])
     build("bigearthnet/v2/rgbn", tmp_path / "data", manual_dir=manual)
-    found = images(tmp_path / "data", "v2/rgbn")
-    assert set(found) == set(V2)
-    for name, image in found.items():
-        np.testing.assert_array_equal(image, bands(name))
+    images = load_images(tmp_path / "data", "v2/rgbn")
+    assert set(images) == set(V2)
+    for name, image in images.items():
+        np.testing.assert_array_equal(image, make_image(name))
     for split, name in (("train", V2[0]), ("validation", V2[1]), ("test", V2[2])):
-        assert names(tmp_path / "data", split, "v2/rgbn") == {name}
-    assert names(tmp_path / "data", "all[snow]", "v2/rgbn") == {V2[3]}
+        assert load_names(tmp_path / "data", split, "v2/rgbn") == {name}
+    assert load_names(tmp_path / "data", "all[snow]", "v2/rgbn") == {V2[3]}
     labels = select_subset(
         open_dataset("bigearthnet/v2/rgbn", tmp_path / "data"), "validation"
     ).examples[0]
@@ -211,38 +211,38 @@ def test_version_2_from_every_form_it_comes_in(v2, tmp_path, kind):
     ]
 
 
-def test_a_dry_run_says_what_it_found_and_writes_nothing(v1, tmp_path, capsys):
+def test_a_dry_run_prints_a_summary_and_writes_nothing(v1, tmp_path, capsys):
     arguments = ["bigearthnet/v1/rgbn", "--data_dir", str(tmp_path), "--manual_dir", str(v1)]
     assert main([*arguments, "--dry_run"]) == 0
     out = capsys.readouterr().out
-    assert "with train 1, validation 1, test 1, unsplit 2; 0 of the lists are not there" in out
+    assert "with train 1, validation 1, test 1, unsplit 2; 0 of the lists missing" in out
     assert "split validation: 1 examples" in out
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_lists_that_are_not_there_can_be_done_without(v1, tmp_path):
+def test_missing_lists_can_be_excluded(v1, tmp_path):
     manual = tmp_path / "manual"
     (manual / "BigEarthNet-v1.0").mkdir(parents=True)
     (manual / "BigEarthNet-v1.0" / V1[0]).symlink_to(v1 / "BigEarthNet-v1.0" / V1[0])
     shutil.copy(v1 / "train.csv.gz", manual)
-    with pytest.raises(UserError) as error_message:
+    with pytest.raises(UserError) as error:
         build("bigearthnet/v1/rgbn", tmp_path, manual_dir=manual)
-    said = str(error_message.value)
-    assert "lacks val.csv.gz, test.csv.gz, patches_with_seasonal_snow.csv.gz, patches_with" in said
-    assert "zenodo.org/records/12687186" in said
-    fields = [word.removeprefix("--config.") for word in said.split() if word.startswith("--")]
+    message = str(error.value)
+    assert "lacks val.csv.gz, test.csv.gz, patches_with_seasonal_snow.csv.gz, patch" in message
+    assert "zenodo.org/records/12687186" in message
+    fields = [word.removeprefix("--config.") for word in message.split() if word.startswith("--")]
     assert fields == ["lists=train", "name=v1/NAME"]
     build("bigearthnet/v1/rgbn", tmp_path, manual_dir=manual, fields=fields)
-    assert names(tmp_path, "train", "v1/NAME") == {V1[0]}
+    assert load_names(tmp_path, "train", "v1/NAME") == {V1[0]}
 
 
-def test_without_any_list_every_patch_is_in_no_split(v1, tmp_path):
+def test_without_lists_all_patches_are_unsplit(v1, tmp_path):
     build("bigearthnet/v1/rgbn", tmp_path, manual_dir=v1, fields=["lists=,", "name=v1/x"])
-    assert names(tmp_path, "unsplit", "v1/x") == set(V1)
+    assert load_names(tmp_path, "unsplit", "v1/x") == set(V1)
 
 
-# What goes wrong with one patch: how, and what is said. Each stops the build and names the patch.
-BAD = {
+# Ways to corrupt a patch, and the error messages.
+CORRUPTIONS = {
     "a band is missing": (
         lambda patch: (patch / f"{patch.name}_B03.tif").unlink(),
         f"patch {V1[0]}: lacks {V1[0]}_B03.tif",
@@ -252,12 +252,12 @@ BAD = {
         f"{V1[0]}_B04.tif: can't be read as GeoTIFF, JPEG or PNG",
     ),
     "a band has the wrong size": (
-        lambda patch: write_band(patch / f"{patch.name}_B08.tif", pixels(V1[0], "B08", 60)),
+        lambda patch: write_band(patch / f"{patch.name}_B08.tif", make_band(V1[0], "B08", 60)),
         f"{V1[0]}_B08.tif: has 60 × 60 pixels; expected 120 × 120",
     ),
     "a band has the wrong type": (
         lambda patch: write_band(
-            patch / f"{patch.name}_B02.tif", pixels(V1[0], "B02", dtype="float32")
+            patch / f"{patch.name}_B02.tif", make_band(V1[0], "B02", dtype="float32")
         ),
         f"{V1[0]}_B02.tif: its pixels are float32; expected uint16",
     ),
@@ -269,7 +269,7 @@ BAD = {
         lambda patch: (patch / f"{patch.name}_labels_metadata.json").write_text("{}"),
         f"{V1[0]}_labels_metadata.json: has no labels",
     ),
-    "the JSON is none": (
+    "the JSON is invalid": (
         lambda patch: (patch / f"{patch.name}_labels_metadata.json").write_text('{"labels": ['),
         f"{V1[0]}_labels_metadata.json: has no labels",
     ),
@@ -277,67 +277,67 @@ BAD = {
         lambda patch: (patch / f"{patch.name}_labels_metadata.json").write_text(
             '{"labels": ["Moon"]}'
         ),
-        f"patch {V1[0]}: has the label 'Moon'; expected one of the 43",
+        f"patch {V1[0]}: found the label 'Moon'; expected one of the 43",
     ),
 }
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive"])
-@pytest.mark.parametrize("bad", BAD)
-def test_a_bad_patch_stops_the_build_or_is_skipped_and_listed(tmp_path, bad, kind):
-    break_it, message = BAD[bad]
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+def test_a_bad_patch_stops_the_build_or_is_skipped_and_listed(tmp_path, corruption, kind):
+    corrupt, message = CORRUPTIONS[corruption]
     manual = tmp_path / "manual"
     for name in V1[:2]:
         write_patch(manual / "BigEarthNet-v1.0", name, LABELS_V1)
     write_lists(manual, train=list(V1[:2]))
-    break_it(manual / "BigEarthNet-v1.0" / V1[0])
+    corrupt(manual / "BigEarthNet-v1.0" / V1[0])
     if kind == "archive":
-        tar = packed(manual / "BigEarthNet-v1.0")
-        (manual / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
+        tar = pack_tar(manual / "BigEarthNet-v1.0")
+        (manual / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compress(tar, "gz"))
         shutil.rmtree(manual / "BigEarthNet-v1.0")
-    with pytest.raises(UserError) as error_message:
+    with pytest.raises(UserError) as error:
         build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual)
-    assert message in str(error_message.value)
-    assert "\n" not in str(error_message.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
     folder = build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual, skip=True)
-    assert names(tmp_path / "data", "train") == {V1[1]}
+    assert load_names(tmp_path / "data", "train") == {V1[1]}
     (listed,) = (folder / "skipped.txt").read_text().splitlines()
     assert message in listed
 
 
-def test_the_same_patch_in_two_folders_is_a_mistake(tmp_path):
+def test_the_same_patch_in_two_folders_is_refused(tmp_path):
     manual = tmp_path / "manual"
     for folder in ("one", "other"):
         write_patch(manual / folder, V1[0], LABELS_V1)
     write_lists(manual, train=[V1[0]])
-    with pytest.raises(UserError, match=f"example {V1[0]}: is there twice in split train"):
+    with pytest.raises(UserError, match=f"example {V1[0]}: found twice in split train"):
         build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual)
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
 
-def test_a_patch_in_two_splits_is_a_mistake(tmp_path):
+def test_a_patch_in_two_splits_is_refused(tmp_path):
     write_patch(tmp_path / "manual", V1[0], LABELS_V1)
     write_lists(tmp_path / "manual", train=[V1[0]], test=[V1[0]])
-    with pytest.raises(UserError, match=f"names patch {V1[0]}, which is in split train too"):
+    with pytest.raises(UserError, match=f"found patch {V1[0]}, which is also in split train"):
         build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=tmp_path / "manual")
 
 
-def test_a_folder_without_patches_or_archive_says_what_it_holds(tmp_path):
+def test_a_folder_without_patches_and_archive_is_refused(tmp_path):
     manual = tmp_path / "manual"
     manual.mkdir()
     write_lists(manual)
     (manual / "BigEarthNet-S1-v1.0.tar.gz").touch()
     with pytest.raises(
-        UserError, match="neither patches of version 1 in folders nor BigEarthNet-S2-v1"
+        UserError, match="expected folders with patches of version 1, or BigEarthNet-S2-v1"
     ):
         build("bigearthnet/v1/rgbn", tmp_path / "data", manual_dir=manual)
 
 
 @pytest.mark.skipif(not REALDATA, reason="SSL_JAX_REALDATA is not set")
 @pytest.mark.parametrize("kind", ["folder", "archive"])
-def test_the_real_patches_read_back_as_rasterio_reads_them(tmp_path, kind):
+def test_real_patches_have_the_pixels_that_rasterio_reads(tmp_path, kind):
     real = Path(REALDATA, "bigearthnet_v1", "BigEarthNet-v1.0")
     manual = tmp_path / "manual"
     manual.mkdir()
@@ -346,19 +346,19 @@ def test_the_real_patches_read_back_as_rasterio_reads_them(tmp_path, kind):
     if kind == "folder":
         (manual / real.name).symlink_to(real)
     else:
-        (manual / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(packed(real), "gz"))
+        (manual / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compress(pack_tar(real), "gz"))
     fields = [f"bands={','.join(SIZES)}", "name=v1/every"]
     build("bigearthnet/v1/rgbn", tmp_path, manual_dir=manual, fields=fields)
-    found = images(tmp_path, "v1/every")
-    assert set(found) == set(patches)
-    for name, image in found.items():
+    images = load_images(tmp_path, "v1/every")
+    assert set(images) == set(patches)
+    for name, image in images.items():
         for channel, band in enumerate(SIZES):
             with rasterio.open(real / name / f"{name}_{band}.tif") as file:
                 expected = file.read(1, out_shape=(120, 120), resampling=Resampling.bilinear)
             np.testing.assert_array_equal(image[..., channel], expected)
 
 
-def test_what_tfds_itself_prepares_can_be_read(v1, tmp_path):
+def test_a_dataset_prepared_by_tfds_itself_can_be_opened(v1, tmp_path):
     builder = find_builder("bigearthnet").builder(
         data_dir=tmp_path, config="v1/rgbn", file_format="array_record"
     )
@@ -366,46 +366,46 @@ def test_what_tfds_itself_prepares_can_be_read(v1, tmp_path):
     builder.download_and_prepare(download_config=config)
     dataset = open_dataset("bigearthnet/v1/rgbn", tmp_path)
     np.testing.assert_array_equal(
-        select_subset(dataset, "train").examples[0]["image"], bands(V1[0])
+        select_subset(dataset, "train").examples[0]["image"], make_image(V1[0])
     )
     snowy = select_subset(dataset, "all[snow]").examples[0]
-    np.testing.assert_array_equal(snowy["image"], bands(V1[3]))
+    np.testing.assert_array_equal(snowy["image"], make_image(V1[3]))
     assert len(select_subset(dataset, "all[60%]")) == 3
 
 
 def test_version_2_without_its_second_table(v2, tmp_path):
-    """Patches in neither table are in no split, and nobody knows their labels."""
+    """Patches in neither table are unsplit and have no labels."""
     manual = tmp_path / "manual"
     manual.mkdir()
     (manual / "BigEarthNet-S2").symlink_to(v2 / "BigEarthNet-S2")
     shutil.copy(v2 / "metadata.parquet", manual)
-    with pytest.raises(UserError, match="lacks metadata_for_patches_with_snow") as error_message:
+    with pytest.raises(UserError, match="lacks metadata_for_patches_with_snow") as error:
         build("bigearthnet/v2/rgbn", tmp_path, manual_dir=manual)
-    words = str(error_message.value).split()
+    words = str(error.value).split()
     fields = [word.removeprefix("--config.") for word in words if word.startswith("--")]
     build("bigearthnet/v2/rgbn", tmp_path, manual_dir=manual, fields=fields)
-    assert names(tmp_path, "train", "v2/NAME") == {V2[0]}
-    assert names(tmp_path, "unsplit", "v2/NAME") == {V2[3]}
+    assert load_names(tmp_path, "train", "v2/NAME") == {V2[0]}
+    assert load_names(tmp_path, "unsplit", "v2/NAME") == {V2[3]}
     dataset = open_dataset("bigearthnet/v2/NAME", tmp_path)
     assert not select_subset(dataset, "unsplit").examples[0]["labels"].any()
 
 
-def test_a_half_unpacked_archive_is_not_taken_for_the_whole(v1, tmp_path):
+def test_a_partly_unpacked_archive_is_refused(v1, tmp_path):
     manual = tmp_path / "manual"
     shutil.copytree(v1, manual)
-    tar = packed(v1 / "BigEarthNet-v1.0")
-    (manual / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compressed(tar, "gz"))
+    tar = pack_tar(v1 / "BigEarthNet-v1.0")
+    (manual / "BigEarthNet-S2-v1.0.tar.gz").write_bytes(compress(tar, "gz"))
     build("bigearthnet/v1/rgbn", tmp_path / "whole", manual_dir=manual)
-    assert_whole_v1(tmp_path / "whole")
+    assert_complete_v1(tmp_path / "whole")
     shutil.rmtree(manual / "BigEarthNet-v1.0" / V1[1])
-    with pytest.raises(UserError, match=r"holds 4 patches in folders and the archive.*, and 1 pat"):
+    with pytest.raises(UserError, match=r"found 4 patches in folders and the archive.*, and 1 pat"):
         build("bigearthnet/v1/rgbn", tmp_path / "half", manual_dir=manual)
 
 
-def test_patches_of_the_other_version_and_links_in_circles_are_left_alone(v1, v2, tmp_path):
+def test_patches_of_the_other_version_and_cyclic_links_are_ignored(v1, v2, tmp_path):
     manual = tmp_path / "manual"
     shutil.copytree(v1, manual)
     shutil.copytree(v2 / "BigEarthNet-S2", manual / "BigEarthNet-S2")
     (manual / "round").symlink_to(manual)
     build("bigearthnet/v1/rgbn", tmp_path, manual_dir=manual)
-    assert_whole_v1(tmp_path)
+    assert_complete_v1(tmp_path)

@@ -1,6 +1,14 @@
 import numpy as np
 import pytest
-from class_trees import assert_holds, read_image, smooth, stored, write_classes, write_image, zipped
+from class_folder_images import (
+    assert_examples_equal_files,
+    load_examples,
+    make_smooth_image,
+    read_image,
+    write_class_folders,
+    write_image,
+    write_zip,
+)
 from PIL import Image
 
 from data_pipelines.bands import PICTURES, SENTINEL2_L2A
@@ -13,21 +21,23 @@ CLASSES = ("Forest", "Sea Lake", "annual-crop")
 
 
 def write(folder, suffix=".jpg", size=32, bands=3, dtype=np.uint8, count=2, classes=CLASSES):
-    return write_classes(folder, classes, suffix, lambda n: smooth(n, size, bands, dtype), count)
+    return write_class_folders(
+        folder, classes, suffix, lambda n: make_smooth_image(n, size, bands, dtype), count
+    )
 
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory):
-    """A folder of three class folders with two pictures each, and where it was prepared."""
+    """A folder of three class folders with two images each, and its prepared dataset."""
     folder, data_dir = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("data")
     files = write(folder)
     build("class_folders/mine", data_dir, manual_dir=folder)
     return folder, data_dir, files
 
 
-def test_what_the_files_say_of_themselves_is_taken_from_them(mine):
+def test_bands_size_and_classes_are_inferred_from_the_files(mine):
     _, data_dir, files = mine
-    assert_holds(stored("class_folders/mine", data_dir), files)
+    assert_examples_equal_files(load_examples("class_folders/mine", data_dir), files)
     dataset = open_dataset("class_folders/mine", data_dir)
     assert (dataset.image_shape, dataset.image_dtype) == ((32, 32, 3), np.uint8)
     assert dataset.classes == tuple(sorted(CLASSES))
@@ -38,7 +48,7 @@ def test_bands_have_common_names_and_measured_statistics(mine):
     sensor = open_dataset("class_folders/mine", mine[1]).sensor
     assert (sensor.name, sensor.names) == ("mine", ("red", "green", "blue"))
     assert {band.scale for band in sensor.bands} == {1 / 255}
-    pixels = np.stack([image for image, _ in stored("class_folders/mine", mine[1]).values()])
+    pixels = np.stack([image for image, _ in load_examples("class_folders/mine", mine[1]).values()])
     np.testing.assert_allclose([band.mean for band in sensor.bands], pixels.mean((0, 1, 2)))
 
 
@@ -53,17 +63,19 @@ def test_bands_have_common_names_and_measured_statistics(mine):
 def test_three_and_four_bands_need_no_names(tmp_path, suffix, bands, dtype, names, scale):
     files = write(tmp_path / "files", suffix, bands=bands, dtype=dtype)
     build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files")
-    assert_holds(stored("class_folders/mine", tmp_path), files)
+    assert_examples_equal_files(load_examples("class_folders/mine", tmp_path), files)
     dataset = open_dataset("class_folders/mine", tmp_path)
     assert (dataset.image_dtype, dataset.sensor.names) == (dtype, names)
     assert {band.scale for band in dataset.sensor.bands} == {scale}
 
 
-def test_png_of_sixteen_bits_keeps_them(tmp_path):
-    pixels = smooth(0, 32, 3, np.uint16)
+def test_16_bit_png_files_keep_their_precision(tmp_path):
+    pixels = make_smooth_image(0, 32, 3, np.uint16)
     write_image(tmp_path / "files" / "forest" / "1.png", pixels)
     build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files")
-    np.testing.assert_array_equal(stored("class_folders/mine", tmp_path)["forest/1"][0], pixels)
+    np.testing.assert_array_equal(
+        load_examples("class_folders/mine", tmp_path)["forest/1"][0], pixels
+    )
 
 
 def test_bands_are_named_in_the_order_of_the_files(tmp_path):
@@ -73,12 +85,12 @@ def test_bands_are_named_in_the_order_of_the_files(tmp_path):
     sensor = open_dataset("class_folders/landsat", tmp_path).sensor
     assert (sensor.names, sensor.resolution) == (("swir16", "nir", "red", "green", "blue"), 30.0)
     assert {band.scale for band in sensor.bands} == {2.75e-5}
-    found = stored("class_folders/landsat", tmp_path, bands=("red", "nir"))
+    examples = load_examples("class_folders/landsat", tmp_path, bands=("red", "nir"))
     for key, file in files.items():
-        np.testing.assert_array_equal(found[key][0], read_image(file)[..., [2, 1]])
+        np.testing.assert_array_equal(examples[key][0], read_image(file)[..., [2, 1]])
 
 
-def test_a_known_sensor_brings_its_bands_and_statistics(tmp_path):
+def test_a_known_sensor_provides_bands_and_statistics(tmp_path):
     write(tmp_path / "files", ".tif", bands=3, dtype=np.uint16)
     fields = ("sensor=sentinel2_l2a", "bands=B8A,B04,swir22")
     build("class_folders/s2", tmp_path, manual_dir=tmp_path / "files", fields=fields)
@@ -86,7 +98,7 @@ def test_a_known_sensor_brings_its_bands_and_statistics(tmp_path):
     assert sensor == SENTINEL2_L2A.select(("nir08", "red", "swir22"))
 
 
-def test_statistics_of_other_digital_numbers_are_not_taken_over(tmp_path):
+def test_statistics_in_other_digital_numbers_are_not_reused(tmp_path):
     write(tmp_path / "files", ".tif", bands=3, dtype=np.uint16)
     fields = ("sensor=pictures",)
     build("class_folders/deep", tmp_path, manual_dir=tmp_path / "files", fields=fields)
@@ -96,66 +108,66 @@ def test_statistics_of_other_digital_numbers_are_not_taken_over(tmp_path):
 
 
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "validation", "TEST")])
-def test_folders_of_splits_become_splits(tmp_path, names):
+def test_split_folders_become_splits(tmp_path, names):
     files = [
         write(tmp_path / "files" / "deep" / name, count=1 + i, classes=CLASSES[: 3 - i])
         for i, name in enumerate(names)
     ]
     build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files")
     dataset = open_dataset("class_folders/mine", tmp_path)
-    assert dataset.classes == tuple(sorted(CLASSES))  # though not every split has all of them
+    assert dataset.classes == tuple(sorted(CLASSES))  # although not every split has all of them
     for split, of_split in zip(("train", "validation", "test"), files, strict=True):
-        assert_holds(stored("class_folders/mine", tmp_path, split), of_split)
+        assert_examples_equal_files(load_examples("class_folders/mine", tmp_path, split), of_split)
 
 
-def test_splits_and_classes_may_be_archives(tmp_path):
+def test_split_and_class_folders_may_be_zip_archives(tmp_path):
     files = write(tmp_path / "unpacked" / "train")
     of_test = write(tmp_path / "unpacked" / "test", count=1)
     (tmp_path / "files" / "test").mkdir(parents=True)
-    zipped(tmp_path / "unpacked" / "train", tmp_path / "files" / "train.zip")
+    write_zip(tmp_path / "unpacked" / "train", tmp_path / "files" / "train.zip")
     for name in CLASSES:
         archive = tmp_path / "files" / "test" / f"{name}.zip"
-        zipped(tmp_path / "unpacked" / "test" / name, archive)
+        write_zip(tmp_path / "unpacked" / "test" / name, archive)
     build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files")
-    assert_holds(stored("class_folders/mine", tmp_path, "train"), files)
-    assert_holds(stored("class_folders/mine", tmp_path, "test"), of_test)
+    assert_examples_equal_files(load_examples("class_folders/mine", tmp_path, "train"), files)
+    assert_examples_equal_files(load_examples("class_folders/mine", tmp_path, "test"), of_test)
 
 
-def test_an_archive_that_was_replaced_is_read_anew(tmp_path):
+def test_a_replaced_archive_is_read_again(tmp_path):
     (tmp_path / "files").mkdir()
     for count, classes in ((2, CLASSES), (3, CLASSES[1:])):
         files = write(tmp_path / f"unpacked{count}", count=count, classes=classes)
-        zipped(tmp_path / f"unpacked{count}", tmp_path / "files" / "mine.zip")
+        write_zip(tmp_path / f"unpacked{count}", tmp_path / "files" / "mine.zip")
         build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files", overwrite=True)
-        assert_holds(stored("class_folders/mine", tmp_path), files)
+        assert_examples_equal_files(load_examples("class_folders/mine", tmp_path), files)
 
 
-def test_classes_may_be_chosen_with_their_order(mine, tmp_path):
+def test_classes_and_their_order_may_be_set(mine, tmp_path):
     fields = ("classes=annual-crop,Forest",)
     build("class_folders/two", tmp_path, manual_dir=mine[0], fields=fields)
     expected = {key: file for key, file in mine[2].items() if not key.startswith("Sea")}
-    assert_holds(stored("class_folders/two", tmp_path), expected)
+    assert_examples_equal_files(load_examples("class_folders/two", tmp_path), expected)
     assert open_dataset("class_folders/two", tmp_path).classes == ("annual-crop", "Forest")
 
 
-def test_a_dry_run_says_what_the_images_are_taken_for(mine, tmp_path, capsys):
+def test_a_dry_run_prints_the_inferred_format(mine, tmp_path, capsys):
     arguments = ["--data_dir", str(tmp_path), "--manual_dir", str(mine[0]), "--dry_run"]
     assert main(["class_folders/other", *arguments]) == 0
-    said = capsys.readouterr().out
-    assert "images: 32 × 32 pixels, uint8, red, green, blue" in said
-    assert "class folders in .: Forest 2, Sea Lake 2, annual-crop 2" in said
-    assert "split train: 6 examples" in said
+    output = capsys.readouterr().out
+    assert "images: 32 × 32 pixels, uint8, red, green, blue" in output
+    assert "class folders in .: Forest 2, Sea Lake 2, annual-crop 2" in output
+    assert "split train: 6 examples" in output
     assert not list(tmp_path.rglob("*array_record*"))
 
 
-def test_the_first_image_that_can_be_read_speaks_for_all(tmp_path):
+def test_the_format_is_inferred_from_the_first_readable_image(tmp_path):
     files = write(tmp_path / "files")
     files["Forest/Forest_1"].write_bytes(files["Forest/Forest_1"].read_bytes()[:400])
     with pytest.raises(UserError, match=r"Forest_1.jpg: can't be read"):
         build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files")
     build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files", skip=True)
     del files["Forest/Forest_1"]
-    assert_holds(stored("class_folders/mine", tmp_path), files)
+    assert_examples_equal_files(load_examples("class_folders/mine", tmp_path), files)
 
 
 def no_class_folder(folder):
@@ -164,7 +176,7 @@ def no_class_folder(folder):
 
 
 def stray(folder):
-    write_image(folder / "overview.jpg", smooth(0, 32, 3))
+    write_image(folder / "overview.jpg", make_smooth_image(0, 32, 3))
 
 
 def empty(folder):
@@ -173,60 +185,60 @@ def empty(folder):
 
 
 def other_size(folder):
-    write_image(folder / "Sea Lake" / "big.jpg", smooth(0, 40, 3))
+    write_image(folder / "Sea Lake" / "big.jpg", make_smooth_image(0, 40, 3))
 
 
 def other_bands(folder):
-    write_image(folder / "Sea Lake" / "grey.jpg", smooth(0, 32, 1))
+    write_image(folder / "Sea Lake" / "grey.jpg", make_smooth_image(0, 32, 1))
 
 
 def other_dtype(folder):
-    write_image(folder / "Sea Lake" / "deep.tif", smooth(0, 32, 3, np.uint16))
+    write_image(folder / "Sea Lake" / "deep.tif", make_smooth_image(0, 32, 3, np.uint16))
 
 
 def same_name(folder):
-    write_image(folder / "more" / "Forest" / "Forest_1.png", smooth(0, 32, 3))
+    write_image(folder / "more" / "Forest" / "Forest_1.png", make_smooth_image(0, 32, 3))
 
 
 def partly_split(folder):
-    write_image(folder / "test" / "Forest" / "1.jpg", smooth(0, 32, 3))
+    write_image(folder / "test" / "Forest" / "1.jpg", make_smooth_image(0, 32, 3))
 
 
 def unlabelled_split(folder):
-    write_image(folder / "test" / "1.jpg", smooth(0, 32, 3))
+    write_image(folder / "test" / "1.jpg", make_smooth_image(0, 32, 3))
 
 
 def palette(folder):
-    picture = Image.fromarray(smooth(0, 32, 3)).quantize(16)
-    picture.save(folder / "Forest" / "palette.png")
+    image = Image.fromarray(make_smooth_image(0, 32, 3)).quantize(16)
+    image.save(folder / "Forest" / "palette.png")
 
 
 def transparent(folder):
-    write_image(folder / "Forest" / "transparent.png", smooth(0, 32, 4))
+    write_image(folder / "Forest" / "transparent.png", make_smooth_image(0, 32, 4))
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("corrupt", "message"),
     [
-        (no_class_folder, "holds images, such as Forest_1.jpg, and no class folder"),
-        (stray, "overview.jpg: lies beside the folder Forest, which holds images too"),
-        (empty, "files/meadow: holds no image, as .*; found list.txt, expected jpg"),
-        (other_size, "Sea Lake/big.jpg: has 40 × 40 pixels; expected 32 × 32"),
-        (other_bands, "Sea Lake/grey.jpg: has 1 band; expected 3"),
-        (other_dtype, "Sea Lake/deep.tif: its pixels are uint16; expected uint8"),
-        (same_name, "more/Forest/Forest_1.png: has the name and the class of .*/Forest_1.jpg"),
+        (no_class_folder, "found images, such as Forest_1.jpg, and no class folder"),
+        (stray, "overview.jpg: is beside the folder Forest, which also holds images"),
+        (empty, "files/meadow: holds no image, .*; found list.txt; expected jpg"),
+        (other_size, "Sea Lake/big.jpg: found 40 × 40 pixels; expected 32 × 32"),
+        (other_bands, "Sea Lake/grey.jpg: found 1 band; expected 3"),
+        (other_dtype, "Sea Lake/deep.tif: found dtype uint16; expected uint8"),
+        (same_name, "more/Forest/Forest_1.png: has the same name and class as .*/Forest_1.jpg"),
         (partly_split, "test/Forest/1.jpg is in a split, .*Forest_1.jpg in none"),
-        (unlabelled_split, "test/1.jpg: lies in a folder test, which means a split"),
-        (palette, "palette.png: has the colour mode P; expected"),
-        (transparent, "transparent.png: has the colour mode RGBA; expected"),
+        (unlabelled_split, "test/1.jpg: is in the folder test, which is a split"),
+        (palette, "palette.png: found the colour mode P; expected"),
+        (transparent, "transparent.png: found the colour mode RGBA; expected"),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path, damage, message):
+def test_an_error_names_the_file_and_no_dataset_is_left(tmp_path, corrupt, message):
     write(tmp_path / "files")
-    damage(tmp_path / "files")
-    with pytest.raises(UserError, match=message) as error_message:
+    corrupt(tmp_path / "files")
+    with pytest.raises(UserError, match=message) as error:
         build("class_folders/mine", tmp_path / "data", manual_dir=tmp_path / "files")
-    assert "\n" not in str(error_message.value)
+    assert "\n" not in str(error.value)
     assert not list((tmp_path / "data").rglob("*array_record*"))
 
 
@@ -237,28 +249,28 @@ def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path, damage, message):
         (("bands=B04,B08",), "band 'B04': sensor common_bands does not have it; it has coastal"),
         (("bands=red,nir", "sensor=landsat"), "--config.sensor: found 'landsat'; expected one of"),
         (("bands=red,nir", "sensor=pictures"), "band 'nir': sensor pictures does not have it"),
-        (("bands=red,green,blue",), "Forest_1.tif: has 2 bands; expected 3"),
+        (("bands=red,green,blue",), "Forest_1.tif: found 2 bands; expected 3"),
         (("bands=red,nir", "dtype=int16"), "--config.dtype: found 'int16'; expected uint8 or"),
         (("bands=red,nir", "classes=Forest,sea"), "lacks a folder of class sea; found those of F"),
     ],
 )
-def test_a_config_that_does_not_fit_is_told(tmp_path, fields, message):
+def test_an_unsuitable_config_is_refused(tmp_path, fields, message):
     write(tmp_path / "files", ".tif", bands=2)
     with pytest.raises(UserError, match=message):
         build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files", fields=fields)
     assert not list(tmp_path.rglob("*array_record*"))
 
 
-def test_pixels_that_are_not_stored_are_told(tmp_path):
+def test_float_and_non_square_images_are_refused(tmp_path):
     write_image(tmp_path / "files" / "forest" / "1.tif", np.ones((32, 32, 3), np.float32))
-    with pytest.raises(UserError, match=r"1.tif: its pixels are float32; expected uint8 or uint16"):
+    with pytest.raises(UserError, match=r"1.tif: found dtype float32; expected uint8 or uint16"):
         build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files")
     write_image(tmp_path / "files" / "forest" / "1.tif", np.ones((32, 30, 3), np.uint8))
-    with pytest.raises(UserError, match=r"1.tif: has 32 × 30 pixels; expected a square image"):
+    with pytest.raises(UserError, match=r"1.tif: found 32 × 30 pixels; expected a square image"):
         build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files")
 
 
-def test_a_name_and_a_folder_are_needed(mine, tmp_path):
+def test_a_name_and_a_folder_are_required(mine, tmp_path):
     with pytest.raises(UserError, match="expected class_folders/NAME, with a name of your choice"):
         build("class_folders", tmp_path, manual_dir=mine[0])
     with pytest.raises(UserError, match="expected --manual_dir with a folder of class folders"):

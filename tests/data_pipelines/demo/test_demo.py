@@ -4,25 +4,25 @@ import pytest
 from data_pipelines.demo import aerial, objects, scenes, tiles
 from data_pipelines.demo.geometry import fractal, meander, smoothstep
 from data_pipelines.demo.landcover import SCENES
-from data_pipelines.demo.spectra import Cover, Land, reflectance
+from data_pipelines.demo.spectra import Cover, Land, render_reflectance
 from data_pipelines.demo.town import CLASSES, IGNORE_LABEL
 from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.subset import select_subset
 
 
-def test_a_tile_is_a_function_of_its_seed_alone():
+def test_a_tile_is_a_function_of_its_seed_only():
     first = tiles.draw_tile((0, 0, 5), 32)
     tiles.draw_tile((0, 0, 6), 32)
     np.testing.assert_array_equal(first, tiles.draw_tile((0, 0, 5), 32))
     assert (first != tiles.draw_tile((1, 0, 5), 32)).any()
 
 
-def test_more_examples_leave_the_first_as_they_were(data_dir, tmp_path):
+def test_more_examples_do_not_change_the_first_ones(data_dir, tmp_path):
     config = tiles.DemoTilesConfig(name="few", train=3, validation=1, image_size=32)
     few = tiles.DemoTiles(config=config, data_dir=tmp_path)
-    wanted = {example["image"].tobytes() for _, example in few._generate_examples(0, 3)}
+    expected = {example["image"].tobytes() for _, example in few._generate_examples(0, 3)}
     source = select_subset(open_dataset("demo_tiles/tiny", data_dir), "train").examples
-    assert wanted <= {source[i]["image"].tobytes() for i in range(len(source))}
+    assert expected <= {source[i]["image"].tobytes() for i in range(len(source))}
 
 
 def test_splits_and_datasets_share_no_example(data_dir):
@@ -57,13 +57,15 @@ def test_masks_hold_the_classes_of_potsdam(data_dir):
 
 
 def test_vegetation_is_bright_and_water_dark_in_the_near_infrared():
-    def seen(cover):
-        return reflectance(np.random.default_rng(0), Land.plain(16, cover)).mean((0, 1))
+    def mean_reflectance(cover):
+        return render_reflectance(np.random.default_rng(0), Land.make_uniform(16, cover)).mean(
+            (0, 1)
+        )
 
     for plant in (Cover.CROP, Cover.GRASS, Cover.BROADLEAF, Cover.CONIFER):
-        assert seen(plant)[3] > 2.5 * seen(plant)[0]
+        assert mean_reflectance(plant)[3] > 2.5 * mean_reflectance(plant)[0]
     for water in (Cover.DEEP_WATER, Cover.SHALLOW_WATER, Cover.BLACK_WATER):
-        assert seen(water)[3] < 0.15
+        assert mean_reflectance(water)[3] < 0.15
 
 
 @pytest.mark.parametrize(
@@ -75,19 +77,24 @@ def test_vegetation_is_bright_and_water_dark_in_the_near_infrared():
         (Cover.GREEN_ROOF, Cover.BROADLEAF),
     ],
 )
-def test_some_covers_differ_in_the_near_infrared_only(one, other):
+def test_some_covers_differ_only_in_the_near_infrared(one, other):
     differences = []
     for seed in range(20):
-        seen = [reflectance(np.random.default_rng(seed), Land.plain(16, c)) for c in (one, other)]
-        differences.append(np.abs(seen[0].mean((0, 1)) - seen[1].mean((0, 1))))
+        first, second = (
+            render_reflectance(np.random.default_rng(seed), Land.make_uniform(16, cover)).mean(
+                (0, 1)
+            )
+            for cover in (one, other)
+        )
+        differences.append(np.abs(first - second))
     red, green, blue, nir = np.mean(differences, 0)
     assert nir > 0.08
     assert max(red, green, blue) < 0.01
 
 
-def test_statistics_of_the_demo_sensors_are_those_of_their_pictures():
+def test_statistics_of_the_demo_sensors_are_those_of_their_images():
     names, kinds = list(SCENES), list(objects.OBJECTS)
-    drawn = {
+    images = {
         "demo_tiles/tiny": [tiles.draw_tile((0, 0, i), 60) for i in range(300)],
         "demo_scenes/tiny": [scenes.draw_scene((0, 2, i), names[i % 10], 64) for i in range(200)],
         "demo_aerial/tiny": [aerial.draw_tile((0, 3, 0, i), 96)[0] for i in range(30)],
@@ -98,13 +105,13 @@ def test_statistics_of_the_demo_sensors_are_those_of_their_pictures():
     from data_pipelines import bands
 
     sensors = (bands.DEMO_TILES, bands.DEMO_SCENES, bands.DEMO_AERIAL, bands.DEMO_OBJECTS)
-    for pictures, sensor in zip(drawn.values(), sensors, strict=True):
-        pixels = np.stack(pictures).reshape(-1, len(sensor.bands)).astype(float)
+    for drawn, sensor in zip(images.values(), sensors, strict=True):
+        pixels = np.stack(drawn).reshape(-1, len(sensor.bands)).astype(float)
         np.testing.assert_allclose(pixels.mean(0), [b.mean for b in sensor.bands], rtol=0.2)
         np.testing.assert_allclose(pixels.std(0), [b.std for b in sensor.bands], rtol=0.2)
 
 
-def test_fractals_are_standardised_and_smoother_when_told_to_be():
+def test_fractals_are_standardised_and_follow_the_roughness():
     rough, smooth = (fractal(np.random.default_rng(0), 64, r) for r in (1.0, 3.0))
     for field in (rough, smooth):
         assert field.dtype == np.float32

@@ -6,13 +6,13 @@ import PIL.Image
 import pytest
 from image_mask_files import (
     assert_same_windows,
-    expected_windows,
-    painted,
+    get_build_error,
+    make_expected_windows,
+    paint_classes,
     random_classes,
     random_pixels,
-    refused,
+    read_windows,
     truncate,
-    windows_of,
     write,
 )
 from rasterio.transform import from_origin
@@ -31,12 +31,12 @@ FIELDS = ("classes=water,land,ice", "window=32", "stride=16")
 COLOURED = (*FIELDS, "colours=((0,0,128),(200,180,40),(1,2,3))")
 
 
-def image_of(name, bands=4, dtype=np.uint8):
+def make_image(name, bands=4, dtype=np.uint8):
     return random_pixels(len(name) + ord(name[-1]), bands, *SIZES[name], dtype)
 
 
-def classes_of(name):
-    """Class numbers, and 255 in the first row."""
+def make_classes(name):
+    """Make class numbers, with 255 in the first row."""
     classes = random_classes(ord(name[-1]), len(CLASSES), *SIZES[name], block=7).astype(np.uint8)
     classes[0] = 255
     return classes
@@ -44,19 +44,19 @@ def classes_of(name):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Four pictures of several sizes, with masks of class numbers."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """Four images of several sizes, with masks of class numbers."""
+    folder = tmp_path_factory.mktemp("images")
     for name in SIZES:
-        write(folder / "images" / f"{name}.tif", image_of(name))
-        write(folder / "masks" / f"{name}.tif", classes_of(name)[None])
+        write(folder / "images" / f"{name}.tif", make_image(name))
+        write(folder / "masks" / f"{name}.tif", make_classes(name)[None])
     return folder
 
 
 @pytest.fixture
-def one(tmp_path):
-    """A folder of one picture, `a`, and its mask."""
-    write(tmp_path / "files" / "images" / "a.tif", image_of("a"))
-    write(tmp_path / "files" / "masks" / "a.tif", classes_of("a")[None])
+def one_image(tmp_path):
+    """A folder with one image, `a`, and its mask."""
+    write(tmp_path / "files" / "images" / "a.tif", make_image("a"))
+    write(tmp_path / "files" / "masks" / "a.tif", make_classes("a")[None])
     return tmp_path / "files"
 
 
@@ -67,18 +67,18 @@ def prepared(folder, tmp_path_factory):
     return data_dir
 
 
-def all_expected(names=SIZES, image=image_of):
+def make_all_expected(names=SIZES):
     expected = {}
     for name in names:
-        expected |= expected_windows(name, image(name), classes_of(name), 32, 16)
+        expected |= make_expected_windows(name, make_image(name), make_classes(name), 32, 16)
     return expected
 
 
-def test_windows_show_the_pixels_and_classes_of_pictures_of_any_size(prepared):
-    assert_same_windows(windows_of("geotiff_masks/mine", prepared), all_expected())
+def test_windows_have_the_pixels_and_classes_of_images_of_any_size(prepared):
+    assert_same_windows(read_windows("geotiff_masks/mine", prepared), make_all_expected())
 
 
-def test_what_is_left_open_is_as_the_first_image_has_it(one, prepared, tmp_path):
+def test_empty_fields_are_inferred_from_the_first_image(one_image, prepared, tmp_path):
     dataset = open_dataset("geotiff_masks/mine", prepared)
     assert dataset.sensor.names == ("red", "green", "blue", "nir")
     assert dataset.sensor.name == "mine"
@@ -88,12 +88,12 @@ def test_what_is_left_open_is_as_the_first_image_has_it(one, prepared, tmp_path)
     assert dataset.classes == CLASSES
     assert len(set(dataset.colours)) == 3
     write(
-        one / "images" / "a.tif",
-        image_of("a", 3, np.uint16),
+        one_image / "images" / "a.tif",
+        make_image("a", 3, np.uint16),
         crs="EPSG:2263",  # in feet
         transform=from_origin(0, 0, 2, 2),
     )
-    build("geotiff_masks/other", tmp_path, manual_dir=one, fields=FIELDS[:1])
+    build("geotiff_masks/other", tmp_path, manual_dir=one_image, fields=FIELDS[:1])
     dataset = open_dataset("geotiff_masks/other", tmp_path)
     assert dataset.sensor.names == ("red", "green", "blue")
     assert dataset.sensor.resolution == pytest.approx(0.6096, abs=1e-4)
@@ -103,50 +103,50 @@ def test_what_is_left_open_is_as_the_first_image_has_it(one, prepared, tmp_path)
     assert dataset.grid.to_dict() == {"cell": 32, "window": 2, "stride": 1}
 
 
-def test_a_known_sensor_and_other_bands_are_taken_at_their_word(one, tmp_path):
+def test_a_known_sensor_and_its_bands_can_be_selected(one_image, tmp_path):
     bands = "bands=B8A,red,swir16,B12"
     fields = (*FIELDS, bands, "sensor=sentinel2_l2a")
-    write(one / "images" / "a.tif", image_of("a", dtype=np.uint16))
-    build("geotiff_masks/mine", tmp_path, manual_dir=one, fields=fields)
+    write(one_image / "images" / "a.tif", make_image("a", dtype=np.uint16))
+    build("geotiff_masks/mine", tmp_path, manual_dir=one_image, fields=fields)
     sensor = open_dataset("geotiff_masks/mine", tmp_path).sensor
     assert (sensor.name, sensor.resolution) == ("sentinel2_l2a", 10)
     assert sensor.names == ("nir08", "red", "swir16", "swir22")
 
 
-def coloured(classes):
-    """What is of no class is of nearly the first one's colour."""
-    return painted(classes.clip(0, 3), [*COLOURS, (0, 0, 129)])
+def make_colour_mask(classes):
+    """Make a mask of colours; unlabelled pixels have nearly the colour of the first class."""
+    return paint_classes(classes.clip(0, 3), [*COLOURS, (0, 0, 129)])
 
 
-def test_colours_are_exact_and_unknown_ones_are_ignored(prepared, tmp_path):
+def test_colours_match_exactly_and_others_are_unlabelled(prepared, tmp_path):
     files = tmp_path / "files"
     for name in SIZES:
-        write(files / "images" / f"{name}.tif", image_of(name))
-        write(files / "masks" / f"{name}.png", coloured(classes_of(name)), driver="PNG")
+        write(files / "images" / f"{name}.tif", make_image(name))
+        write(files / "masks" / f"{name}.png", make_colour_mask(make_classes(name)), driver="PNG")
     build("geotiff_masks/mine", tmp_path, manual_dir=files, fields=COLOURED)
     assert_same_windows(
-        windows_of("geotiff_masks/mine", tmp_path), windows_of("geotiff_masks/mine", prepared)
+        read_windows("geotiff_masks/mine", tmp_path), read_windows("geotiff_masks/mine", prepared)
     )
     assert open_dataset("geotiff_masks/mine", tmp_path).colours == COLOURS
 
 
-def test_masks_may_have_a_palette(one, tmp_path):
-    mask = PIL.Image.fromarray(classes_of("a"))
+def test_masks_may_have_a_palette(one_image, tmp_path):
+    mask = PIL.Image.fromarray(make_classes("a"))
     mask.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
-    (one / "masks" / "a.tif").unlink()
-    mask.save(one / "masks" / "a.png")
-    build("geotiff_masks/mine", tmp_path, manual_dir=one, fields=FIELDS)
-    assert_same_windows(windows_of("geotiff_masks/mine", tmp_path), all_expected(["a"]))
+    (one_image / "masks" / "a.tif").unlink()
+    mask.save(one_image / "masks" / "a.png")
+    build("geotiff_masks/mine", tmp_path, manual_dir=one_image, fields=FIELDS)
+    assert_same_windows(read_windows("geotiff_masks/mine", tmp_path), make_all_expected(["a"]))
 
 
-@pytest.mark.parametrize(("dtype", "none"), [(np.uint16, 9999), (np.int16, -1)])
-def test_any_number_can_mean_no_class(one, tmp_path, dtype, none):
-    numbers = classes_of("a").astype(dtype)
-    numbers[0] = none
-    write(one / "masks" / "a.tif", numbers[None])
-    fields = (*FIELDS, f"ignore_label={none}")
-    build("geotiff_masks/mine", tmp_path, manual_dir=one, fields=fields)
-    assert_same_windows(windows_of("geotiff_masks/mine", tmp_path), all_expected(["a"]))
+@pytest.mark.parametrize(("dtype", "ignore_label"), [(np.uint16, 9999), (np.int16, -1)])
+def test_any_number_can_be_the_ignore_label(one_image, tmp_path, dtype, ignore_label):
+    numbers = make_classes("a").astype(dtype)
+    numbers[0] = ignore_label
+    write(one_image / "masks" / "a.tif", numbers[None])
+    fields = (*FIELDS, f"ignore_label={ignore_label}")
+    build("geotiff_masks/mine", tmp_path, manual_dir=one_image, fields=fields)
+    assert_same_windows(read_windows("geotiff_masks/mine", tmp_path), make_all_expected(["a"]))
 
 
 @pytest.mark.parametrize(
@@ -159,30 +159,32 @@ def test_any_number_can_mean_no_class(one, tmp_path, dtype, none):
         ("{}/image.tif", "{}/gt.tif", ("images=**/*/image.tif", "masks=**/*/gt.tif")),
     ],
 )
-def test_images_find_their_masks_by_what_wildcards_stand_for(tmp_path, image, mask, fields):
+def test_images_and_masks_are_paired_by_the_text_that_wildcards_match(
+    tmp_path, image, mask, fields
+):
     names = ("a", "deep/c")
     for name in names:
-        write(tmp_path / "files" / image.format(name), image_of(name))
-        write(tmp_path / "files" / mask.format(name), classes_of(name)[None])
+        write(tmp_path / "files" / image.format(name), make_image(name))
+        write(tmp_path / "files" / mask.format(name), make_classes(name)[None])
     build("geotiff_masks/mine", tmp_path, manual_dir=tmp_path / "files", fields=FIELDS + fields)
     area = "area/" if image.startswith("area") else ""
-    expected = {f"{area}{key}": window for key, window in all_expected(names).items()}
-    assert_same_windows(windows_of("geotiff_masks/mine", tmp_path), expected)
+    expected = {f"{area}{key}": window for key, window in make_all_expected(names).items()}
+    assert_same_windows(read_windows("geotiff_masks/mine", tmp_path), expected)
 
 
 @pytest.mark.parametrize("layout", ["images/{}/{}.tif", "{}/images/{}.tif"])
 def test_folders_train_val_and_test_become_splits(tmp_path, layout):
     for split, name in (("train", "a"), ("val", "b"), ("test", "d")):
-        write(tmp_path / "files" / layout.format(split, name), image_of(name))
+        write(tmp_path / "files" / layout.format(split, name), make_image(name))
         mask = layout.replace("images", "masks").format(split, name)
-        write(tmp_path / "files" / mask, classes_of(name)[None])
+        write(tmp_path / "files" / mask, make_classes(name)[None])
     build("geotiff_masks/mine", tmp_path, manual_dir=tmp_path / "files", fields=FIELDS)
     for split, key in (("train", "train/a"), ("validation", "val/b"), ("test", "test/d")):
-        found = windows_of("geotiff_masks/mine", tmp_path, split)
-        assert {k.rpartition("/")[0].rpartition("/")[0] for k in found} == {key}
+        windows = read_windows("geotiff_masks/mine", tmp_path, split)
+        assert {k.rpartition("/")[0].rpartition("/")[0] for k in windows} == {key}
 
 
-def test_a_share_of_the_pictures_is_for_validation_and_always_the_same(tmp_path):
+def test_a_reproducible_fraction_of_the_images_is_for_validation(tmp_path):
     files = tmp_path / "files"
     for number in range(40):
         write(files / "images" / f"{number}.tif", random_pixels(number, 3, 16, 16))
@@ -196,7 +198,7 @@ def test_a_share_of_the_pictures_is_for_validation_and_always_the_same(tmp_path)
     )
     assert not train & validation
     assert len(train | validation) == 40
-    # CRC-32 of the names: a change here would move users' pictures to the other side.
+    # CRC-32 of the names: a change would move images of existing datasets to the other split.
     assert sorted(validation, key=int) == ["2", "6", "13", "17", "23", "27", "33", "37"]
     for number in range(20, 40):
         (files / "images" / f"{number}.tif").unlink()
@@ -207,7 +209,7 @@ def test_a_share_of_the_pictures_is_for_validation_and_always_the_same(tmp_path)
     assert {key.decode().split("/")[0] for key in fewer} == {n for n in validation if int(n) < 20}
 
 
-def test_two_workers_prepare_what_one_does(folder, prepared, tmp_path):
+def test_two_workers_write_the_same_files_as_one(folder, prepared, tmp_path):
     again = build("geotiff_masks/mine", tmp_path, manual_dir=folder, fields=FIELDS, workers=2)
     files = sorted(again.glob("*array_record*"))
     assert files
@@ -215,8 +217,8 @@ def test_two_workers_prepare_what_one_does(folder, prepared, tmp_path):
         assert file.read_bytes() == (prepared / file.relative_to(tmp_path)).read_bytes()
 
 
-def broken_value(folder):
-    numbers = classes_of("a")
+def write_invalid_class(folder):
+    numbers = make_classes("a")
     numbers[-1, -1] = 3
     write(folder / "masks" / "a.tif", numbers[None])
     return (
@@ -224,63 +226,64 @@ def broken_value(folder):
     )
 
 
-def broken_type(folder):
-    write(folder / "masks" / "a.tif", classes_of("a")[None].astype(np.float32))
-    return "masks/a.tif: its pixels are float32; expected whole numbers"
+def write_float_mask(folder):
+    write(folder / "masks" / "a.tif", make_classes("a")[None].astype(np.float32))
+    return "masks/a.tif: its pixels are float32; expected integer class numbers"
 
 
-def broken_colours(folder):
-    write(folder / "masks" / "a.tif", coloured(classes_of("a")))
+def write_unexpected_colours(folder):
+    write(folder / "masks" / "a.tif", make_colour_mask(make_classes("a")))
     return "masks/a.tif: has 3 bands; expected 1"
 
 
-def broken_size(folder):
-    write(folder / "masks" / "a.tif", classes_of("a")[None, :-1])
+def change_mask_size(folder):
+    write(folder / "masks" / "a.tif", make_classes("a")[None, :-1])
     return "masks/a.tif: has 63 × 96 pixels; expected 64 × 96"
 
 
-def broken_tif(folder):
+def truncate_tif(folder):
     truncate(folder / "images" / "a.tif")
     return "images/a.tif: can't be read"
 
 
-def broken_png(folder):
-    """Such as GDAL takes for noise, if it isn't told not to."""
+def truncate_png(folder):
+    """By default, GDAL reads a truncated PNG as noise."""
     (folder / "images" / "a.tif").unlink()
-    truncate(write(folder / "images" / "a.png", image_of("a", 4), driver="PNG"))
+    truncate(write(folder / "images" / "a.png", make_image("a", 4), driver="PNG"))
     return "images/a.png: can't be read"
 
 
-def broken_pair(folder):
+def rename_mask(folder):
     (folder / "masks" / "a.tif").rename(folder / "masks" / "z.tif")
-    return "images/a.tif: has no mask; found b, z that match **/masks/**/*, expected one"
+    return "images/a.tif: has no mask; found b, z that match **/masks/**/*; expected a mask"
 
 
-BROKEN = (
-    broken_value, broken_type, broken_colours, broken_size, broken_tif, broken_png, broken_pair,
+CORRUPTIONS = (
+    write_invalid_class, write_float_mask, write_unexpected_colours, change_mask_size,
+    truncate_tif, truncate_png, rename_mask,
 )  # fmt: skip
 
 
-# In many strips the last one's mistake must keep the first one's cells out.
-@pytest.mark.parametrize("strip", [blocks._STRIP_BYTES, 1])
-@pytest.mark.parametrize("break_it", BROKEN)
-def test_a_bad_file_is_named_and_nothing_is_left_or_it_is_skipped(
-    one, tmp_path, break_it, strip, monkeypatch
+# With many strips, an error in the last one must prevent the blocks of the first one.
+@pytest.mark.parametrize("strip_bytes", [blocks._STRIP_BYTES, 1])
+@pytest.mark.parametrize("corrupt", CORRUPTIONS)
+def test_an_invalid_file_is_named_and_nothing_is_written_or_it_is_skipped(
+    one_image, tmp_path, corrupt, strip_bytes, monkeypatch
 ):
-    monkeypatch.setattr(blocks, "_STRIP_BYTES", strip)
-    write(one / "images" / "b.tif", image_of("b"))
-    write(one / "masks" / "b.tif", classes_of("b")[None])
-    expected = break_it(one)
+    monkeypatch.setattr(blocks, "_STRIP_BYTES", strip_bytes)
+    write(one_image / "images" / "b.tif", make_image("b"))
+    write(one_image / "masks" / "b.tif", make_classes("b")[None])
+    expected = corrupt(one_image)
     fields = (*FIELDS, "validation=0")
-    assert expected in refused("geotiff_masks/mine", tmp_path / "data", one, *fields)
-    done = build("geotiff_masks/mine", tmp_path, manual_dir=one, fields=fields, skip=True)
-    (skipped,) = (done / "skipped.txt").read_text().splitlines()
+    assert expected in get_build_error("geotiff_masks/mine", tmp_path / "data", one_image, *fields)
+    prepared = build("geotiff_masks/mine", tmp_path, manual_dir=one_image, fields=fields, skip=True)
+    (skipped,) = (prepared / "skipped.txt").read_text().splitlines()
     assert expected in skipped
-    assert_same_windows(windows_of("geotiff_masks/mine", tmp_path), all_expected(["b"]))
+    assert_same_windows(read_windows("geotiff_masks/mine", tmp_path), make_all_expected(["b"]))
 
 
-def test_a_mask_of_numbers_where_colours_are_told_is_refused(one, tmp_path):
-    message = refused("geotiff_masks/mine", tmp_path / "data", one, *COLOURED)
+def test_a_mask_of_numbers_with_config_colours_is_an_error(one_image, tmp_path):
+    message = get_build_error("geotiff_masks/mine", tmp_path / "data", one_image, *COLOURED)
     assert "masks/a.tif: has 1 bands; expected 3" in message
 
 
@@ -302,46 +305,46 @@ def test_a_mask_of_numbers_where_colours_are_told_is_refused(one, tmp_path):
         ((*FIELDS, "dtype=uint16"), "its pixels are uint8; expected uint16"),
     ],
 )
-def test_a_mistaken_config_is_refused(one, tmp_path, fields, message):
-    assert message in refused("geotiff_masks/mine", tmp_path / "data", one, *fields)
+def test_an_invalid_config_is_an_error(one_image, tmp_path, fields, message):
+    assert message in get_build_error("geotiff_masks/mine", tmp_path / "data", one_image, *fields)
 
 
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (image_of("a", 5), "a.tif: number of bands is 5; expected 3 or 4, or --config.bands="),
-        (image_of("a").astype(np.float32), "its pixels are float32; expected uint8 or uint16"),
+        (make_image("a", 5), "a.tif: number of bands is 5; expected 3 or 4, or --config.bands="),
+        (make_image("a").astype(np.float32), "its pixels are float32; expected uint8 or uint16"),
     ],
 )
-def test_images_that_say_too_little_are_refused(one, tmp_path, pixels, message):
-    write(one / "images" / "a.tif", pixels)
-    assert message in refused("geotiff_masks/mine", tmp_path / "data", one, *FIELDS)
+def test_images_with_unknown_bands_or_dtype_are_errors(one_image, tmp_path, pixels, message):
+    write(one_image / "images" / "a.tif", pixels)
+    assert message in get_build_error("geotiff_masks/mine", tmp_path / "data", one_image, *FIELDS)
 
 
-def test_two_files_of_a_name_are_refused(one, tmp_path):
-    write(one / "images" / "a.png", image_of("a"), driver="PNG")
-    message = refused("geotiff_masks/mine", tmp_path / "data", one, *FIELDS)
+def test_two_files_with_the_same_name_are_an_error(one_image, tmp_path):
+    write(one_image / "images" / "a.png", make_image("a"), driver="PNG")
+    message = get_build_error("geotiff_masks/mine", tmp_path / "data", one_image, *FIELDS)
     assert "a.tif: matches **/images/**/* with the same name, 'a', as" in message
 
 
-def test_a_picture_beside_the_folders_of_splits_is_refused(one, tmp_path):
-    write(one / "images" / "train" / "b.tif", image_of("b"))
-    write(one / "masks" / "train" / "b.tif", classes_of("b")[None])
-    message = refused("geotiff_masks/mine", tmp_path / "data", one, *FIELDS)
+def test_an_image_beside_the_folders_of_splits_is_an_error(one_image, tmp_path):
+    write(one_image / "images" / "train" / "b.tif", make_image("b"))
+    write(one_image / "masks" / "train" / "b.tif", make_classes("b")[None])
+    message = get_build_error("geotiff_masks/mine", tmp_path / "data", one_image, *FIELDS)
     assert "images/a.tif: is in no folder of a split, as" in message
 
 
-def test_a_name_and_files_are_asked_for(tmp_path):
-    assert "reads files of yours; expected --manual_dir with a folder of images" in refused(
+def test_a_name_and_files_are_required(tmp_path):
+    assert "reads your own files; expected --manual_dir with a folder of images" in get_build_error(
         "geotiff_masks/mine", tmp_path / "data", None, *FIELDS
     )
-    assert "expected geotiff_masks/NAME, with a name of your choice" in refused(
+    assert "expected geotiff_masks/NAME, with a name of your choice" in get_build_error(
         "geotiff_masks", tmp_path / "data", None, *FIELDS
     )
 
 
 @pytest.mark.skipif(not REALDATA, reason="SSL_JAX_REALDATA is not set")
-def test_a_real_scene_and_its_mask_come_back_as_they_are(tmp_path):
+def test_a_real_scene_and_its_mask_are_stored_unchanged(tmp_path):
     with np.load(Path(REALDATA, "sentinel2_mask", "sentinel2.npz")) as real:
         image = np.moveaxis(np.round(real["img"] * 1e4), -1, 0).astype(np.uint16)
         mask = real["msk"][..., 0]
@@ -352,13 +355,13 @@ def test_a_real_scene_and_its_mask_come_back_as_they_are(tmp_path):
         "window=128", "stride=64",
     )  # fmt: skip
     build("geotiff_masks/clouds", tmp_path, manual_dir=tmp_path / "files", fields=fields)
-    found = windows_of("geotiff_masks/clouds", tmp_path)
-    assert_same_windows(found, expected_windows("scene", image, mask, 128, 64))
-    assert len(found) == 49
+    windows = read_windows("geotiff_masks/clouds", tmp_path)
+    assert_same_windows(windows, make_expected_windows("scene", image, mask, 128, 64))
+    assert len(windows) == 49
 
 
-def test_what_lies_beyond_a_picture_is_not_measured(tmp_path):
-    """A picture of 70 pixels a side is stored as cells of 50, which it fills by half."""
+def test_statistics_exclude_padding(tmp_path):
+    """An image of 70 × 70 pixels is stored as blocks of 50 × 50, and fills about half of them."""
     pixels = random_pixels(0, 3, 70, 70)
     write(tmp_path / "files" / "images" / "a.tif", pixels)
     write(tmp_path / "files" / "masks" / "a.tif", random_classes(0, 2, 70, 70)[np.newaxis])
@@ -367,5 +370,5 @@ def test_what_lies_beyond_a_picture_is_not_measured(tmp_path):
     dataset = open_dataset("geotiff_masks/mine", tmp_path)
     means = [band.mean for band in dataset.sensor.bands]
     np.testing.assert_allclose(means, pixels.mean(axis=(1, 2)), rtol=1e-12)
-    read = verify(dataset)["train"].moments
-    assert read.pixels == 70 * 70
+    moments = verify(dataset)["train"].moments
+    assert moments.pixels == 70 * 70

@@ -39,52 +39,52 @@ def random_pixels(seed, shape, dtype):
     return np.random.default_rng(seed).integers(1, np.iinfo(dtype).max, shape).astype(dtype)
 
 
-def stored(data_dir, config, split="all"):
+def read_tiles(data_dir, config, split="all"):
     source = select_subset(open_dataset(f"geotiff_tiles/{config}", data_dir), split).examples
     return [source[i]["image"] for i in range(len(source))]
 
 
-def test_images_of_all_bands_are_cut_into_whole_tiles(tmp_path):
+def test_images_of_all_bands_are_cut_into_complete_tiles(tmp_path):
     pixels = random_pixels(0, (4, 250, 380), np.uint8)
     write(tmp_path / "files" / "deeper" / "a.tif", pixels)
     build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "files")
-    found = {tile.tobytes() for tile in stored(tmp_path, "naip")}
+    tiles = {tile.tobytes() for tile in read_tiles(tmp_path, "naip")}
     image = pixels.transpose(1, 2, 0)
     expected = [
         image[row : row + 120, column : column + 120]
         for row in (0, 120)
         for column in (0, 120, 240)
     ]
-    assert found == {tile.tobytes() for tile in expected}
+    assert tiles == {tile.tobytes() for tile in expected}
 
 
-def test_patches_of_one_band_a_file_are_put_together(tmp_path):
+def test_single_band_files_of_a_patch_are_stacked(tmp_path):
     patches = {f"S2A_MSIL2A_20170617T11332{i}_4_{i}": i for i in range(3)}
     for name, seed in patches.items():
         for band in (*BANDS, "B8A"):
             pixels = random_pixels((seed, ord(band[-1])), (1, 120, 120), np.uint16)
             write(tmp_path / "files" / name / f"{name}_{band}.tif", pixels)
     build("geotiff_tiles/sentinel2", tmp_path, manual_dir=tmp_path / "files")
-    found = {tile.tobytes() for tile in stored(tmp_path, "sentinel2")}
+    tiles = {tile.tobytes() for tile in read_tiles(tmp_path, "sentinel2")}
     for seed in patches.values():
         bands = [random_pixels((seed, ord(b[-1])), (120, 120), np.uint16) for b in BANDS]
-        assert np.stack(bands, axis=-1).tobytes() in found
-    assert len(found) == 3
+        assert np.stack(bands, axis=-1).tobytes() in tiles
+    assert len(tiles) == 3
 
 
-def test_tiles_without_data_are_dropped(tmp_path):
+def test_tiles_with_too_many_no_data_pixels_are_dropped(tmp_path):
     pixels = random_pixels(0, (4, 120, 360), np.uint8)
     pixels[:, :, 120:240] = 0
     pixels[:, :, 240:250] = 0
     write(tmp_path / "files" / "a.tif", pixels, nodata=0)
     build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "files")
-    assert len(stored(tmp_path, "naip")) == 2
+    assert len(read_tiles(tmp_path, "naip")) == 2
 
 
 @pytest.mark.parametrize("world_file", [False, True])
-def test_other_dates_of_a_place_stay_on_its_side_of_the_cut(tmp_path, world_file):
-    places = np.arange(1, 26, dtype=np.uint8).reshape(1, 5, 5).repeat(4, axis=0)
-    pixels = np.kron(places, np.ones((1, 120, 120), np.uint8))
+def test_all_dates_of_a_location_are_in_the_same_split(tmp_path, world_file):
+    locations = np.arange(1, 26, dtype=np.uint8).reshape(1, 5, 5).repeat(4, axis=0)
+    pixels = np.kron(locations, np.ones((1, 120, 120), np.uint8))
     for date, shift in enumerate((0.0, 1.5, -2.0)):
         x, y = 600_000 + shift, 6_000_000
         path = tmp_path / "files" / f"{date}.tif"
@@ -93,7 +93,7 @@ def test_other_dates_of_a_place_stay_on_its_side_of_the_cut(tmp_path, world_file
             path.with_suffix(".tfw").write_text(f"10\n0\n0\n-10\n{x + 5}\n{y - 5}\n")
     build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "files")
     train, validation = (
-        [int(tile[0, 0, 0]) for tile in stored(tmp_path, "naip", split)]
+        [int(tile[0, 0, 0]) for tile in read_tiles(tmp_path, "naip", split)]
         for split in ("train", "validation")
     )
     assert len(train) + len(validation) == 75
@@ -104,8 +104,8 @@ def test_other_dates_of_a_place_stay_on_its_side_of_the_cut(tmp_path, world_file
 @pytest.mark.parametrize(
     ("config", "files", "message"),
     [
-        ("naip", {}, "files: is no folder with files in it"),
-        ("naip", {"a.jpg": None}, r"no file matches \*\*/\*.tif; it holds a.jpg"),
+        ("naip", {}, "files: is not a folder with files in it"),
+        ("naip", {"a.jpg": None}, r"no file matches \*\*/\*.tif; it contains a.jpg"),
         ("naip", {"a.tif": None}, "a.tif: can't be read as GeoTIFF"),
         ("naip", {"a.tif": (3, 120, 120, np.uint8)}, "a.tif: has 3 bands; expected 4"),
         ("naip", {"a.tif": (4, 120, 120, np.uint16)}, "pixels are uint16; expected uint8"),
@@ -118,16 +118,16 @@ def test_other_dates_of_a_place_stay_on_its_side_of_the_cut(tmp_path, world_file
         ),
     ],
 )
-def test_bad_files_are_named_and_nothing_is_left(tmp_path, config, files, message):
+def test_invalid_files_are_named_and_nothing_is_written(tmp_path, config, files, message):
     (tmp_path / "files").mkdir()
     for name, shape in files.items():
         if shape is None:
             (tmp_path / "files" / name).write_text("no image")
         else:
             write(tmp_path / "files" / name, np.ones(shape[:3], shape[3]))
-    with pytest.raises(UserError, match=message) as error_message:
+    with pytest.raises(UserError, match=message) as error:
         build(f"geotiff_tiles/{config}", tmp_path / "data", manual_dir=tmp_path / "files")
-    assert "\n" not in str(error_message.value)
+    assert "\n" not in str(error.value)
     assert not list((tmp_path / "data").rglob("*array_record*"))
 
 
@@ -142,7 +142,7 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:20_000])
 
 
-def test_of_several_files_the_damaged_one_is_named_or_its_patch_skipped(tmp_path):
+def test_a_corrupt_file_of_a_patch_is_named_or_the_patch_is_skipped(tmp_path):
     write_patches(tmp_path / "files")
     truncate(tmp_path / "files" / "p1" / "p1_B03.tif")
     with pytest.raises(UserError, match=r"p1_B03.tif: can't be read"):
@@ -152,7 +152,7 @@ def test_of_several_files_the_damaged_one_is_named_or_its_patch_skipped(tmp_path
     folder = build("geotiff_tiles/sentinel2", tmp_path, manual_dir=tmp_path / "files", skip=True)
     skipped = (folder / "skipped.txt").read_text().splitlines()
     assert ["p2_B04.tif" in skipped[0], "p1_B03.tif" in skipped[1], len(skipped)] == [True, True, 2]
-    assert len(stored(tmp_path, "sentinel2")) == 1
+    assert len(read_tiles(tmp_path, "sentinel2")) == 1
 
 
 @pytest.fixture
@@ -165,23 +165,23 @@ def images(tmp_path):
     return tmp_path / "files"
 
 
-def test_neither_workers_nor_memory_change_what_is_stored(images, tmp_path, monkeypatch):
-    once = build("geotiff_tiles/naip", tmp_path / "a", manual_dir=images)
-    twice = build("geotiff_tiles/naip", tmp_path / "b", manual_dir=images, workers=2)
-    for file in once.glob("*array_record*"):
-        assert file.read_bytes() == (twice / file.name).read_bytes()
+def test_the_stored_tiles_do_not_depend_on_workers_or_memory(images, tmp_path, monkeypatch):
+    one_worker = build("geotiff_tiles/naip", tmp_path / "a", manual_dir=images)
+    two_workers = build("geotiff_tiles/naip", tmp_path / "b", manual_dir=images, workers=2)
+    for file in one_worker.glob("*array_record*"):
+        assert file.read_bytes() == (two_workers / file.name).read_bytes()
     monkeypatch.setattr(geotiff_tiles, "_ITEM_BYTES", 1)
     build("geotiff_tiles/naip", tmp_path / "c", manual_dir=images)
     for split in ("train", "validation"):
-        found = [stored(tmp_path / folder, "naip", split) for folder in ("a", "c")]
-        np.testing.assert_array_equal(*found)
+        tiles = [read_tiles(tmp_path / folder, "naip", split) for folder in ("a", "c")]
+        np.testing.assert_array_equal(*tiles)
 
 
-def test_tiles_are_named_after_their_files_and_places(images, tmp_path):
+def test_keys_are_file_names_and_positions(images, tmp_path):
     build("geotiff_tiles/naip", tmp_path, manual_dir=images)
     dataset = open_dataset("geotiff_tiles/naip", tmp_path)
-    names = [name.decode() for name in select_subset(dataset, "all").examples.example_ids()]
-    assert sorted(names) == sorted(
+    keys = [key.decode() for key in select_subset(dataset, "all").examples.example_ids()]
+    assert sorted(keys) == sorted(
         f"{seed}.tif/{row}/{column}"
         for seed in (0, 1)
         for row in (0, 120, 240)
@@ -190,41 +190,41 @@ def test_tiles_are_named_after_their_files_and_places(images, tmp_path):
     assert "id" in dataset.info.features
 
 
-def test_tiles_are_counted_before_unless_some_may_be_without_data(images, tmp_path, capsys):
+def test_a_dry_run_reports_the_number_of_tiles_unless_some_may_be_dropped(images, tmp_path, capsys):
     command = ["geotiff_tiles/naip", "--data_dir", str(tmp_path), "--manual_dir", str(images)]
     main([*command, "--dry_run"])
-    told = capsys.readouterr().out
-    counts = [int(n) for n in re.findall(r"split \w+: (\d+) examples", told)]
+    output = capsys.readouterr().out
+    counts = [int(n) for n in re.findall(r"split \w+: (\d+) examples", output)]
     assert sum(counts) == 24
     write(images / "2.tif", random_pixels(2, (4, 120, 120), np.uint8), nodata=0)
     main([*command, "--dry_run"])
-    told = capsys.readouterr().out
-    assert "tiles: 25, less those with more than 10% of no data" in told
-    assert "split train: unknown examples" in told
+    output = capsys.readouterr().out
+    assert "tiles: 25, minus those with more than 10% no-data pixels" in output
+    assert "split train: unknown examples" in output
 
 
-def test_a_folder_of_empty_tiles_is_refused(tmp_path):
+def test_a_folder_of_empty_tiles_is_an_error(tmp_path):
     write(tmp_path / "files" / "a.tif", np.zeros((4, 120, 120), np.uint8), nodata=0)
     with pytest.raises(UserError, match="geotiff_tiles/naip: has no example"):
         build("geotiff_tiles/naip", tmp_path, manual_dir=tmp_path / "files")
 
 
 @pytest.mark.skipif(not REALDATA, reason="SSL_JAX_REALDATA is not set")
-def test_real_naip_tiles_are_those_rasterio_reads(tmp_path):
+def test_real_naip_tiles_equal_what_rasterio_reads(tmp_path):
     folder = Path(REALDATA, "naip_rgbn")
     build("geotiff_tiles/naip", tmp_path, manual_dir=folder)
-    found = {tile.tobytes() for tile in stored(tmp_path, "naip")}
+    tiles = {tile.tobytes() for tile in read_tiles(tmp_path, "naip")}
     first = min(folder.glob("*.tif"))
     with rasterio.open(first) as image:
         pixels = image.read().transpose(1, 2, 0)
-    assert pixels[120:240, 240:360].tobytes() in found
-    assert len(found) == 8 * 6 * 7
+    assert pixels[120:240, 240:360].tobytes() in tiles
+    assert len(tiles) == 8 * 6 * 7
 
 
-def test_tiles_that_overlap_are_not_cut_into_splits(tmp_path):
+def test_overlapping_tiles_cannot_be_divided_into_splits(tmp_path):
     write(tmp_path / "files" / "a.tif", random_pixels(0, (4, 250, 380), np.uint8))
     fields = ["stride=60", "name=overlapping"]
-    with pytest.raises(UserError, match="one side of the cut would see the other"):
+    with pytest.raises(UserError, match="would be in both training and validation split"):
         build("geotiff_tiles/naip", tmp_path, tmp_path / "files", fields=fields)
     build("geotiff_tiles/naip", tmp_path, tmp_path / "files", fields=[*fields, "validation=0"])
-    assert len(stored(tmp_path, "overlapping")) == 3 * 5
+    assert len(read_tiles(tmp_path, "overlapping")) == 3 * 5

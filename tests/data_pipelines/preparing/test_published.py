@@ -1,4 +1,4 @@
-"""What builders know of their datasets before anything is prepared."""
+"""Descriptions of datasets before they are prepared."""
 
 import pytest
 
@@ -21,12 +21,12 @@ from data_pipelines.sources.subset import select_subset
         ("potsdam/rgbn", "test", 14 * 361),
     ],
 )
-def test_published_examples(name, split, examples):
+def test_published_numbers_of_examples(name, split, examples):
     assert count_published_examples(published_dataset(name), split) == examples
 
 
 @pytest.mark.parametrize("name", ["demo_tiles", "demo_scenes", "demo_aerial", "demo_objects"])
-def test_what_is_published_is_what_is_prepared(name, data_dir):
+def test_the_published_description_matches_the_prepared_dataset(name, data_dir):
     published = published_dataset(f"{name}/tiny")
     prepared = open_dataset(f"{name}/tiny", data_dir)
     for field in ("sensor", "image_shape", "image_dtype", "target", "classes", "splits", "colours"):
@@ -35,17 +35,16 @@ def test_what_is_published_is_what_is_prepared(name, data_dir):
         assert count_published_examples(published, split) == len(select_subset(prepared, split))
 
 
-def test_what_takes_the_examples_to_tell_is_unknown():
+def test_numbers_that_depend_on_the_examples_are_unknown():
     patches = published_dataset("bigearthnet/v1/rgbn")
     assert count_published_examples(patches, "all[not snow]") is None
-    assert (
-        count_published_examples(patches, "train[4 per class]") is None
-    )  # of combinations of labels
-    # Windows overlap: how many share no pixel with the others depends on which these are.
+    # The classes of multi-label examples are the combinations of their labels.
+    assert count_published_examples(patches, "train[4 per class]") is None
+    # Windows overlap: the number that share no pixel with the others depends on the selected ones.
     assert count_published_examples(published_dataset("potsdam/rgbn"), "train[50%].rest") is None
     assert count_published_examples(published_dataset("geotiff_tiles"), "train") is None
 
 
-def test_an_unknown_split_is_named():
+def test_an_unknown_split_is_reported():
     with pytest.raises(UserError, match="no split 'validation'"):
         count_published_examples(published_dataset("nasc_tg2/rgbn"), "validation")

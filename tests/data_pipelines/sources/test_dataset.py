@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.split_expressions import split_stratified
+from data_pipelines.sources.split_expressions import (
+    SplitExpression,
+    StratifiedSplit,
+    split_stratified,
+)
 from data_pipelines.sources.subset import select_subset
 
 BUILDER = """
@@ -45,8 +49,8 @@ class {name}(tfds.core.GeneratorBasedBuilder):
 SENSOR = '{"sensor": NAIP.to_dict()}'
 
 
-def users_builder(folder, name, features, example, metadata="{}"):
-    """Prepare a dataset of a user's module outside the package; its name, to open it by."""
+def prepare_user_dataset(folder, name, features, example, metadata="{}"):
+    """Prepare a dataset of a module outside the package; returns the name to open it by."""
     file = folder / f"{name.lower()}_module.py"
     text = BUILDER.format(name=name, features=features, example=example, metadata=metadata)
     file.write_text(textwrap.dedent(text))
@@ -54,15 +58,15 @@ def users_builder(folder, name, features, example, metadata="{}"):
     return f"{file}:{name}"
 
 
-def labels(source):
+def read_labels(source):
     return np.array([source[i]["label"] for i in range(len(source))])
 
 
-def rows(source):
+def read_rows(source):
     return [int(source[i]["index"]) for i in range(len(source))]
 
 
-def test_a_dataset_says_what_it_holds(data_dir):
+def test_a_dataset_describes_its_contents(data_dir):
     scenes = open_dataset("demo_scenes/tiny", data_dir)
     assert scenes.image_shape == (32, 32, 4)
     assert scenes.image_dtype == np.uint16
@@ -88,17 +92,16 @@ def test_examples_carry_image_target_and_index(data_dir):
 
 
 @pytest.mark.parametrize("bands", [("red",), ("nir", "B04"), ("green", "blue"), ("B", "G", "R")])
-def test_bands_are_those_asked_for(data_dir, bands):
-    whole, part = open_dataset("demo_tiles/tiny", data_dir), None
-    part = open_dataset("demo_tiles/tiny", data_dir, bands)
-    channels = list(whole.sensor.indices(bands))
-    assert part.image_shape == (32, 32, len(bands))
-    assert part.sensor == whole.sensor.select(bands)
-    seen, stored = (
-        select_subset(part, "train").examples[5]["image"],
-        select_subset(whole, "train").examples[5]["image"],
+def test_the_selected_bands_are_read(data_dir, bands):
+    all_bands = open_dataset("demo_tiles/tiny", data_dir)
+    selected = open_dataset("demo_tiles/tiny", data_dir, bands)
+    channels = list(all_bands.sensor.indices(bands))
+    assert selected.image_shape == (32, 32, len(bands))
+    assert selected.sensor == all_bands.sensor.select(bands)
+    actual, stored = (
+        select_subset(dataset, "train").examples[5]["image"] for dataset in (selected, all_bands)
     )
-    np.testing.assert_array_equal(seen, stored[:, :, channels])
+    np.testing.assert_array_equal(actual, stored[:, :, channels])
 
 
 def test_all_is_every_split(data_dir):
@@ -110,45 +113,47 @@ def test_all_is_every_split(data_dir):
 
 def test_a_source_survives_pickling(data_dir):
     source = select_subset(open_dataset("demo_scenes/tiny", data_dir, ["nir"]), "all[5:5]").examples
-    again = pickle.loads(pickle.dumps(source))
-    assert len(again) == len(source) == 40
-    np.testing.assert_array_equal(again[7]["image"], source[7]["image"])
+    copy = pickle.loads(pickle.dumps(source))
+    assert len(copy) == len(source) == 40
+    np.testing.assert_array_equal(copy[7]["image"], source[7]["image"])
 
 
-@pytest.mark.parametrize("share", ["2:8", "5:5", "8:2", "10%", "2 per class"])
-def test_both_sides_of_a_cut_are_the_whole_and_hold_every_class(data_dir, share):
+@pytest.mark.parametrize("size", ["2:8", "5:5", "8:2", "10%", "2 per class"])
+def test_a_part_and_its_complement_are_the_split_and_the_part_has_every_class(data_dir, size):
     scenes = open_dataset("demo_scenes/tiny", data_dir)
-    one, other = (
-        select_subset(scenes, f"all[{share}]{side}", 1).examples for side in ("", ".rest")
+    part, rest = (
+        select_subset(scenes, f"all[{size}]{suffix}", 1).examples for suffix in ("", ".rest")
     )
-    assert sorted(rows(one) + rows(other)) == list(range(80))
-    counts = np.bincount(labels(one), minlength=10)
+    assert sorted(read_rows(part) + read_rows(rest)) == list(range(80))
+    counts = np.bincount(read_labels(part), minlength=10)
     assert counts.max() - counts.min() <= 1
 
 
-def test_a_cut_depends_on_its_seed_alone(data_dir):
+def test_a_stratified_split_depends_on_its_seed_alone(data_dir):
     scenes = open_dataset("demo_scenes/tiny", data_dir)
-    one, again, other = (
-        rows(select_subset(scenes, "all[2:8]", seed).examples) for seed in (0, 0, 1)
+    first, same_seed, other_seed = (
+        read_rows(select_subset(scenes, "all[2:8]", seed).examples) for seed in (0, 0, 1)
     )
-    assert one == again
-    assert one != other
+    assert first == same_seed
+    assert first != other_seed
 
 
 @settings(max_examples=200, deadline=None)
 @given(
     strata=st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array),
-    one=st.integers(0, 9),
-    other=st.integers(1, 9),
+    first=st.integers(0, 9),
+    second=st.integers(1, 9),
     seed=st.integers(0, 99),
 )
-def test_a_cut_takes_its_share_of_the_whole_and_of_every_class(strata, one, other, seed):
-    inside = split_stratified(strata, f"{one}:{other}", seed)
-    share = one / (one + other)
-    assert inside.sum() == len(strata) * one // (one + other)
+def test_a_stratified_split_selects_its_fraction_in_total_and_of_every_class(
+    strata, first, second, seed
+):
+    selected = split_stratified(strata, f"{first}:{second}", seed)
+    fraction = first / (first + second)
+    assert selected.sum() == len(strata) * first // (first + second)
     for stratum in np.unique(strata):
         members = strata == stratum
-        assert abs(inside[members].sum() - members.sum() * share) < 1
+        assert abs(selected[members].sum() - members.sum() * fraction) < 1
 
 
 @settings(max_examples=50, deadline=None)
@@ -157,33 +162,33 @@ def test_a_cut_takes_its_share_of_the_whole_and_of_every_class(strata, one, othe
     size=st.integers(1, 3),
     seed=st.integers(0, 99),
 )
-def test_a_number_per_class_is_met_exactly(counts, size, seed):
+def test_a_number_per_class_is_selected_exactly(counts, size, seed):
     strata = np.repeat(np.arange(len(counts)), counts)
-    inside = split_stratified(strata, f"{size} per class", seed)
-    assert np.bincount(strata[inside]).tolist() == [size] * len(counts)
+    selected = split_stratified(strata, f"{size} per class", seed)
+    assert np.bincount(strata[selected]).tolist() == [size] * len(counts)
 
 
 @settings(max_examples=100, deadline=None)
 @given(
     strata=st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array),
     percent=st.integers(1, 20),
-    times=st.integers(1, 5),
+    factor=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
-def test_a_share_holds_those_that_go_into_it(strata, percent, times, seed):
-    small = split_stratified(strata, f"{percent}%", seed)
-    assert (split_stratified(strata, f"{percent * times}%", seed) >= small).all()
+def test_a_fraction_contains_the_fractions_that_divide_it(strata, percent, factor, seed):
+    smaller = split_stratified(strata, f"{percent}%", seed)
+    assert (split_stratified(strata, f"{percent * factor}%", seed) >= smaller).all()
 
 
-def test_a_number_per_class_holds_every_smaller_one():
+def test_a_number_per_class_contains_every_smaller_one():
     strata = np.repeat([0, 1, 2], 9)
-    sides = [split_stratified(strata, f"{size} per class", 3) for size in range(1, 10)]
-    for smaller, larger in itertools.pairwise(sides):
+    parts = [split_stratified(strata, f"{size} per class", 3) for size in range(1, 10)]
+    for smaller, larger in itertools.pairwise(parts):
         assert (larger >= smaller).all()
 
 
-def ids(scenes, split, seed=0):
-    return set(rows(select_subset(scenes, split, seed).examples))
+def select_rows(scenes, split, seed=0):
+    return set(read_rows(select_subset(scenes, split, seed).examples))
 
 
 @settings(max_examples=60, deadline=None)
@@ -193,28 +198,38 @@ def ids(scenes, split, seed=0):
     third=st.sampled_from(["50%", "6:4"]),
     seed=st.integers(0, 99),
 )
-def test_each_cut_parts_what_those_before_it_left(data_dir, first, second, third, seed):
+def test_each_bracket_splits_the_examples_selected_before_it(data_dir, first, second, third, seed):
     scenes = open_dataset("demo_scenes/tiny", data_dir)
-    for side in (f"all[{first}]", f"all[{first}].rest"):
-        whole = ids(scenes, side, seed)
-        one, other = (ids(scenes, f"{side}[{second}]{rest}", seed) for rest in ("", ".rest"))
-        assert one | other == whole
-        assert not one & other
-    one = ids(scenes, f"all[{first}].rest[{second}].rest[{third}]", seed)
-    other = ids(scenes, f"all[{first}].rest[{second}].rest[{third}].rest", seed)
-    assert one | other == ids(scenes, f"all[{first}].rest[{second}].rest", seed)
+    for outer in (f"all[{first}]", f"all[{first}].rest"):
+        part = select_rows(scenes, f"{outer}[{second}]", seed)
+        rest = select_rows(scenes, f"{outer}[{second}].rest", seed)
+        assert part | rest == select_rows(scenes, outer, seed)
+        assert not part & rest
+    outer = f"all[{first}].rest[{second}].rest"
+    part = select_rows(scenes, f"{outer}[{third}]", seed)
+    rest = select_rows(scenes, f"{outer}[{third}].rest", seed)
+    assert part | rest == select_rows(scenes, outer, seed)
 
 
-def test_a_cut_within_a_side_is_stratified_too(data_dir):
+def test_a_nested_split_is_stratified_too(data_dir):
     scenes = open_dataset("demo_scenes/tiny", data_dir)
-    counts = np.bincount(labels(select_subset(scenes, "all[5:5][50%]").examples), minlength=10)
+    counts = np.bincount(read_labels(select_subset(scenes, "all[5:5][50%]").examples), minlength=10)
     assert counts.tolist() == [2] * 10
 
 
-def test_every_example_may_be_chosen():
+def test_every_example_may_be_selected():
     strata = np.repeat([0, 1], 6)
-    chosen = sum(split_stratified(strata, "2 per class", seed) for seed in range(60))
-    assert (chosen > 0).all()
+    counts = sum(split_stratified(strata, "2 per class", seed) for seed in range(60))
+    assert (counts > 0).all()
+
+
+@pytest.mark.parametrize("rest", ["", ".rest"])
+def test_of_images_and_of_pictures_mean_the_same(rest):
+    images, pictures = (
+        SplitExpression.parse(f"train[8:2 of {noun}]{rest}") for noun in ("images", "pictures")
+    )
+    assert images == pictures
+    assert images.steps == (StratifiedSplit("8:2", bool(rest), images=True),)
 
 
 @pytest.mark.parametrize(
@@ -228,12 +243,12 @@ def test_every_example_may_be_chosen():
         ("all[120%]", "expected NAME"),
         ("all[2:8", "expected NAME"),
         ("test", "has no split 'test'; it has train, all"),
-        ("all[9 per class]", "a class has 8 examples; expected at least the 9"),
+        ("all[9 per class]", "found a class of 8 examples; expected at least 9"),
         ("all[1%]", "has none of the 80 examples"),
         ("all[100%].rest", "has none of the 80 examples"),
     ],
 )
-def test_splits_that_cannot_be_are_explained(data_dir, split, message):
+def test_invalid_split_expressions_are_explained(data_dir, split, message):
     with pytest.raises(UserError, match=message):
         select_subset(open_dataset("demo_scenes/tiny", data_dir), split)
 
@@ -254,20 +269,20 @@ def test_an_unprepared_dataset_names_the_command_that_prepares_it(tmp_path):
         ("a/b/c.py:Builder", "can't be imported \\(FileNotFoundError"),
     ],
 )
-def test_names_that_mean_nothing_are_explained(data_dir, name, message):
+def test_unknown_builder_names_are_explained(data_dir, name, message):
     with pytest.raises(UserError, match=message):
         open_dataset(name, data_dir)
 
 
-def test_a_missing_band_is_a_mistake(data_dir):
+def test_a_missing_band_is_an_error(data_dir):
     with pytest.raises(UserError, match="sensor demo_tiles does not have it"):
         open_dataset("demo_tiles/tiny", data_dir, ["swir16"])
 
 
-def test_a_users_multi_label_pictures_are_read(tmp_path):
-    name = users_builder(
+def test_multi_label_images_of_a_user_dataset_are_read(tmp_path):
+    name = prepare_user_dataset(
         tmp_path,
-        "Pictures",
+        "Images",
         '{"image": tfds.features.Image(shape=(8, 8, 3)), '
         '"labels": tfds.features.Sequence(tfds.features.ClassLabel(names=["a", "b", "c"]))}',
         '{"image": png(40 * i), "labels": [i % 3] if i else [0, 2]}',
@@ -281,16 +296,16 @@ def test_a_users_multi_label_pictures_are_read(tmp_path):
     }
     assert read[0] == [1, 0, 1]
     assert read[80] == [0, 0, 1]
-    one, other = (
+    part, rest = (
         select_subset(images, "train[5:5]").examples,
         select_subset(images, "train[5:5].rest").examples,
     )
-    assert sorted(rows(one) + rows(other)) == list(range(6))
+    assert sorted(read_rows(part) + read_rows(rest)) == list(range(6))
 
 
-def test_a_builder_that_needs_tensorflow_is_told_what_does_not(tmp_path):
+def test_a_builder_that_needs_tensorflow_is_an_error(tmp_path):
     with pytest.raises(UserError, match="its builder needs TensorFlow"):
-        users_builder(
+        prepare_user_dataset(
             tmp_path,
             "Arrays",
             '{"image": tfds.features.Image(shape=(8, 8, 3))}',
@@ -298,8 +313,8 @@ def test_a_builder_that_needs_tensorflow_is_told_what_does_not(tmp_path):
         )
 
 
-def test_a_users_tensors_need_no_particular_encoding(tmp_path):
-    name = users_builder(
+def test_tensors_of_a_user_dataset_may_have_any_encoding(tmp_path):
+    name = prepare_user_dataset(
         tmp_path,
         "Tensors",
         '{"image": tfds.features.Tensor(shape=(4, 4, 4), dtype=np.uint16, encoding="zlib"), '
@@ -327,7 +342,7 @@ def test_a_users_tensors_need_no_particular_encoding(tmp_path):
             '{"image": tfds.features.Tensor(shape=(4, 4, 4), dtype=np.uint8)}',
             '{"image": np.zeros((4, 4, 4), np.uint8)}',
             "{}",
-            "does not say which sensor its 4 bands are of",
+            "does not define the sensor of its 4 bands",
         ),
         (
             "WrongSensor",
@@ -345,9 +360,7 @@ def test_a_users_tensors_need_no_particular_encoding(tmp_path):
         ),
     ],
 )
-def test_a_dataset_that_cannot_be_used_is_explained(
-    tmp_path, name, features, example, metadata, message
-):
+def test_an_unusable_dataset_is_explained(tmp_path, name, features, example, metadata, message):
     with pytest.raises(UserError, match=message):
-        users_builder(tmp_path, name, features, example, metadata)
+        prepare_user_dataset(tmp_path, name, features, example, metadata)
     assert not list(tmp_path.rglob("*array_record*"))

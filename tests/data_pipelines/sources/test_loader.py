@@ -23,16 +23,16 @@ class Examples:
         return {"image": np.full((2, 2, 1), position, np.uint16), "index": np.int32(position)}
 
 
-def indices(loader, start, steps):
+def read_indices(loader, start, steps):
     return [batch["index"].tolist() for batch in itertools.islice(loader.batches(start), steps)]
 
 
 @settings(max_examples=20, deadline=None)
 @given(count=st.integers(1, 40), data=st.data(), seed=st.integers(0, 2**32))
-def test_an_epoch_holds_no_example_twice_and_misses_less_than_a_batch(count, data, seed):
+def test_an_epoch_has_no_example_twice_and_drops_less_than_a_batch(count, data, seed):
     batch_size = data.draw(st.integers(1, count))
     loader = Loader(Examples(count), batch_size, seed, threads=0)
-    epoch = list(itertools.chain(*indices(loader, 0, loader.batches_per_epoch)))
+    epoch = list(itertools.chain(*read_indices(loader, 0, loader.batches_per_epoch)))
     assert len(epoch) == len(set(epoch)) > count - batch_size
 
 
@@ -42,34 +42,34 @@ def test_an_epoch_holds_no_example_twice_and_misses_less_than_a_batch(count, dat
     processes=st.sampled_from([1, 2, 3, 4]),
     start=st.integers(0, 10**12),
 )
-def test_processes_together_hold_the_batch_one_process_would(count, processes, start):
-    whole = indices(Loader(Examples(count), 12, 7, threads=0), start, 3)
-    shares = [
-        indices(Loader(Examples(count), 12, 7, p, processes, threads=0), start, 3)
+def test_the_batches_of_all_processes_are_the_batch_of_one_process(count, processes, start):
+    expected = read_indices(Loader(Examples(count), 12, 7, threads=0), start, 3)
+    local = [
+        read_indices(Loader(Examples(count), 12, 7, p, processes, threads=0), start, 3)
         for p in range(processes)
     ]
-    assert [list(itertools.chain(*parts)) for parts in zip(*shares, strict=True)] == whole
+    assert [list(itertools.chain(*parts)) for parts in zip(*local, strict=True)] == expected
 
 
 @pytest.mark.parametrize("threads", [0, 1, 8])
-def test_a_later_start_is_the_rest_of_the_same_run(threads):
+def test_a_later_start_continues_the_same_run(threads):
     loader = Loader(Examples(50), 8, seed=3, threads=threads)
-    assert indices(loader, 0, 20)[13:] == indices(loader, 13, 7)
+    assert read_indices(loader, 0, 20)[13:] == read_indices(loader, 13, 7)
 
 
-def test_a_late_start_reads_nothing_of_what_went_before():
+def test_a_late_start_reads_no_earlier_batches():
     examples = Examples(64)
     next(Loader(examples, 8, seed=0, threads=0).batches(start=10**9))
     assert examples.reads == 8
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
-    first, other = (Loader(Examples(32), 32, seed, threads=0) for seed in (0, 1))
-    orders = [tuple(order) for order in indices(first, 0, 3) + indices(other, 0, 3)]
+def test_epochs_and_seeds_have_different_orders():
+    first, second = (Loader(Examples(32), 32, seed, threads=0) for seed in (0, 1))
+    orders = [tuple(order) for order in read_indices(first, 0, 3) + read_indices(second, 0, 3)]
     assert len(set(orders)) == 6
 
 
-def test_batches_are_stacked_arrays_of_the_process_share():
+def test_batches_are_stacked_arrays_of_the_local_size():
     batch = next(Loader(Examples(9), 8, 0, process_index=1, process_count=2).batches())
     assert batch["image"].shape == (4, 2, 2, 1)
     assert batch["image"].dtype == np.uint16
@@ -77,7 +77,7 @@ def test_batches_are_stacked_arrays_of_the_process_share():
     np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["index"])
 
 
-def test_time_spent_waiting_is_counted():
+def test_wait_time_is_measured():
     loader = Loader(Examples(8), 4, 0)
     assert loader.wait_seconds == 0
     next(loader.batches())
@@ -88,7 +88,7 @@ def test_time_spent_waiting_is_counted():
     ("batch_size", "processes", "message"),
     [(9, 1, "the split has 8 examples"), (0, 1, "at least 1"), (6, 4, "multiple of 4")],
 )
-def test_impossible_batches_are_refused(batch_size, processes, message):
+def test_invalid_batch_sizes_are_errors(batch_size, processes, message):
     with pytest.raises(UserError, match=message):
         Loader(Examples(8), batch_size, 0, 0, processes)
 
@@ -113,6 +113,6 @@ def test_evaluation_sees_every_example_exactly_once(count, local, processes, thr
     assert sorted(seen) == list(range(count))
 
 
-def test_evaluation_batches_must_be_shareable():
+def test_evaluation_batches_must_be_divisible_by_the_processes():
     with pytest.raises(UserError, match="multiple of 2"):
         evaluation_batches(Examples(4), 3, 0, 2)

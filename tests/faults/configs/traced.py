@@ -1,10 +1,9 @@
-"""Small configs of runs that tell what they are doing: `--config
-tests/faults/configs/traced.py:mae`.
+"""Small configs of runs that record a trace: `--config tests/faults/configs/traced.py:mae`.
 
-Nothing is computed otherwise than without it. A line is added to the file $FAULTS_TOLD when the run
-comes to a phase: its thread (`main`, or `back` for what is saved in the background), the phase, and
-the step; with a training step go the numbers of its examples. $FAULTS_SEND, such as
-`9 write 3 0.01`, has the process get signal 9 ten milliseconds after it began its third `write`.
+Tracing does not change what is computed. When the run enters a phase, it appends a line to the file
+$FAULTS_TRACE: the thread (`main`, or `background` for saving), the phase, and the step; for a
+training step also the indices of the examples of its batch. $FAULTS_SEND, such as `9 write 3 0.01`,
+sends the process signal 9 ten milliseconds after it has entered its third `write`.
 
 $FAULTS_POISON, such as `17 nan 5 1e6`, multiplies the loss of each batch with example 17 or 5 by
 that factor.
@@ -19,72 +18,84 @@ import time
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from small import small
+from small_configs import make_small_config
 
 from ssl_jax import objectives
 from ssl_jax.checkpoints import saving
 from ssl_jax.runs import features, periodic_evaluations, probe, restoring, results
 from ssl_jax.training import loop
 
-_FILE = os.open(os.environ["FAULTS_TOLD"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-_NUMBER, _PHASE, _LEFT, _DELAY = (os.environ.get("FAULTS_SEND", "0 - 0 0")).split()
-_times: dict[str, int] = {}
+_TRACE_FILE = os.open(os.environ["FAULTS_TRACE"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+_SIGNAL, _PHASE, _OCCURRENCE, _DELAY = (os.environ.get("FAULTS_SEND", "0 - 0 0")).split()
+_counts: dict[str, int] = {}
 
 
-def tell(thread: str, phase: str, *details: object) -> None:
-    os.write(_FILE, (" ".join(map(str, (thread, phase, *details))) + "\n").encode())
-    _times[phase] = _times.get(phase, 0) + 1
-    wanted = (f"{phase}@{details[0]}" if details else phase) if "@" in _PHASE else phase
-    if wanted == _PHASE and (_times[phase] == int(_LEFT) or "@" in _PHASE):
+def record(thread: str, phase: str, *details: object) -> None:
+    """Append a line to the trace, and send the signal if it is due in this phase."""
+    os.write(_TRACE_FILE, (" ".join(map(str, (thread, phase, *details))) + "\n").encode())
+    _counts[phase] = _counts.get(phase, 0) + 1
+    moment = (f"{phase}@{details[0]}" if details else phase) if "@" in _PHASE else phase
+    if moment == _PHASE and (_counts[phase] == int(_OCCURRENCE) or "@" in _PHASE):
         if float(_DELAY) == 0.0:
-            _send()
+            _send_signal()
         else:
-            threading.Thread(target=_send, daemon=True).start()
+            threading.Thread(target=_send_signal, daemon=True).start()
 
 
-def _send() -> None:
+def _send_signal() -> None:
     time.sleep(float(_DELAY))
-    os.write(_FILE, f"sent {_NUMBER}\n".encode())
-    os.kill(os.getpid(), int(_NUMBER))
+    os.write(_TRACE_FILE, f"sent {_SIGNAL}\n".encode())
+    os.kill(os.getpid(), int(_SIGNAL))
 
 
-def telling(owner, name, thread, phase, detail=None, after=None) -> None:
-    """Have `owner.name` tell that it is entered, and, with `after`, what comes next."""
+def trace_calls(owner, name, thread, phase, detail=None, after=None) -> None:
+    """Record each call of `owner.name` as the begin of a phase.
+
+    Args:
+        owner: module or class whose function is replaced.
+        name: name of the function.
+        thread: `main` or `background`.
+        phase: the phase that begins with a call.
+        detail: function of the call's arguments that returns a detail to record.
+        after: the phase that begins when the call returns.
+    """
     original = getattr(owner, name)
 
     @functools.wraps(original)
-    def told(*arguments, **named):
-        tell(thread, phase, *([] if detail is None else [detail(*arguments)]))
+    def traced(*arguments, **keywords):
+        record(thread, phase, *([] if detail is None else [detail(*arguments)]))
         try:
-            return original(*arguments, **named)
+            return original(*arguments, **keywords)
         finally:
             if after:
-                tell(thread, after)
+                record(thread, after)
 
-    setattr(owner, name, told)
+    setattr(owner, name, traced)
 
 
-def tell_steps() -> None:
+def trace_steps() -> None:
+    """Record the compilation and each training step, with the examples of its batch."""
     original = loop.make_train_step
 
     @functools.wraps(original)
-    def train_step(*arguments):
-        step_function, compiled = original(*arguments), []
+    def make_train_step(*arguments):
+        train_step, compiled = original(*arguments), []
 
-        def step(state, batch):
-            number = int(state.step) + 1
+        def traced_step(state, batch):
+            step = int(state.step) + 1
             if not compiled:
-                tell("main", "compile", number)
-                compiled.append(step_function.lower(state, batch).compile())
-            tell("main", "step", number, *np.asarray(batch["index"]))
-            return step_function(state, batch)
+                record("main", "compile", step)
+                compiled.append(train_step.lower(state, batch).compile())
+            record("main", "step", step, *np.asarray(batch["index"]))
+            return train_step(state, batch)
 
-        return step
+        return traced_step
 
-    loop.make_train_step = train_step
+    loop.make_train_step = make_train_step
 
 
 def poison(example: int, factor: float) -> None:
+    """Multiply the loss of each batch with an example by a factor."""
     original = objectives.MAE.loss
 
     @functools.wraps(original)
@@ -97,25 +108,34 @@ def poison(example: int, factor: float) -> None:
 
 def get_config(kind: str) -> ConfigDict:
     if sys.modules["__main__"].__spec__.name == "ssl_jax.train":
-        step_of = lambda evaluation, state: int(state.step)  # noqa: E731
-        telling(restoring, "restore_or_start", "main", "restore")
-        telling(results, "write_samples", "main", "finish")
-        telling(
-            periodic_evaluations.Evaluation, "__call__", "main", "evaluation", step_of, after="loop"
+        get_step = lambda evaluation, state: int(state.step)  # noqa: E731
+        trace_calls(restoring, "restore_or_initialise", "main", "restore")
+        trace_calls(results, "write_samples", "main", "finish")
+        trace_calls(
+            periodic_evaluations.Evaluation,
+            "__call__",
+            "main",
+            "evaluation",
+            get_step,
+            after="loop",
         )
-        telling(probe.OnlineProbe, "__call__", "main", "probe", step_of, after="loop")
-        telling(features, "computed_once", "main", "features", after="loop")
-        telling(saving.Checkpointer, "save", "main", "save", step_of_save, after="loop")
-        telling(saving.Checkpointer, "_seal", "back", "write", step_of_seal, after="idle")
-        telling(saving, "seal", "back", "seal", lambda checkpoint: checkpoint.name)
-        telling(saving.Checkpointer, "_delete_old", "back", "delete")
-        tell_steps()
+        trace_calls(probe.OnlineProbe, "__call__", "main", "probe", get_step, after="loop")
+        trace_calls(features, "precompute_features", "main", "features", after="loop")
+        trace_calls(saving.Checkpointer, "save", "main", "save", get_saved_step, after="loop")
+        trace_calls(
+            saving.Checkpointer, "_finish", "background", "write", get_written_step, after="idle"
+        )
+        trace_calls(
+            saving, "write_manifest", "background", "manifest", lambda checkpoint: checkpoint.name
+        )
+        trace_calls(saving.Checkpointer, "_delete_old", "background", "delete")
+        trace_steps()
     if "FAULTS_POISON" in os.environ:
         words = os.environ["FAULTS_POISON"].split()
         for example, factor in zip(words[::2], words[1::2], strict=True):
             poison(int(example), float(factor))
-    tell("main", "start")
-    config = small(kind, os.environ["FAULTS_DATA"])
+    record("main", "start")
+    config = make_small_config(kind, os.environ["FAULTS_DATA"])
     config.every.update(log=7, save=5, evaluate=4)
     config.schedule.warmup_steps = 2
     config.steps = 40
@@ -125,9 +145,9 @@ def get_config(kind: str) -> ConfigDict:
     return config
 
 
-def step_of_save(checkpoints, state, position, card) -> int:
+def get_saved_step(checkpointer, state, position, card) -> int:
     return int(state.step)
 
 
-def step_of_seal(checkpoints, response, checkpoint) -> str:
+def get_written_step(checkpointer, response, checkpoint) -> str:
     return checkpoint.name

@@ -1,10 +1,10 @@
-"""The normalisations of PyTorch's networks, made comparable with ours."""
+"""Adaptation of the normalisation layers of PyTorch networks for comparisons."""
 
 from torch import nn
 
 
-def as_after_training(model):
-    """Let no norm have scale one or shift zero, nor the averages it starts with."""
+def randomise_norms(model):
+    """Set the parameters and statistics of all norms to random values, as after training."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -15,21 +15,21 @@ def as_after_training(model):
     return model
 
 
-def without_correction(model):
-    """Let batch norms average the biased variance, as Flax's do; PyTorch corrects it (Bessel)."""
+def use_biased_variance(model):
+    """Let batch norms average the biased variance as in Flax, without Bessel's correction."""
 
-    def remember(module, inputs):
-        module.before = module.running_var.clone()
+    def store_variance(module, inputs):
+        module.previous_var = module.running_var.clone()
 
-    def correct(module, inputs, output):
+    def replace_variance(module, inputs, output):
         if module.training:
-            values = output.numel() / output.shape[1]
-            decayed = (1 - module.momentum) * module.before
-            # Not in place: the gradient still asks for what was there.
-            module.running_var = decayed + (module.running_var - decayed) * (values - 1) / values
+            n = output.numel() / output.shape[1]
+            decayed = (1 - module.momentum) * module.previous_var
+            # Not in place, since the backward pass still needs the old tensor.
+            module.running_var = decayed + (module.running_var - decayed) * (n - 1) / n
 
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.register_forward_pre_hook(remember)
-            module.register_forward_hook(correct)
+            module.register_forward_pre_hook(store_variance)
+            module.register_forward_hook(replace_variance)
     return model

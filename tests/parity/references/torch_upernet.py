@@ -1,4 +1,4 @@
-"""UperNet as transformers has it, on a ResNet or on a ViT, and the mapping of its weights."""
+"""UperNet of transformers on a ResNet or a ViT, and the conversion of its weights."""
 
 import re
 from types import SimpleNamespace
@@ -6,19 +6,19 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from flax.traverse_util import unflatten_dict
-from parity.references.torch_norms import as_after_training, without_correction
+from parity.references.torch_norms import randomise_norms, use_biased_variance
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from transformers import ResNetConfig, UperNetConfig, UperNetForSemanticSegmentation
 
 from ssl_jax.weights import transformers, vit
 
-_PARTS = {"decode_head": "head", "auxiliary_head": "auxiliary", "backbone.neck": "neck"}
+_MODULES = {"decode_head": "head", "auxiliary_head": "auxiliary", "backbone.neck": "neck"}
 _LEAVES = {"running_mean": "mean", "running_var": "var"}
 
 
-def upernet(backbone, channels, hidden, auxiliary, classes=5):
-    """On a small ResNet the whole is transformers' own; a `backbone` given takes its place."""
+def make_upernet(backbone, channels, hidden, auxiliary, classes=5):
+    """Create a UperNet on `backbone`, or on a small ResNet of transformers if that is None."""
     sizes = {"embedding_size": channels[0], "hidden_sizes": channels, "depths": (1, 1, 1, 1)}
     features = [f"stage{i}" for i in (1, 2, 3, 4)]
     config = UperNetConfig(
@@ -32,8 +32,8 @@ def upernet(backbone, channels, hidden, auxiliary, classes=5):
     )
     model = UperNetForSemanticSegmentation(config)
     model.backbone = backbone or model.backbone
-    as_after_training(model)
-    return without_correction(model)
+    randomise_norms(model)
+    return use_biased_variance(model)
 
 
 class ViTWithNeck(nn.Module):
@@ -44,7 +44,7 @@ class ViTWithNeck(nn.Module):
         sizes = {"embed_dim": dim, "depth": depth, "num_heads": heads}
         self.vit = VisionTransformer(size, patch, 4, num_classes=0, **sizes)
         self.vit.pos_embed = nn.Parameter(
-            torch.tensor(vit.fixed_table(dim, size // patch)), requires_grad=False
+            torch.tensor(vit.sincos_pos_embed(dim, size // patch)), requires_grad=False
         )
         self.neck = Neck(patch, dim)
 
@@ -56,7 +56,7 @@ class ViTWithNeck(nn.Module):
 
 
 class Neck(nn.Module):
-    """`Feature2Pyramid`, but halving rounds up: there a border that doesn't fill a cell is lost."""
+    """`Feature2Pyramid`, except that pooling rounds sizes up instead of cropping the border."""
 
     def __init__(self, patch, dim):
         super().__init__()
@@ -77,27 +77,29 @@ class Neck(nn.Module):
 
 
 def from_torch(tensors):
-    """Variables of a whole UperNet; gradients, too, go where their parameters go."""
+    """Convert a state dict, or gradients by parameter name, of a UperNet to variables."""
     backbone = {n: t for n, t in tensors.items() if n.startswith("backbone.")}
     backbone = {n.removeprefix("backbone."): t for n, t in backbone.items() if ".neck." not in n}
     if any(name.startswith("vit.") for name in backbone):
         variables = vit.from_torch({n.removeprefix("vit."): t for n, t in backbone.items()})
     else:
         variables = transformers.from_torch(backbone)
-    for name, part in _PARTS.items():
-        own = {n.removeprefix(f"{name}."): t for n, t in tensors.items() if n.startswith(name)}
-        for collection, tree in from_torch_part(own).items():
-            variables[collection][part] = tree
+    for name, module in _MODULES.items():
+        module_tensors = {
+            n.removeprefix(f"{name}."): t for n, t in tensors.items() if n.startswith(name)
+        }
+        for collection, tree in from_torch_module(module_tensors).items():
+            variables[collection][module] = tree
     return variables
 
 
-def from_torch_part(tensors):
-    """Variables of a head or of the neck."""
+def from_torch_module(tensors):
+    """Convert a state dict of a head or of the neck to variables."""
     flat = {}
     for name, tensor in tensors.items():
         if name.endswith("num_batches_tracked"):
             continue
-        module, _, leaf = _our_name(name).rpartition("/")
+        module, _, leaf = _to_module_path(name).rpartition("/")
         if tensor.ndim == 4:
             transposed = "deconv" in module
             tensor = tensor.transpose((2, 3, 0, 1) if transposed else (2, 3, 1, 0))
@@ -110,11 +112,11 @@ def from_torch_part(tensors):
     return unflatten_dict(flat, sep="/")
 
 
-def _our_name(name):
-    """`psp_modules.0.1.batch_norm.weight` -> `psp_modules_0/bn/weight`."""
+def _to_module_path(name):
+    """Convert a name: `psp_modules.0.1.batch_norm.weight` -> `psp_modules_0/bn/weight`."""
     if match := re.fullmatch(r"levels\.(\d)\.(\d)\.(\w+)", name):
-        level, place, leaf = match.groups()
-        module = {"0": "deconv1", "1": "bn1", "3": "deconv2"}[place]
+        level, index, leaf = match.groups()
+        module = {"0": "deconv1", "1": "bn1", "3": "deconv2"}[index]
         return f"level{level}_{module}/{leaf}"
     name = re.sub(r"(psp_modules\.\d)\.1", r"\1", name)
     name = re.sub(r"^convs\.0", "conv", name).replace("batch_norm", "bn")

@@ -1,4 +1,4 @@
-"""From a model card to the objective that its config describes: one file an objective."""
+"""The objective of a config, built from a model card: a module per objective."""
 
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.objectives import Objective
@@ -23,9 +23,9 @@ _OBJECTIVES = {
 
 
 def make_objective(card: ModelCard) -> Objective:
-    """The objective, with its networks and views, that a card's config describes.
+    """Build the objective that a card's config names, with its network and views.
 
     Raises:
-        UserError: the config names none, or a field doesn't fit.
+        UserError: If the config names no objective, or a field is invalid.
     """
     return choose(_OBJECTIVES, card.config.objective, "objective")(card)

@@ -1,4 +1,4 @@
-"""From a config to classification."""
+"""The classification objective of a config."""
 
 from ssl_jax import models, objectives
 from ssl_jax.augment import Normalisation
@@ -12,7 +12,12 @@ __all__ = ["from_card"]
 
 
 def from_card(card: ModelCard) -> objectives.Classification:
-    """The objective, with its network and views, of a card whose config names it."""
+    """Build the classification objective, with its network and views, from a model card.
+
+    Raises:
+        UserError: If the config has other sections, a field is invalid, or the dataset has other
+            targets.
+    """
     config = card.config
     check_sections(config, ("backbone", "head"), ("train", "evaluation"))
     check_target(card, "labels" if config.objective.multi_label else "label")

@@ -1,4 +1,4 @@
-"""From a config to MAE."""
+"""The MAE objective of a config."""
 
 from ssl_jax import models, objectives
 from ssl_jax.augment import Normalisation
@@ -12,7 +12,11 @@ __all__ = ["from_card"]
 
 
 def from_card(card: ModelCard) -> objectives.MAE:
-    """The objective, with its network and views, of a card whose config names it."""
+    """Build the MAE objective, with its network and views, from a model card.
+
+    Raises:
+        UserError: If the config has other sections, or a field is invalid.
+    """
     config = card.config
     check_sections(config, ("backbone", "decoder"), ("train",))
     model = construct(

@@ -1,4 +1,4 @@
-"""From a config to the representation of a backbone alone."""
+"""The representation objective of a config: a backbone without a head, which is not trained."""
 
 from ssl_jax import objectives
 from ssl_jax.augment import Normalisation
@@ -12,7 +12,11 @@ __all__ = ["from_card"]
 
 
 def from_card(card: ModelCard) -> objectives.Representation:
-    """The objective, with its network and views, of a card whose config names it."""
+    """Build the representation objective, with its network and views, from a model card.
+
+    Raises:
+        UserError: If the config has other sections, or a field is invalid.
+    """
     config = card.config
     check_sections(config, ("backbone",), ("evaluation",))
     return construct(

@@ -1,4 +1,4 @@
-"""From a config to segmentation."""
+"""The segmentation objective of a config."""
 
 from data_pipelines.errors import UserError
 from ssl_jax import models, objectives
@@ -13,7 +13,12 @@ __all__ = ["from_card"]
 
 
 def from_card(card: ModelCard) -> objectives.Segmentation:
-    """The objective, with its network and views, of a card whose config names it."""
+    """Build the segmentation objective, with its network and views, from a model card.
+
+    Raises:
+        UserError: If the config has other sections, a field is invalid, an excluded class does not
+            exist, or the dataset has no masks.
+    """
     config = card.config
     check_sections(config, ("backbone", "upernet"), ("train",))
     check_target(card, "mask")

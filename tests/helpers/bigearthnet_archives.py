@@ -1,4 +1,4 @@
-"""Archives and folders with the names, sizes, types and traps of the real BigEarthNet."""
+"""Synthetic BigEarthNet archives and folders, with the names, sizes and dtypes of the real ones."""
 
 import gzip
 import io
@@ -18,7 +18,8 @@ SIZES = {
     **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12"), 60),
     **dict.fromkeys(("B01", "B09"), 20),
 }
-# Times of six digits and of five, from which the archive lost a zero; one- and two-digit places.
+# Times of six digits, and of five, because the archive drops a leading zero; row and column numbers
+# of one and two digits.
 V1 = (
     "S2A_MSIL2A_20170613T101031_0_45",
     "S2B_MSIL2A_20170927T94020_60_61",
@@ -35,15 +36,15 @@ V2 = (
 LABELS_V1 = ["Non-irrigated arable land", "Rice fields", "Airports", "Sea and ocean"]
 
 
-def pixels(patch: str, band: str, size: int | None = None, dtype: str = "uint16") -> np.ndarray:
-    """The pixels that `write_patch` gives a band: (size, size)."""
+def make_band(patch: str, band: str, size: int | None = None, dtype: str = "uint16") -> np.ndarray:
+    """Return the pixels that `write_patch` writes for a band, (size, size)."""
     rng = np.random.default_rng([*patch.encode(), *band.encode()])
     side = size or SIZES[band]
     return rng.integers(0, 10_000, (side, side)).astype(dtype)
 
 
 def write_band(file: Path, values: np.ndarray) -> None:
-    """A single-band GeoTIFF."""
+    """Write a single-band GeoTIFF."""
     profile = {
         "driver": "GTiff",
         "count": 1,
@@ -58,19 +59,19 @@ def write_band(file: Path, values: np.ndarray) -> None:
 
 
 def write_patch(folder: Path, name: str, labels: list[str] | None = None) -> Path:
-    """All twelve bands of a patch and, where labels are given, its JSON."""
+    """Write all twelve bands of a patch and, if there are labels, its JSON file."""
     patch = folder / name
     patch.mkdir(parents=True)
     for band in SIZES:
-        write_band(patch / f"{name}_{band}.tif", pixels(name, band))
+        write_band(patch / f"{name}_{band}.tif", make_band(name, band))
     if labels is not None:
-        about = {"labels": labels, "coordinates": {"ulx": 0}, "projection": "PROJCS[]"}
-        (patch / f"{name}_labels_metadata.json").write_text(json.dumps(about))
+        metadata = {"labels": labels, "coordinates": {"ulx": 0}, "projection": "PROJCS[]"}
+        (patch / f"{name}_labels_metadata.json").write_text(json.dumps(metadata))
     return patch
 
 
 def write_lists(folder: Path, **splits: list[str]) -> None:
-    """The five lists of version 1; those not given are empty."""
+    """Write the five lists of version 1; lists that are not passed are empty."""
     files = {
         "train": "train",
         "validation": "val",
@@ -84,7 +85,7 @@ def write_lists(folder: Path, **splits: list[str]) -> None:
 
 
 def write_v1(folder: Path) -> Path:
-    """An unpacked version 1 of five patches: one in each split, one with snow, one with cloud."""
+    """Write version 1 in folders, with a patch per split, one with snow and one with cloud."""
     for name in V1:
         write_patch(folder / "BigEarthNet-v1.0", name, LABELS_V1)
     write_lists(
@@ -93,11 +94,14 @@ def write_v1(folder: Path) -> Path:
     return folder
 
 
-def write_many(folder: Path, count: int) -> list[Path]:
-    """A version 1 with the four bands of 10 m of `count` patches; the patches' folders.
+def write_many_patches(folder: Path, count: int) -> list[Path]:
+    """Write version 1 in folders, with the four 10 m bands of `count` patches.
 
-    Written at the speed of the disk: rasterio writes one file, and the others are that file with
-    other pixels in it.
+    To be as fast as the disk, rasterio writes only one file; the others are copies of it with other
+    pixels.
+
+    Returns:
+        The folders of the patches.
     """
     folder.mkdir(parents=True)
     marker = np.arange(120 * 120, dtype=np.uint16).reshape(120, 120)
@@ -108,8 +112,8 @@ def write_many(folder: Path, count: int) -> list[Path]:
     rng = np.random.default_rng(0)
     labels = json.dumps({"labels": LABELS_V1, "projection": "x" * 700})
     patches = []
-    for number in range(count):
-        patch = folder / "BigEarthNet-v1.0" / _a_name(number)
+    for index in range(count):
+        patch = folder / "BigEarthNet-v1.0" / _make_patch_name(index)
         patch.mkdir(parents=True)
         for band in ("B04", "B03", "B02", "B08"):
             values = rng.integers(0, 10_000, marker.shape, dtype=np.uint16).tobytes()
@@ -120,16 +124,16 @@ def write_many(folder: Path, count: int) -> list[Path]:
     return patches
 
 
-def _a_name(number: int) -> str:
-    """Of 90 × 90 patches of a tile, and of another day's tile for more of them."""
-    day, place = divmod(number, 90 * 90)
-    return f"S2A_MSIL2A_201706{day + 1:02}T101031_{place // 90}_{place % 90}"
+def _make_patch_name(index: int) -> str:
+    """Return the name of a patch; a tile has 90 × 90 patches, and the next tile another date."""
+    day, position = divmod(index, 90 * 90)
+    return f"S2A_MSIL2A_201706{day + 1:02}T101031_{position // 90}_{position % 90}"
 
 
 def write_metadata_v2(folder: Path) -> None:
-    """The two tables of version 2, whose validation split is called `validation`."""
+    """Write the two tables of version 2."""
     labels = [["Arable land"], ["Pastures", "Marine waters"], ["Urban fabric"], ["Mixed forest"]]
-    table = {
+    columns = {
         "patch_id": list(V2),
         "labels": labels,
         "split": ["train", "validation", "test", "train"],
@@ -139,26 +143,27 @@ def write_metadata_v2(folder: Path) -> None:
         "contains_seasonal_snow": [False, False, False, True],
         "contains_cloud_or_shadow": [False, False, False, False],
     }
-    whole = pyarrow.table(table)
-    pyarrow.parquet.write_table(whole.slice(0, 3), folder / "metadata.parquet")
+    table = pyarrow.table(columns)
+    pyarrow.parquet.write_table(table.slice(0, 3), folder / "metadata.parquet")
     flagged = "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
-    pyarrow.parquet.write_table(whole.slice(3, 1), folder / flagged)
+    pyarrow.parquet.write_table(table.slice(3, 1), folder / flagged)
 
 
 def write_v2(folder: Path) -> Path:
-    """An unpacked version 2 of four patches, in folders of their Sentinel-2 tiles."""
+    """Write version 2 in folders, with four patches in the folders of their Sentinel-2 tiles."""
     for name in V2:
         write_patch(folder / "BigEarthNet-S2" / name.rsplit("_", 2)[0], name)
     write_metadata_v2(folder)
     return folder
 
 
-def packed(folder: Path, order: str = "by patch") -> bytes:
-    """A folder as a tar archive.
+def pack_tar(folder: Path, order: str = "by patch") -> bytes:
+    """Pack a folder into a tar archive.
 
     Args:
-        folder: with everything in it.
-        order: `by patch` as the authors', `by band`, so that files of all patches are mixed.
+        folder: the folder to pack.
+        order: order of the files: `by patch` as in the authors' archives, or `by band`, which
+            interleaves the files of the patches.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if order == "by band":
@@ -170,6 +175,6 @@ def packed(folder: Path, order: str = "by patch") -> bytes:
     return buffer.getvalue()
 
 
-def compressed(tar: bytes, kind: str) -> bytes:
-    """The archive in gzip or zstandard."""
+def compress(tar: bytes, kind: str) -> bytes:
+    """Compress an archive with gzip or zstandard."""
     return gzip.compress(tar, 1) if kind == "gz" else zstandard.compress(tar)

@@ -1,4 +1,4 @@
-"""Runs on real pixels: the recipes of `configs/`, with networks that learn in a minute."""
+"""Configs of `configs/` for real images, with networks small enough to train in a minute."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ SMALL = ["batch_size=64", "epochs=0.0", "schedule.warmup_epochs=0.0", "every.log
 RESNET = {"name": "resnet18", "stages": (1, 1, 1, 1), "width": 16}
 
 
-def pretraining(kind, dataset, data_dir, steps):
+def make_pretraining_config(kind, dataset, data_dir, steps):
     config = load_config(f"configs/pretrain/{kind}.py", SMALL)
     config.data.update(name=dataset, data_dir=str(data_dir), train="train", threads=2)
     config.probe.update(train="train", evaluation="validation")

@@ -1,4 +1,4 @@
-"""Real configs made small: the same file a user launches, shrunk by fields; and comparing runs."""
+"""Configs of `configs/`, scaled down to train in seconds, and helpers to compare runs."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,17 +16,17 @@ from ssl_jax.runs.config import load_config
 from ssl_jax.training.metric_writer import read_records
 
 RESNET = {"name": "resnet18", "stages": (1, 1), "width": 8, "norm": "group"}
-PYRAMID = {**RESNET, "stages": (1, 1, 1, 1)}  # the four levels that UperNet takes
+PYRAMID = {**RESNET, "stages": (1, 1, 1, 1)}  # UperNet requires four stages
 VIT = {"name": "vit_ti", "depth": 2, "dim": 24, "heads": 3, "patch_size": 8, "image_size": 32}
 
 
-def small(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDict:
-    """A config of `configs/` on the tiny embedded data.
+def make_small_config(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDict:
+    """Load a config of `configs/`, scaled down for the tiny demo datasets.
 
     Args:
         kind: simclr, mae, classification or segmentation.
-        data_dir: where the tiny datasets were prepared.
-        backbone: instead of the usual one of the kind.
+        data_dir: folder of the prepared tiny datasets.
+        backbone: the backbone section of the config. Default: a small backbone of the kind.
     """
     file, dataset = {
         "simclr": ("pretrain/simclr_resnet50_ben4", "demo_tiles/tiny"),
@@ -42,8 +42,8 @@ def small(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDi
         "classification": ("all[5:5]", "all[5:5].rest"),
         "segmentation": ("train", "test"),
     }[kind]
-    usual = {"mae": VIT, "segmentation": PYRAMID}
-    config.model.backbone = backbone or usual.get(kind, RESNET)
+    defaults = {"mae": VIT, "segmentation": PYRAMID}
+    config.model.backbone = backbone or defaults.get(kind, RESNET)
     if kind == "simclr":
         config.model.projection = {"hidden": 16, "out": 8, "layers": 2, "norm": "group"}
     if kind == "mae":
@@ -65,8 +65,8 @@ def small(kind: str, data_dir: object, backbone: dict | None = None) -> ConfigDi
     return config
 
 
-class Trained(NamedTuple):
-    """A run that is done."""
+class FinishedRun(NamedTuple):
+    """A completed run: its workdir, config and results."""
 
     workdir: Path
     config: ConfigDict
@@ -74,26 +74,26 @@ class Trained(NamedTuple):
 
 
 @contextlib.contextmanager
-def devices(count: int) -> Iterator[None]:
-    """Let runs see only the first devices."""
-    limited = mesh.make_data_mesh(jax.devices()[:count])
-    with mock.patch("ssl_jax.runs.parts.run.make_data_mesh", return_value=limited):
+def limit_devices(count: int) -> Iterator[None]:
+    """Restrict runs to the first `count` devices."""
+    data_mesh = mesh.make_data_mesh(jax.devices()[:count])
+    with mock.patch("ssl_jax.runs.parts.run.make_data_mesh", return_value=data_mesh):
         yield
 
 
 def get_config(kind: str) -> ConfigDict:
-    """For commands in a process of their own: `--config tests/helpers/small.py:mae`."""
-    return small(kind, "")
+    """Return a config for commands: `--config tests/helpers/small_configs.py:mae`."""
+    return make_small_config(kind, "")
 
 
-def losses(workdir):
-    """The training losses that a run logged."""
+def read_losses(workdir):
+    """Read the training losses from the log of a run."""
     records = read_records(workdir / "metrics.jsonl")
     return np.array([record["loss"] for record in records if record["phase"] == "train"])
 
 
 def assert_same_run(first, second, tolerance=1e-5):
-    """The losses and the final parameters of two runs agree."""
-    np.testing.assert_allclose(losses(first), losses(second), rtol=tolerance)
-    ours, theirs = (loading.load_variables(workdir) for workdir in (first, second))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), ours, theirs)
+    """Check that the losses and the final parameters of two runs agree."""
+    np.testing.assert_allclose(read_losses(first), read_losses(second), rtol=tolerance)
+    actual, expected = (loading.load_variables(workdir) for workdir in (first, second))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), actual, expected)
