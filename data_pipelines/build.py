@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command: prepare a dataset and print a summary of it.
 
     Args:
-        arguments: the command-line arguments, without the program's name.
+        arguments: The command-line arguments, without the program's name.
 
     Returns:
         The exit code.

@@ -38,8 +38,8 @@ def os_error_reason(error: BaseException, numbers: tuple[int, ...]) -> str:
     without the number, so that the message is searched too.
 
     Args:
-        error: the error.
-        numbers: error numbers, such as `FULL`.
+        error: The error.
+        numbers: Error numbers, such as `FULL`.
 
     Returns:
         The message, or an empty string for any other error.

@@ -16,9 +16,9 @@ def parse_value(kind: type, text: str, path: str) -> Any:
     """Parse a value of type `kind`.
 
     Args:
-        kind: type of the field. A tuple is written `('a', 'b')` or `a,b`.
-        text: text of the value.
-        path: path of the field, for error messages.
+        kind: Type of the field. A tuple is written `('a', 'b')` or `a,b`.
+        text: Text of the value.
+        path: Path of the field, for error messages.
 
     Raises:
         UserError: If `text` is not a value of type `kind`.
@@ -50,9 +50,9 @@ def replace_fields(config: Any, assignments: Iterable[str], what: str) -> Any:
     """Return a copy of a dataclass with some fields replaced.
 
     Args:
-        config: the dataclass instance.
+        config: The dataclass instance.
         assignments: `FIELD=VALUE` each; the value is parsed as the type of the field's present one.
-        what: name of the dataclass, for error messages.
+        what: Name of the dataclass, for error messages.
 
     Raises:
         UserError: If there is no such field, or the value is not of its type.

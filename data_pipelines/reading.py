@@ -35,8 +35,8 @@ class Unreadable(NamedTuple):
     `read` raises a `UserError` with its message.
 
     Attributes:
-        split: the split that the item belongs to.
-        error_message: the reason why the item can't be read.
+        split: The split that the item belongs to.
+        error_message: The reason why the item can't be read.
     """
 
     split: str
@@ -51,13 +51,13 @@ class Reading(Generic[ItemT]):
     """The items of a dataset and the function that reads them.
 
     Attributes:
-        items: the items; iterating over them is cheap, and always gives the same order.
-        read: function from an item to its (key, example) pairs. Keys are unique within a split. It
+        items: The items; iterating over them is cheap, and always gives the same order.
+        read: Function from an item to its (key, example) pairs. Keys are unique within a split. It
             runs in other processes, so it must be a module-level function or a partial of one.
             Raises `UserError` if the item is invalid.
         expected: {split: number of examples}; None if the number is unknown.
         found: (subject, details) pairs about the files, printed before they are read.
-        chunk: number of items sent to a worker at once; lower it if an item holds many pixels.
+        chunk: Number of items sent to a worker at once; lower it if an item holds many pixels.
     """
 
     items: Iterable[ItemT]

@@ -47,8 +47,8 @@ class BuilderName(NamedTuple):
     """The builder and config that a dataset name refers to.
 
     Attributes:
-        builder: the builder's class.
-        config: the name of its config; empty for a builder without configs.
+        builder: The builder's class.
+        config: The name of its config; empty for a builder without configs.
     """
 
     builder: type[tfds.core.DatasetBuilder]
@@ -71,7 +71,7 @@ def find_builder(name: str) -> BuilderName:
     The config need not be one that the class defines.
 
     Args:
-        name: dataset name, in one of the forms listed in this module's docstring.
+        name: Dataset name, in one of the forms listed in this module's docstring.
 
     Raises:
         UserError: If there is no such builder, or its module can't be imported.

@@ -19,12 +19,12 @@ class Band:
 
     Attributes:
         name: STAC common name.
-        aliases: alternative names.
-        wavelength: centre wavelength, in nanometres.
-        scale: physical units per digital number.
-        offset: physical value of digital number 0.
-        mean: mean of the digital numbers.
-        std: standard deviation of the digital numbers; 0 if it has not been measured yet.
+        aliases: Alternative names.
+        wavelength: Centre wavelength, in nanometres.
+        scale: Physical units per digital number.
+        offset: Physical value of digital number 0.
+        mean: Mean of the digital numbers.
+        std: Standard deviation of the digital numbers; 0 if it has not been measured yet.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Sensor:
     """The instrument that took an image, with its bands in the order of the image's last axis.
 
     Attributes:
-        name: name of the sensor, such as `sentinel2_l2a`.
-        resolution: ground sampling distance, in metres; 0 for images without one.
-        bands: bands in the order of the channels.
+        name: Name of the sensor, such as `sentinel2_l2a`.
+        resolution: Ground sampling distance, in metres; 0 for images without one.
+        bands: Bands in the order of the channels.
     """
 
     name: str
@@ -68,8 +68,8 @@ class Sensor:
         """Return a copy of the sensor with other statistics.
 
         Args:
-            mean: mean of each band's digital numbers.
-            std: standard deviation of each band's digital numbers; 0 is replaced by 1.
+            mean: Mean of each band's digital numbers.
+            std: Standard deviation of each band's digital numbers; 0 is replaced by 1.
         """
         # A band may be constant: dividing by 1 normalises it to zero.
         bands = tuple(
@@ -84,7 +84,7 @@ class Sensor:
         Bands whose scale changes lose their statistics, which were measured at the old scale.
 
         Args:
-            scale: physical units per digital number.
+            scale: Physical units per digital number.
         """
         bands = tuple(
             band
@@ -106,7 +106,7 @@ class Sensor:
         """Return a copy of the sensor with only the given bands, in the given order.
 
         Args:
-            names: names or aliases of bands.
+            names: Names or aliases of bands.
 
         Raises:
             UserError: If the sensor lacks one of them, or one is given twice.

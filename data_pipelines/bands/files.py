@@ -49,8 +49,8 @@ def default_bands(file: object, count: int) -> tuple[str, ...]:
     """Return the default names of a file's bands.
 
     Args:
-        file: the file, for error messages.
-        count: number of bands in the file.
+        file: The file, for error messages.
+        count: Number of bands in the file.
 
     Raises:
         UserError: If there is no default for this number of bands.
@@ -69,11 +69,11 @@ def make_sensor(
     """Create the sensor of a user's own files.
 
     Args:
-        name: name of the new sensor, which has no statistics; unused with `known_sensor`.
-        bands: names of the files' bands, in their order: the known sensor's names, or common names.
-        resolution: ground sampling distance, in metres; 0 for the known sensor's.
-        scale: physical units per digital number.
-        known_sensor: name of one of `SENSORS` that took the images; empty for a new sensor.
+        name: Name of the new sensor, which has no statistics; unused with `known_sensor`.
+        bands: Names of the files' bands, in their order: the known sensor's names, or common names.
+        resolution: Ground sampling distance, in metres; 0 for the known sensor's.
+        scale: Physical units per digital number.
+        known_sensor: Name of one of `SENSORS` that took the images; empty for a new sensor.
 
     Raises:
         UserError: If there is no such sensor or band.

@@ -58,9 +58,9 @@ class BigearthnetConfig(tfds.core.BuilderConfig):
 
     Attributes:
         dataset_version: 1 or 2.
-        bands: any of the twelve Sentinel-2 bands, by name or alias, in the order of the channels.
-        resampling: resampling of the 20 m and 60 m bands to 10 m: `nearest`, `bilinear` or `cubic`.
-        lists: the lists of patches to use, a subset of train, validation, test, snow and cloud.
+        bands: Any of the twelve Sentinel-2 bands, by name or alias, in the order of the channels.
+        resampling: Resampling of the 20 m and 60 m bands to 10 m: `nearest`, `bilinear` or `cubic`.
+        lists: The lists of patches to use, a subset of train, validation, test, snow and cloud.
             Patches that are in none of the split lists go to the split `unsplit`; without the lists
             of snow and cloud, the examples lack these flags.
     """

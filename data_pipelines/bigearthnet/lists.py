@@ -52,9 +52,9 @@ class PatchInfo(NamedTuple):
 
     Attributes:
         split: `train`, `validation`, `test` or `unsplit`.
-        snow: whether the patch has seasonal snow.
-        cloud: whether the patch has cloud or cloud shadow.
-        labels: names among the 19 classes; None if the labels are in the patch's own JSON file.
+        snow: Whether the patch has seasonal snow.
+        cloud: Whether the patch has cloud or cloud shadow.
+        labels: Names among the 19 classes; None if the labels are in the patch's own JSON file.
     """
 
     split: str = UNSPLIT
@@ -67,8 +67,8 @@ def read_lists_v1(folder: Path, lists: Sequence[str]) -> dict[str, PatchInfo]:
     """Read the lists of version 1.
 
     Args:
-        folder: the folder to search, two levels deep.
-        lists: the lists to read, a subset of `LISTS`.
+        folder: The folder to search, two levels deep.
+        lists: The lists to read, a subset of `LISTS`.
 
     Returns:
         The info of each listed patch, by its name.

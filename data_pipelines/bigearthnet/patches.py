@@ -44,10 +44,10 @@ class Patch(NamedTuple):
     """A patch to read.
 
     Attributes:
-        name: name of the patch.
-        info: what the lists say about it.
-        folder: folder of its files; empty if they are in `contents`.
-        contents: bytes of the files read from an archive, by suffix of the file name.
+        name: Name of the patch.
+        info: What the lists say about it.
+        folder: Folder of its files; empty if they are in `contents`.
+        contents: Bytes of the files read from an archive, by suffix of the file name.
     """
 
     name: str
@@ -70,9 +70,9 @@ class FolderPatches:
     """The patches below a folder, at any depth, in the order of their names.
 
     Attributes:
-        folder: the folder to search.
-        version: version of the dataset, 1 or 2; patches of the other version are ignored.
-        infos: what the lists say about each patch, by name.
+        folder: The folder to search.
+        version: Version of the dataset, 1 or 2; patches of the other version are ignored.
+        infos: What the lists say about each patch, by name.
     """
 
     folder: Path
@@ -116,10 +116,10 @@ class ArchivePatches:
     The files of a patch may be stored in any order.
 
     Attributes:
-        parts: files of the archive, in order.
-        version: version of the dataset, 1 or 2.
-        infos: what the lists say about each patch, by name.
-        suffixes: suffixes of the names of the files to read of each patch, such as `B04.tif`.
+        parts: Files of the archive, in order.
+        version: Version of the dataset, 1 or 2.
+        infos: What the lists say about each patch, by name.
+        suffixes: Suffixes of the names of the files to read of each patch, such as `B04.tif`.
     """
 
     parts: tuple[Path, ...]
@@ -165,9 +165,9 @@ class PatchReader:
     """Callable that reads a patch into an example.
 
     Attributes:
-        bands: names of the bands in the file names, such as `B04`, in the order of the channels.
-        resampling: resampling of 20 m and 60 m bands to 10 m: `nearest`, `bilinear` or `cubic`.
-        flags: features to add, a subset of `snow` and `cloud`.
+        bands: Names of the bands in the file names, such as `B04`, in the order of the channels.
+        resampling: Resampling of 20 m and 60 m bands to 10 m: `nearest`, `bilinear` or `cubic`.
+        flags: Features to add, a subset of `snow` and `cloud`.
     """
 
     bands: tuple[str, ...]

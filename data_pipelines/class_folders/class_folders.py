@@ -45,14 +45,14 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
     """Bands, classes and format of the images; empty fields are inferred from the files.
 
     Attributes:
-        bands: bands of the files, in order: names of the sensor's bands, or STAC common names.
+        bands: Bands of the files, in order: names of the sensor's bands, or STAC common names.
             Default: red, green, blue for three bands, and red, green, blue, nir for four.
-        classes: class names in the order of the labels. Default: all folders in alphabetical order.
-        sensor: a name in `bands.SENSORS`. Default: a new sensor, whose statistics are measured.
-        resolution: ground sampling distance in metres. Default (0): the sensor's.
-        image_size: height and width in pixels. Default (0): those of the first readable image.
+        classes: Class names in the order of the labels. Default: all folders in alphabetical order.
+        sensor: A name in `bands.SENSORS`. Default: a new sensor, whose statistics are measured.
+        resolution: Ground sampling distance in metres. Default (0): the sensor's.
+        image_size: Height and width in pixels. Default (0): those of the first readable image.
         dtype: `uint8` or `uint16`. Default: that of the first readable image.
-        scale: physical units per digital number. Default (0): 1/255 for uint8, 1e-4 for uint16.
+        scale: Physical units per digital number. Default (0): 1/255 for uint8, 1e-4 for uint16.
     """
 
     bands: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
         """Return this config with its empty fields inferred from the files.
 
         Args:
-            folder: the folder of class folders.
+            folder: The folder of class folders.
 
         Raises:
             UserError: If the folder holds no readable image, or if the first readable image is not

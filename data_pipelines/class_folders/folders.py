@@ -38,10 +38,10 @@ class LabelledImage(NamedTuple):
     """An image file and its class.
 
     Attributes:
-        file: the image file.
-        label: name of the class.
-        parents: names of the folders above the class folder, outermost first.
-        split: the split that the image belongs to.
+        file: The image file.
+        label: Name of the class.
+        parents: Names of the folders above the class folder, outermost first.
+        split: The split that the image belongs to.
     """
 
     file: File
@@ -63,10 +63,10 @@ def find_images_of_classes(
     Names of folders and classes are compared ignoring case, spaces, `_` and `-`.
 
     Args:
-        folder: the folder to search.
-        classes: names of the classes.
-        expected: description of what the folder should hold, for error messages.
-        within: search only folders whose path below `folder` contains this text, ignoring case.
+        folder: The folder to search.
+        classes: Names of the classes.
+        expected: Description of what the folder should hold, for error messages.
+        within: Search only folders whose path below `folder` contains this text, ignoring case.
 
     Raises:
         UserError: If there is no such image.
@@ -120,9 +120,9 @@ def check_images(
     """Check that every class has images, and that example keys are unique.
 
     Args:
-        folder: the folder that was searched.
-        images: the images found that are used.
-        classes: the expected classes. Default: every folder beside a class folder is a class.
+        folder: The folder that was searched.
+        images: The images found that are used.
+        classes: The expected classes. Default: every folder beside a class folder is a class.
 
     Raises:
         UserError: If a class folder holds no image, if a class has no folder, or if two files have
@@ -152,9 +152,9 @@ def summarise_images(
     """Count the images per folder and class, for the summary of a `Reading`.
 
     Args:
-        images: the images found that are used.
-        unused: the images found that are not used.
-        published: the published number of images of each class; empty if unknown.
+        images: The images found that are used.
+        unused: The images found that are not used.
+        published: The published number of images of each class; empty if unknown.
 
     Returns:
         Pairs of a heading and the counts as text.
@@ -192,12 +192,12 @@ def make_dataset_info(
     """Describe a dataset of square single-label images to TFDS.
 
     Args:
-        builder: the builder of the dataset, whose docstring is the description.
-        sensor: the sensor with the bands of the images.
-        size: height and width of the images in pixels.
-        dtype: dtype of the pixels.
-        classes: names of the classes, in the order of the labels.
-        homepage: web page of the dataset.
+        builder: The builder of the dataset, whose docstring is the description.
+        sensor: The sensor with the bands of the images.
+        size: Height and width of the images in pixels.
+        dtype: Dtype of the pixels.
+        classes: Names of the classes, in the order of the labels.
+        homepage: Web page of the dataset.
     """
     return tfds.core.DatasetInfo(
         builder=builder,
@@ -229,13 +229,13 @@ def read_image(
     """Read an image file into an example.
 
     Args:
-        image: the image to read.
-        size: expected height and width in pixels.
-        dtype: expected dtype of the pixels.
-        bands: expected number of bands; 0 for any number.
-        channels: bands to select, numbered from 1, in the order of the example's channels; empty
+        image: The image to read.
+        size: Expected height and width in pixels.
+        dtype: Expected dtype of the pixels.
+        bands: Expected number of bands; 0 for any number.
+        channels: Bands to select, numbered from 1, in the order of the example's channels; empty
             for all.
-        advice: appended to the error message about an unexpected number of bands or dtype.
+        advice: Appended to the error message about an unexpected number of bands or dtype.
 
     Yields:
         The key of the example, and the example: `image` (size, size, bands), `label` and `id`.

@@ -22,10 +22,10 @@ class DemoAerialConfig(tfds.core.BuilderConfig):
     """Number and size of the tiles.
 
     Attributes:
-        train: number of tiles in the split `train`.
-        test: number of tiles in the split `test`.
-        image_size: height and width in pixels; does not change the size of objects.
-        seed: seed of the random town.
+        train: Number of tiles in the split `train`.
+        test: Number of tiles in the split `test`.
+        image_size: Height and width in pixels; does not change the size of objects.
+        seed: Seed of the random town.
     """
 
     train: int

@@ -17,10 +17,10 @@ def fractal(rng: Generator, size: int, roughness: float, blobs: float = 1.0) -> 
     Its amplitude falls with the spatial frequency f as (f² + blobs²)^(-roughness / 2).
 
     Args:
-        rng: random generator.
-        size: height and width n of the field in pixels.
-        roughness: from 1 (rough) to 3 (smooth).
-        blobs: approximate number of large features across the field.
+        rng: Random generator.
+        size: Height and width n of the field in pixels.
+        roughness: From 1 (rough) to 3 (smooth).
+        blobs: Approximate number of large features across the field.
 
     Returns:
         (n, n) float32.
@@ -44,9 +44,9 @@ def axes(rng: Generator, size: int, angle: float | None = None) -> tuple[np.ndar
     """Compute coordinates along and across a direction, with a random origin near the centre.
 
     Args:
-        rng: random generator.
-        size: height and width n of the grid in pixels.
-        angle: the direction in radians. Default: a random direction.
+        rng: Random generator.
+        size: Height and width n of the grid in pixels.
+        angle: The direction in radians. Default: a random direction.
 
     Returns:
         Two (n, n) float32 fields, the coordinates along and across the direction in pixels.
@@ -63,10 +63,10 @@ def meander(rng: Generator, along: np.ndarray, swing: float, bends: float) -> np
     """Draw a meandering line, a sum of sine waves of decreasing amplitude.
 
     Args:
-        rng: random generator.
+        rng: Random generator.
         along: (n, n) coordinate along the line.
-        swing: scale of the line's lateral displacement in pixels.
-        bends: number of large bends per grid width.
+        swing: Scale of the line's lateral displacement in pixels.
+        bends: Number of large bends per grid width.
 
     Returns:
         (n, n) float32, the line's lateral displacement at each `along`, in pixels.

@@ -192,9 +192,9 @@ def draw_mixed_land(rng: Generator, size: int, zoom: float) -> Land:
     """Draw a landscape of a random class, or of two classes next to each other.
 
     Args:
-        rng: random generator.
-        size: height and width n in pixels.
-        zoom: scale of the features; larger for finer pixels.
+        rng: Random generator.
+        size: Height and width n in pixels.
+        zoom: Scale of the features; larger for finer pixels.
     """
     functions = list(SCENES.values())
     first, second = rng.choice(len(functions), 2)

@@ -18,10 +18,10 @@ class DemoObjectsConfig(tfds.core.BuilderConfig):
     """Number and size of the images.
 
     Attributes:
-        train: number of images in the split `train`.
-        validation: number of images in the split `validation`.
-        image_size: height and width in pixels.
-        seed: seed of the random images.
+        train: Number of images in the split `train`.
+        validation: Number of images in the split `validation`.
+        image_size: Height and width in pixels.
+        seed: Seed of the random images.
     """
 
     train: int

@@ -19,9 +19,9 @@ class DemoScenesConfig(tfds.core.BuilderConfig):
     """Number and size of the scenes.
 
     Attributes:
-        per_class: number of scenes of each class.
-        image_size: height and width in pixels.
-        seed: seed of the random landscapes.
+        per_class: Number of scenes of each class.
+        image_size: Height and width in pixels.
+        seed: Seed of the random landscapes.
     """
 
     per_class: int

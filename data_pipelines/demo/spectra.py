@@ -125,8 +125,8 @@ class Land:
 
         Args:
             mask: (n, n) bool.
-            cover: the new cover, or an (n, n) map of it.
-            tone: the new tone.
+            cover: The new cover, or an (n, n) map of it.
+            tone: The new tone.
         """
         self.cover[mask] = cover[mask] if isinstance(cover, np.ndarray) else cover
         self.tone[mask] = tone
@@ -141,9 +141,9 @@ def render_reflectance(rng: Generator, land: Land, variation: float = 1.0) -> np
     """Render the reflectance that a sensor measures.
 
     Args:
-        rng: random generator.
-        land: the land to render.
-        variation: strength of the variation between images of the same cover, due to season, soil
+        rng: Random generator.
+        land: The land to render.
+        variation: Strength of the variation between images of the same cover, due to season, soil
             moisture, sunlight and haze.
 
     Returns:
@@ -174,10 +174,10 @@ def quantise(rng: Generator, reflectance: np.ndarray, scale: float, dtype: type)
     """Add detector noise to reflectances, and convert them to digital numbers.
 
     Args:
-        rng: random generator.
+        rng: Random generator.
         reflectance: (n, n, bands) float32 reflectances.
-        scale: reflectance per digital number.
-        dtype: dtype of the digital numbers, uint8 or uint16.
+        scale: Reflectance per digital number.
+        dtype: Dtype of the digital numbers, uint8 or uint16.
 
     Returns:
         (n, n, bands) digital numbers, clipped to the range of the dtype.

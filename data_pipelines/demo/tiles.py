@@ -19,10 +19,10 @@ class DemoTilesConfig(tfds.core.BuilderConfig):
     """Number and size of the tiles.
 
     Attributes:
-        train: number of tiles in the split `train`.
-        validation: number of tiles in the split `validation`.
-        image_size: height and width in pixels.
-        seed: seed of the random landscapes.
+        train: Number of tiles in the split `train`.
+        validation: Number of tiles in the split `validation`.
+        image_size: Height and width in pixels.
+        seed: Seed of the random landscapes.
     """
 
     train: int

@@ -67,8 +67,8 @@ def draw_town(rng: Generator, size: int) -> Land:
     """Draw the land cover of a town.
 
     Args:
-        rng: random generator.
-        size: height and width n in pixels; does not change the size of objects. Houses are 28 to
+        rng: Random generator.
+        size: Height and width n in pixels; does not change the size of objects. Houses are 28 to
             52 pixels long.
     """
     land = Land.make_uniform(size, Cover.GRASS)

@@ -48,11 +48,11 @@ class _Archive:
     """One of the two archives.
 
     Attributes:
-        file_names: its file names, for error messages.
-        suffixes: suffixes of the image files.
-        sensor: sensor of the images.
-        bands: bands of the image files, in order.
-        dtype: dtype of the pixels.
+        file_names: Its file names, for error messages.
+        suffixes: Suffixes of the image files.
+        sensor: Sensor of the images.
+        bands: Bands of the image files, in order.
+        dtype: Dtype of the pixels.
     """
 
     file_names: str
@@ -87,7 +87,7 @@ class EurosatConfig(tfds.core.BuilderConfig):
 
     Attributes:
         files: `rgb` for the RGB images, `ms` for the thirteen bands of level 1C.
-        bands: any of the archive's bands, by name or alias, in the order of the channels.
+        bands: Any of the archive's bands, by name or alias, in the order of the channels.
     """
 
     files: str

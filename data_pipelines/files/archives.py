@@ -37,8 +37,8 @@ def find_archives(
     """Find the tar archives below a folder.
 
     Args:
-        folder: folder to search, at any depth.
-        exclude_prefixes: folders whose names begin with one of these are not searched.
+        folder: Folder to search, at any depth.
+        exclude_prefixes: Folders whose names begin with one of these are not searched.
 
     Returns:
         {name of the archive, without the part's suffix: its parts in order}.
@@ -80,8 +80,8 @@ def read_tar_members(
     and other members that are not regular files are skipped.
 
     Args:
-        parts: files of the archive, in order.
-        predicate: function that returns whether to read the file of a name.
+        parts: Files of the archive, in order.
+        predicate: Function that returns whether to read the file of a name.
 
     Yields:
         Name and content of each file, in the archive's order.

@@ -31,8 +31,8 @@ def to_display_rgb(
 
     Args:
         image: (H, W, C) values that are linear in brightness.
-        bands: names of the image's C bands.
-        colours: names of the bands shown as red, green and blue. If the image lacks one, its first
+        bands: Names of the image's C bands.
+        colours: Names of the bands shown as red, green and blue. If the image lacks one, its first
             band is shown in grey.
         reference: (H, W, C) image that the stretch is computed from, to compare two images; by
             default `image`.

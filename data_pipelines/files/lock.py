@@ -16,8 +16,8 @@ def acquire_lock(path: Path, refusal: str) -> Iterator[None]:
     """Hold an exclusive lock inside the `with` block.
 
     Args:
-        path: lock file, which exists only while the lock is held.
-        refusal: error message if another process holds the lock.
+        path: Lock file, which exists only while the lock is held.
+        refusal: Error message if another process holds the lock.
 
     Raises:
         UserError: If another process holds the lock.

@@ -27,10 +27,10 @@ class File:
     """A file in a folder or in a zip archive. Picklable.
 
     Attributes:
-        relative: path relative to the folder that was searched; an archive counts as a folder of
+        relative: Path relative to the folder that was searched; an archive counts as a folder of
             the archive's name.
-        path: path of the file itself, or of the archive that contains it.
-        member: name within the archive; empty if the file is not in an archive.
+        path: Path of the file itself, or of the archive that contains it.
+        member: Name within the archive; empty if the file is not in an archive.
     """
 
     relative: str
@@ -73,8 +73,8 @@ def find_files(folder: Path, predicate: Callable[[str], bool]) -> list[File]:
     excluded.
 
     Args:
-        folder: folder to search, at any depth.
-        predicate: function that returns whether to include the file of a name.
+        folder: Folder to search, at any depth.
+        predicate: Function that returns whether to include the file of a name.
 
     Returns:
         The files, sorted by their relative paths.
@@ -96,8 +96,8 @@ def walk(folder: Path, exclude_prefixes: tuple[str, ...] = ()) -> Iterator[Path]
     """List all files below a folder, following symbolic links, without hidden ones.
 
     Args:
-        folder: folder to search, at any depth.
-        exclude_prefixes: folders whose names begin with one of these are not searched.
+        folder: Folder to search, at any depth.
+        exclude_prefixes: Folders whose names begin with one of these are not searched.
 
     Yields:
         Path of each file.

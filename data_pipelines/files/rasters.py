@@ -29,7 +29,7 @@ def gdal_environment(sidecars: bool = False) -> Any:
     Enter it once for several files.
 
     Args:
-        sidecars: whether to look for files beside an image that contain its georeference or its
+        sidecars: Whether to look for files beside an image that contain its georeference or its
             nodata value, which takes long in a folder of half a million patches.
     """
     # GDAL's fast path for a whole PNG reads a truncated one without an error, as noise.
@@ -44,8 +44,8 @@ def open_raster(file: File | Path, content: bytes | None = None) -> Iterator[Any
     """Open a GeoTIFF, JPEG or PNG file as a rasterio dataset.
 
     Args:
-        file: the file, which error messages name.
-        content: bytes of the file, if it has been read already.
+        file: The file, which error messages name.
+        content: Bytes of the file, if it has been read already.
 
     Yields:
         The rasterio dataset.
@@ -85,11 +85,11 @@ def check_raster(
     """Check the bands, dtype and size of an image file.
 
     Args:
-        file: the file, which error messages name.
-        raster: the open rasterio dataset.
-        bands: expected number of bands; None to accept any.
-        dtype: expected dtype of the pixels; None to accept any.
-        size: expected (height, width) in pixels; None to accept any.
+        file: The file, which error messages name.
+        raster: The open rasterio dataset.
+        bands: Expected number of bands; None to accept any.
+        dtype: Expected dtype of the pixels; None to accept any.
+        size: Expected (height, width) in pixels; None to accept any.
 
     Raises:
         UserError: If one of them differs.

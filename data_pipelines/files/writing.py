@@ -20,7 +20,7 @@ def replace_when_written(path: Path) -> Iterator[Path]:
     raised, it is deleted and `path` stays as it was.
 
     Args:
-        path: the file to replace; it need not exist.
+        path: The file to replace; it need not exist.
 
     Yields:
         Path of a temporary file in the same folder, to write to.

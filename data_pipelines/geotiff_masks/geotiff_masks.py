@@ -40,24 +40,24 @@ class GeotiffMasksConfig(tfds.core.BuilderConfig):
     """The files to read and their contents; empty fields are inferred from the first image.
 
     Attributes:
-        classes: names of the classes, in the order of the masks' class numbers or of `colours`.
-        colours: red, green and blue of each class in the masks, as `((255,0,0),(0,0,255))`; all
+        classes: Names of the classes, in the order of the masks' class numbers or of `colours`.
+        colours: Red, green and blue of each class in the masks, as `((255,0,0),(0,0,255))`; all
             other colours are unlabelled. Empty for masks of class numbers from 0.
-        ignore_label: value of unlabelled pixels, in masks of class numbers.
-        images: pattern of the image files.
-        masks: pattern of the mask files. The mask of an image is the file for which the wildcards
+        ignore_label: Value of unlabelled pixels, in masks of class numbers.
+        images: Pattern of the image files.
+        masks: Pattern of the mask files. The mask of an image is the file for which the wildcards
             match the same text.
-        bands: bands of the images, in order: names of the sensor's bands, else STAC common names.
+        bands: Bands of the images, in order: names of the sensor's bands, else STAC common names.
             Empty for red, green, blue of three bands, and also nir of four.
-        sensor: one of `bands.SENSORS`; empty for a new sensor, whose statistics are computed.
-        resolution: ground sampling distance in metres; 0 for the sensor's, else the first image's.
-        dtype: dtype of the images' pixels, `uint8` or `uint16`.
-        scale: physical units per digital number; 0 for 1/255 of uint8 and 1e-4 of uint16.
-        window: side of a window, in pixels; 0 for 512, or the shorter side of the first image if
+        sensor: One of `bands.SENSORS`; empty for a new sensor, whose statistics are computed.
+        resolution: Ground sampling distance in metres; 0 for the sensor's, else the first image's.
+        dtype: Dtype of the images' pixels, `uint8` or `uint16`.
+        scale: Physical units per digital number; 0 for 1/255 of uint8 and 1e-4 of uint16.
+        window: Side of a window, in pixels; 0 for 512, or the shorter side of the first image if
             that is smaller. Pixels of windows outside the image are 0 and unlabelled.
-        stride: distance from one window to the next, in pixels; 0 for half a window, or for a
+        stride: Distance from one window to the next, in pixels; 0 for half a window, or for a
             whole one if its side is odd.
-        validation: fraction of the images in the split `validation`, if there are no folders
+        validation: Fraction of the images in the split `validation`, if there are no folders
             `train`, `val` and `test`.
     """
 
@@ -79,7 +79,7 @@ class GeotiffMasksConfig(tfds.core.BuilderConfig):
         """Return this config with empty fields inferred from the files.
 
         Args:
-            folder: the folder of images and masks.
+            folder: The folder of images and masks.
 
         Raises:
             UserError: If there is no readable image, or if its bands or dtype can't be inferred.
@@ -144,11 +144,11 @@ class _ImageHeader:
     """The header of an image file.
 
     Attributes:
-        file: the image file.
-        num_bands: number of bands.
-        dtype: dtype of the pixels.
-        size: height and width, in pixels.
-        resolution: pixel size in metres; 0 if the image has no projected coordinates.
+        file: The image file.
+        num_bands: Number of bands.
+        dtype: Dtype of the pixels.
+        size: Height and width, in pixels.
+        resolution: Pixel size in metres; 0 if the image has no projected coordinates.
     """
 
     file: File

@@ -25,11 +25,11 @@ def pair_images_and_masks(
     """Find the images and the masks, by name.
 
     Args:
-        folder: the folder to search, including its zip archives; files in an archive are treated as
+        folder: The folder to search, including its zip archives; files in an archive are treated as
             if they were unpacked beside it.
-        images: pattern of the images, with the wildcards `**/`, `*` and `?`. Unless it ends with a
+        images: Pattern of the images, with the wildcards `**/`, `*` and `?`. Unless it ends with a
             suffix, it matches any image suffix.
-        masks: pattern of the masks, in the same syntax.
+        masks: Pattern of the masks, in the same syntax.
 
     Returns:
         {name: image} and {name: mask}; an image and its mask have the same name.
@@ -52,8 +52,8 @@ def assign_splits(names: Mapping[str, File], validation: float) -> dict[str, str
     """Assign each image to a split: by its folder, else pseudo-randomly by its name.
 
     Args:
-        names: the images by name.
-        validation: fraction of the images in the split `validation`, if no folder is named after a
+        names: The images by name.
+        validation: Fraction of the images in the split `validation`, if no folder is named after a
             split. If it would get all of the images, it gets none, and there is no such split.
 
     Returns:

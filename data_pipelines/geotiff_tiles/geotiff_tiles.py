@@ -37,16 +37,16 @@ class GeotiffTilesConfig(tfds.core.BuilderConfig):
     """The files to read, and how to cut them.
 
     Attributes:
-        sensor: bands of the tiles; for files with all bands, in the order of the files.
-        dtype: dtype of the files' pixels, `uint8` or `uint16`.
-        pattern: glob of the files below the folder. If it contains `{band}`, each file contains one
+        sensor: Bands of the tiles; for files with all bands, in the order of the files.
+        dtype: Dtype of the files' pixels, `uint8` or `uint16`.
+        pattern: Glob of the files below the folder. If it contains `{band}`, each file contains one
             band, and `{band}` stands for the names in `file_bands`.
-        file_bands: names of the bands in file names, one for each band of the sensor.
-        tile_size: height and width of a tile, in pixels.
-        stride: distance from one tile to the next, in pixels; tiles overlap if it is less than
+        file_bands: Names of the bands in file names, one for each band of the sensor.
+        tile_size: Height and width of a tile, in pixels.
+        stride: Distance from one tile to the next, in pixels; tiles overlap if it is less than
             `tile_size`.
-        max_nodata: maximum fraction of no-data pixels; tiles with more are dropped.
-        validation: fraction of the locations whose tiles are in the split `validation`. Images of
+        max_nodata: Maximum fraction of no-data pixels; tiles with more are dropped.
+        validation: Fraction of the locations whose tiles are in the split `validation`. Images of
             one location at several dates must have the same pixel grid; otherwise the edges of
             tiles of one split are also in the other.
     """
@@ -144,10 +144,10 @@ class Tile(NamedTuple):
     """A tile of an image.
 
     Attributes:
-        row: row of the tile's top left pixel.
-        column: column of the tile's top left pixel.
-        key: key of the tile, unique in the dataset.
-        draw: pseudo-random number in 0..1, a hash of the location, equal for tiles of one location.
+        row: Row of the tile's top left pixel.
+        column: Column of the tile's top left pixel.
+        key: Key of the tile, unique in the dataset.
+        draw: Pseudo-random number in 0..1, a hash of the location, equal for tiles of one location.
     """
 
     row: int
@@ -160,9 +160,9 @@ class TileGroup(NamedTuple):
     """Tiles of an image that are in the same split.
 
     Attributes:
-        split: the split.
-        files: files of the image: one with all bands, or one per band.
-        tiles: as many tiles as fit into memory.
+        split: The split.
+        files: Files of the image: one with all bands, or one per band.
+        tiles: As many tiles as fit into memory.
     """
 
     split: str
@@ -174,10 +174,10 @@ class SourceImage(NamedTuple):
     """An image whose header has been read.
 
     Attributes:
-        files: files of the image: one with all bands, or one per band.
-        tiles: the tiles that the image is cut into.
-        nodata: whether the image has a no-data value.
-        error_message: why the image is unreadable; empty if it is readable.
+        files: Files of the image: one with all bands, or one per band.
+        tiles: The tiles that the image is cut into.
+        nodata: Whether the image has a no-data value.
+        error_message: Why the image is unreadable; empty if it is readable.
     """
 
     files: tuple[Path, ...]
@@ -191,10 +191,10 @@ class TileReader:
     """Reads a group of tiles.
 
     Attributes:
-        size: height and width of a tile, in pixels.
-        bands: number of bands of the image, over all of its files.
-        dtype: dtype of the files' pixels.
-        max_nodata: maximum fraction of no-data pixels; tiles with more are dropped.
+        size: Height and width of a tile, in pixels.
+        bands: Number of bands of the image, over all of its files.
+        dtype: Dtype of the files' pixels.
+        max_nodata: Maximum fraction of no-data pixels; tiles with more are dropped.
     """
 
     size: int
@@ -206,7 +206,7 @@ class TileReader:
         """Read the tiles of a group.
 
         Args:
-            item: the group, or an image that is known to be unreadable.
+            item: The group, or an image that is known to be unreadable.
 
         Yields:
             The key of each tile, and its `image` (size, size, bands) and `id`.
@@ -240,8 +240,8 @@ def find_images(folder: Path, config: GeotiffTilesConfig) -> Iterator[tuple[Path
     """Find the files of each image, in the order of their names.
 
     Args:
-        folder: the folder to search.
-        config: the config, of which `pattern` and `file_bands` matter.
+        folder: The folder to search.
+        config: The config, of which `pattern` and `file_bands` matter.
 
     Yields:
         The file of an image with all bands, or its files of one band each.
@@ -302,9 +302,9 @@ def _group_tiles(
     """Group the tiles of an image by split, in groups that fit into memory.
 
     Args:
-        image: the image.
-        fraction: fraction of the locations in the split `validation`.
-        config: the config.
+        image: The image.
+        fraction: Fraction of the locations in the split `validation`.
+        config: The config.
     """
     max_tiles = _compute_max_tiles(config)
     for split in ("train", "validation"):

@@ -30,11 +30,11 @@ class MaskedImage(NamedTuple):
     """An image and its mask.
 
     Attributes:
-        name: name of the image, unique in the dataset.
-        split: the split that the image belongs to.
-        image: file of the image.
-        mask: file of the mask, of the same height and width.
-        image_bands: number of bands that the image should have; the first ones are read.
+        name: Name of the image, unique in the dataset.
+        split: The split that the image belongs to.
+        image: File of the image.
+        mask: File of the mask, of the same height and width.
+        image_bands: Number of bands that the image should have; the first ones are read.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Strip(NamedTuple):
     """A few rows of blocks of an image.
 
     Attributes:
-        source: the image and its mask.
-        first_row: index of the strip's first row of blocks in the image.
-        num_rows: number of rows of blocks in the strip.
-        total_rows: number of rows of blocks in the image.
+        source: The image and its mask.
+        first_row: Index of the strip's first row of blocks in the image.
+        num_rows: Number of rows of blocks in the strip.
+        total_rows: Number of rows of blocks in the image.
     """
 
     source: MaskedImage
@@ -70,10 +70,10 @@ class BlockReader:
     """Reads the blocks of a strip of an image.
 
     Attributes:
-        grid: the layout of blocks and windows.
-        bands: number of bands of the stored images.
-        dtype: dtype of the images' pixels, `uint8` or `uint16`.
-        legend: what the pixels of the masks mean.
+        grid: The layout of blocks and windows.
+        bands: Number of bands of the stored images.
+        dtype: Dtype of the images' pixels, `uint8` or `uint16`.
+        legend: What the pixels of the masks mean.
     """
 
     grid: WindowGrid
@@ -96,8 +96,8 @@ class BlockReader:
         """Divide an image into strips of as many rows of blocks as fit into memory.
 
         Args:
-            source: the image.
-            size: height and width of the image, in pixels.
+            source: The image.
+            size: Height and width of the image, in pixels.
         """
         height, width = size
         total = self.grid.count_blocks(height)
@@ -111,7 +111,7 @@ class BlockReader:
         """Read the blocks of a strip.
 
         Args:
-            item: the strip, or an image that is known to be unreadable.
+            item: The strip, or an image that is known to be unreadable.
 
         Yields:
             The key `PICTURE/ROW/COLUMN` of each block, and its `image` (block, block, bands),

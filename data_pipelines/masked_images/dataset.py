@@ -23,8 +23,8 @@ def make_grid(window: int, stride: int) -> WindowGrid:
     """Make the grid for the window and the stride of a config.
 
     Args:
-        window: side of a window, in pixels.
-        stride: distance from one window to the next, in pixels.
+        window: Side of a window, in pixels.
+        stride: Distance from one window to the next, in pixels.
 
     Raises:
         UserError: If the windows would leave gaps, or would be joined from too many blocks.
@@ -49,8 +49,8 @@ def make_reading(sources: Iterable[MaskedImage | Unreadable], reader: BlockReade
     Images whose headers are invalid come first, so that their errors precede the reading of pixels.
 
     Args:
-        sources: the images.
-        reader: the reader of the images' blocks.
+        sources: The images.
+        reader: The reader of the images' blocks.
     """
     unreadable: list[Unreadable] = []
     strips: list[Strip] = []
@@ -94,12 +94,12 @@ def make_dataset_info(
     """Make TFDS's description of a dataset of blocks.
 
     Args:
-        builder: builder of the dataset, whose docstring is the description.
-        reader: reader of the blocks.
-        sensor: sensor of the images.
-        classes: names of the classes.
-        colours: red, green, blue of each class.
-        metadata: further metadata, in JSON types.
+        builder: Builder of the dataset, whose docstring is the description.
+        reader: Reader of the blocks.
+        sensor: Sensor of the images.
+        classes: Names of the classes.
+        colours: Red, green, blue of each class.
+        metadata: Further metadata, in JSON types.
         homepage: URL of the dataset.
     """
     block, encoding = reader.grid.block, tfds.features.Encoding.BYTES

@@ -23,8 +23,8 @@ class Legend(Protocol):
         """Check the bands and dtype of a mask.
 
         Args:
-            file: the mask's file, for error messages.
-            raster: the opened file.
+            file: The mask's file, for error messages.
+            raster: The opened file.
 
         Raises:
             UserError: If they don't suit this legend.
@@ -34,7 +34,7 @@ class Legend(Protocol):
         """Decode the pixels of a mask to class numbers.
 
         Args:
-            file: the mask's file, for error messages.
+            file: The mask's file, for error messages.
             pixels: (bands, h, w) pixels of the file.
 
         Returns:
@@ -50,8 +50,8 @@ class ColourLegend:
     """Each class has a colour; pixels of any other colour are unlabelled.
 
     Attributes:
-        colours: red, green and blue of each class, 0..255.
-        bits: number of most significant bits of each channel to compare: 8 for the exact colour, 1
+        colours: Red, green and blue of each class, 0..255.
+        bits: Number of most significant bits of each channel to compare: 8 for the exact colour, 1
             for whether the channel is nearer to 255 than to 0, which is robust to lossy
             compression.
     """
@@ -73,8 +73,8 @@ class NumberLegend:
     """Pixels are class numbers, from 0.
 
     Attributes:
-        num_classes: number of classes.
-        ignore_label: value of unlabelled pixels.
+        num_classes: Number of classes.
+        ignore_label: Value of unlabelled pixels.
     """
 
     num_classes: int

@@ -53,11 +53,11 @@ class NascTg2Config(tfds.core.BuilderConfig):
     """The files to read, and the bands to select.
 
     Attributes:
-        bands: bands of the images, a subset of red, green, blue and nir.
-        dtype: dtype of the files' pixels, `uint8` or `uint16`.
-        channels: the files' channels that hold `bands`, numbered from 1. Default: the files have
+        bands: Bands of the images, a subset of red, green, blue and nir.
+        dtype: Dtype of the files' pixels, `uint8` or `uint16`.
+        channels: The files' channels that hold `bands`, numbered from 1. Default: the files have
             exactly these bands, in this order.
-        folder: read only folders whose path contains this text. Default: all folders.
+        folder: Read only folders whose path contains this text. Default: all folders.
     """
 
     bands: tuple[str, ...]

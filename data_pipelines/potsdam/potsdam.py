@@ -42,14 +42,14 @@ class PotsdamConfig(tfds.core.BuilderConfig):
     """The tiles to read, their bands and classes, and the layout of windows.
 
     Attributes:
-        bands: bands of the images: red, green, blue and, from the RGBIR files, nir.
-        train: tiles of the split `train`, such as `2_10`.
-        test: tiles of the split `test`.
-        excluded_tiles: tiles to remove from both splits; 7_10 is known for annotation errors.
+        bands: Bands of the images: red, green, blue and, from the RGBIR files, nir.
+        train: Tiles of the split `train`, such as `2_10`.
+        test: Tiles of the split `test`.
+        excluded_tiles: Tiles to remove from both splits; 7_10 is known for annotation errors.
         labels: `all`, or `noBoundary`, whose masks ignore 3 pixels on either side of edges.
-        excluded: classes whose pixels become unlabelled.
-        window: side of a window, in pixels.
-        stride: distance from one window to the next, in pixels.
+        excluded: Classes whose pixels become unlabelled.
+        window: Side of a window, in pixels.
+        stride: Distance from one window to the next, in pixels.
     """
 
     bands: tuple[str, ...]

@@ -43,12 +43,12 @@ def prepare_with_beam(
     """Read all examples and write them below `folder`, with a Beam runner.
 
     Args:
-        builder: the TFDS builder.
-        splits: the splits that its `_split_generators` returned.
-        folder: an empty folder.
-        runner: such as `DirectRunner`, `DataflowRunner`, `FlinkRunner`, `SparkRunner`.
+        builder: The TFDS builder.
+        splits: The splits that its `_split_generators` returned.
+        folder: An empty folder.
+        runner: Such as `DirectRunner`, `DataflowRunner`, `FlinkRunner`, `SparkRunner`.
         options: Beam's pipeline options, such as `--project=P`.
-        skip: whether to skip invalid items, instead of stopping at the first one.
+        skip: Whether to skip invalid items, instead of stopping at the first one.
 
     Raises:
         UserError: If Beam isn't installed, or an item is invalid.

@@ -39,10 +39,10 @@ class BuildResult:
     """A prepared dataset.
 
     Attributes:
-        folder: its folder.
-        new: whether it was prepared just now, rather than before.
+        folder: Its folder.
+        new: Whether it was prepared just now, rather than before.
         expected: {split: number of examples that its builder expects}; None if it is unknown.
-        skipped: an error message for each item that was skipped.
+        skipped: An error message for each item that was skipped.
     """
 
     folder: Path
@@ -63,15 +63,15 @@ def build(
     """Prepare a dataset, unless it is prepared already.
 
     Args:
-        name: dataset name, as for `registry.find_builder`.
-        data_dir: folder of prepared datasets.
-        manual_dir: folder with the user's own files, for builders that read one.
-        overwrite: whether to prepare it again if it is prepared already.
-        workers: number of reading processes; more than one only under
+        name: Dataset name, as for `registry.find_builder`.
+        data_dir: Folder of prepared datasets.
+        manual_dir: Folder with the user's own files, for builders that read one.
+        overwrite: Whether to prepare it again if it is prepared already.
+        workers: Number of reading processes; more than one only under
             `if __name__ == "__main__":`.
-        skip: whether to skip invalid items and list them in `skipped.txt`, instead of stopping at
+        skip: Whether to skip invalid items and list them in `skipped.txt`, instead of stopping at
             the first one.
-        fields: fields of the builder's config, as `FIELD=VALUE`.
+        fields: Fields of the builder's config, as `FIELD=VALUE`.
 
     Returns:
         The folder of the prepared dataset.
@@ -95,10 +95,10 @@ def build_with(
     """Prepare the dataset of a builder, unless it is prepared already.
 
     Args:
-        name: dataset name, as the user wrote it.
-        builder: the TFDS builder, from `make_builder`.
-        options: options of the build.
-        announce: function called with the builder's splits before they are read.
+        name: Dataset name, as the user wrote it.
+        builder: The TFDS builder, from `make_builder`.
+        options: Options of the build.
+        announce: Function called with the builder's splits before they are read.
 
     Raises:
         UserError: If it is prepared with another config, or its files are not the expected ones.

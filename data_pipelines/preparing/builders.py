@@ -36,14 +36,14 @@ class BuildOptions:
     """Options of a build.
 
     Attributes:
-        data_dir: folder of prepared datasets.
-        manual_dir: folder with the user's own files, for builders that read one.
-        overwrite: whether to prepare the dataset again if it is prepared already.
-        workers: number of reading processes.
-        skip: whether to skip invalid items and list them in `skipped.txt`, instead of stopping at
+        data_dir: Folder of prepared datasets.
+        manual_dir: Folder with the user's own files, for builders that read one.
+        overwrite: Whether to prepare the dataset again if it is prepared already.
+        workers: Number of reading processes.
+        skip: Whether to skip invalid items and list them in `skipped.txt`, instead of stopping at
             the first one.
-        fields: fields of the builder's config, as `FIELD=VALUE`.
-        beam_runner: name of an Apache Beam runner to use instead of `workers`; empty for none.
+        fields: Fields of the builder's config, as `FIELD=VALUE`.
+        beam_runner: Name of an Apache Beam runner to use instead of `workers`; empty for none.
         beam_options: Apache Beam's pipeline options.
     """
 
@@ -64,8 +64,8 @@ def make_builder(name: str, options: BuildOptions) -> tfds.core.DatasetBuilder:
     description.
 
     Args:
-        name: dataset name, as for `registry.find_builder`.
-        options: options of the build.
+        name: Dataset name, as for `registry.find_builder`.
+        options: Options of the build.
 
     Raises:
         UserError: If there is no such builder, config or field, or `manual_dir` has no files.

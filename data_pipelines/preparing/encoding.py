@@ -26,7 +26,7 @@ class Moments:
     Sums of integers in float64 are exact for one image; over a dataset they keep 15 digits.
 
     Attributes:
-        pixels: number of pixels summed.
+        pixels: Number of pixels summed.
         total: (bands,) float64, sums of the digital numbers.
         squares: (bands,) float64, sums of their squares.
     """
@@ -52,7 +52,7 @@ class Moments:
         """Compute the moments of `pixels` pixels with the given mean and standard deviation.
 
         Args:
-            pixels: number of pixels.
+            pixels: Number of pixels.
             mean: (bands,) mean of each band.
             std: (bands,) standard deviation of each band.
         """
@@ -79,7 +79,7 @@ def crop_to_inside(image: np.ndarray, example: Mapping[str, Any]) -> np.ndarray:
 
     Args:
         image: (h, w, ...) array, padded at the bottom and on the right.
-        example: the example; its feature `inside`, (2,) int, is the height and width without
+        example: The example; its feature `inside`, (2,) int, is the height and width without
             padding.
     """
     height, width = example.get("inside", image.shape[:2])
@@ -90,10 +90,10 @@ class StoredRecord(NamedTuple):
     """An encoded example.
 
     Attributes:
-        key: key of the example.
-        serialized: a serialised `tf.train.Example`.
-        columns: its small features, for the catalogue.
-        moments: moments of its image; None if the image is an encoded file.
+        key: Key of the example.
+        serialized: A serialised `tf.train.Example`.
+        columns: Its small features, for the catalogue.
+        moments: Moments of its image; None if the image is an encoded file.
     """
 
     key: int | bytes
@@ -106,9 +106,9 @@ class ItemResult(NamedTuple):
     """The result of reading and encoding one item.
 
     Attributes:
-        split: the split that its records belong to.
-        records: the item's records; empty if the item is invalid.
-        error_message: the reason why the item is invalid; empty if it is valid.
+        split: The split that its records belong to.
+        records: The item's records; empty if the item is invalid.
+        error_message: The reason why the item is invalid; empty if it is valid.
     """
 
     split: str

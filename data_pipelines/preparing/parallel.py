@@ -41,11 +41,11 @@ def parallel_map(
     process.
 
     Args:
-        function: picklable function.
-        items: picklable items.
-        workers: number of processes.
-        chunk: number of items sent to a process at once.
-        initialiser: called in each process before anything is unpickled.
+        function: Picklable function.
+        items: Picklable items.
+        workers: Number of processes.
+        chunk: Number of items sent to a process at once.
+        initialiser: Called in each process before anything is unpickled.
 
     Yields:
         The results, in the order of the items.

@@ -48,7 +48,7 @@ class PreparationResult:
     Attributes:
         infos: TFDS's descriptions of the splits that have examples.
         moments: {split: moments of its images}; without pixels if the images are encoded files.
-        skipped: an error message for each skipped item.
+        skipped: An error message for each skipped item.
     """
 
     infos: list[tfds.core.SplitInfo] = field(default_factory=list)
@@ -59,7 +59,7 @@ class PreparationResult:
         """Check that the dataset has an example.
 
         Args:
-            name: name of the dataset, for the error message.
+            name: Name of the dataset, for the error message.
 
         Raises:
             UserError: If there is no example.
@@ -77,7 +77,7 @@ def write_folder_atomically(folder: Path) -> Iterator[tuple[Path, str]]:
     old contents of `folder` are kept until the new ones are complete.
 
     Args:
-        folder: the folder to replace; it need not exist.
+        folder: The folder to replace; it need not exist.
 
     Yields:
         The folder to write to, and a notice about an interrupted earlier build; empty if there was
@@ -127,13 +127,13 @@ def prepare(
     """Read all examples and write them below `folder`.
 
     Args:
-        builder: the TFDS builder.
-        name: dataset name, as the user wrote it, by which the workers find the builder.
-        splits: the splits that its `_split_generators` returned.
-        folder: an empty folder.
-        workers: number of reading processes, for splits of a `Reading`; others are read in this
+        builder: The TFDS builder.
+        name: Dataset name, as the user wrote it, by which the workers find the builder.
+        splits: The splits that its `_split_generators` returned.
+        folder: An empty folder.
+        workers: Number of reading processes, for splits of a `Reading`; others are read in this
             process.
-        skip: whether to skip invalid items, instead of stopping at the first one.
+        skip: Whether to skip invalid items, instead of stopping at the first one.
 
     Raises:
         UserError: If an item is invalid, there is no valid example, or the disk is full.
@@ -178,9 +178,9 @@ def write_description(
     is such a split, otherwise those of all splits.
 
     Args:
-        builder: the TFDS builder.
-        folder: folder of the dataset.
-        result: result of the preparation.
+        builder: The TFDS builder.
+        folder: Folder of the dataset.
+        result: Result of the preparation.
     """
     info = builder.info
     info.set_file_format(tfds.core.FileFormat.ARRAY_RECORD, override=True)
@@ -210,7 +210,7 @@ def report_full_disk(
     """Replace the errors of a full disk by a `UserError`.
 
     Args:
-        folder: a folder on that disk.
+        folder: A folder on that disk.
         writers: {split: its writer}, to report how much was written.
 
     Raises:
@@ -256,8 +256,8 @@ def estimate_bytes(builder: tfds.core.DatasetBuilder, splits: Splits) -> int | N
     Only arrays of a fixed shape are counted.
 
     Args:
-        builder: the TFDS builder.
-        splits: the splits that its `_split_generators` returned.
+        builder: The TFDS builder.
+        splits: The splits that its `_split_generators` returned.
     """
     num_examples = _count_expected_examples(builder, splits)
     arrays = [

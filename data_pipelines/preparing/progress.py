@@ -41,9 +41,9 @@ class ProgressCounter:
     """A counter that reports progress: a bar on a terminal, otherwise a log line every 30 s.
 
     Args:
-        description: name of the task.
-        total: number of units of the task; None if it is unknown.
-        unit: name of the units, in the plural.
+        description: Name of the task.
+        total: Number of units of the task; None if it is unknown.
+        unit: Name of the units, in the plural.
     """
 
     def __init__(self, description: str, total: int | None, unit: str = "examples") -> None:

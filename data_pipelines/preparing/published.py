@@ -16,9 +16,9 @@ def published_dataset(name: str, bands: tuple[str, ...] = (), target: str = "") 
     """Return the description of a dataset without its examples, as its builder publishes it.
 
     Args:
-        name: dataset name, as for `registry.find_builder`.
-        bands: names of the bands to select; all by default.
-        target: name of the target feature; the builder's by default.
+        name: Dataset name, as for `registry.find_builder`.
+        bands: Names of the bands to select; all by default.
+        target: Name of the target feature; the builder's by default.
 
     Returns:
         A dataset as `open_dataset` returns it, but unreadable. Its `splits` hold the builder's
@@ -43,8 +43,8 @@ def count_published_examples(dataset: Dataset, split: str) -> int | None:
     """Return the number of examples that a split expression will select.
 
     Args:
-        dataset: a dataset of `published_dataset`.
-        split: a split expression, such as `train[10%]`.
+        dataset: A dataset of `published_dataset`.
+        split: A split expression, such as `train[10%]`.
 
     Returns:
         The number of examples, or None if it depends on the examples.

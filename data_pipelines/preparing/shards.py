@@ -34,12 +34,12 @@ class WrittenSplit:
     """The written shards of a split, or of a part of it.
 
     Attributes:
-        split: name of the split.
-        shards: the shard files, in order.
-        lengths: number of records in each shard.
-        bytes: total size of the records.
-        catalogue: catalogue of all records, in order.
-        moments: moments of their images; without pixels if the images are encoded files.
+        split: Name of the split.
+        shards: The shard files, in order.
+        lengths: Number of records in each shard.
+        bytes: Total size of the records.
+        catalogue: Catalogue of all records, in order.
+        moments: Moments of their images; without pixels if the images are encoded files.
     """
 
     split: str
@@ -85,9 +85,9 @@ class SplitWriter:
     """A writer of a split's records into shards, with their catalogue and moments.
 
     Args:
-        folder: folder of the shards.
-        split: name of the split.
-        columns: names of the small features, for the catalogue.
+        folder: Folder of the shards.
+        split: Name of the split.
+        columns: Names of the small features, for the catalogue.
     """
 
     def __init__(self, folder: Path, split: str, columns: Iterable[str]) -> None:
@@ -169,8 +169,8 @@ def assemble_split(
 
     Args:
         dataset_name: TFDS's name of the builder.
-        folder: folder of the dataset.
-        parts: at least one part, all of the same split.
+        folder: Folder of the dataset.
+        parts: At least one part, all of the same split.
 
     Returns:
         TFDS's description of the split, and the moments of its images.

@@ -48,7 +48,7 @@ def print_splits(dataset: Dataset, expected: Mapping[str, int | None]) -> None:
     """Print the number of examples and bytes of each split, and the number of windows.
 
     Args:
-        dataset: the prepared dataset.
+        dataset: The prepared dataset.
         expected: {split: expected number of examples}; None if it is unknown.
     """
     show_expected = any(expected.values())
@@ -75,9 +75,9 @@ def print_bands(dataset: Dataset, moments: Mapping[str, Moments], published: Sen
     """Print the mean and standard deviation of each band, beside the published ones.
 
     Args:
-        dataset: the prepared dataset.
+        dataset: The prepared dataset.
         moments: {split: moments of its images}.
-        published: the sensor with its published statistics; None if the builder has no sensor.
+        published: The sensor with its published statistics; None if the builder has no sensor.
     """
     measured = sum((m for m in moments.values() if m.pixels), Moments())
     if not measured.pixels:
@@ -103,8 +103,8 @@ def write_contact_sheet(dataset: Dataset, file: Path) -> None:
     The file is written atomically.
 
     Args:
-        dataset: the prepared dataset.
-        file: the PNG file to write.
+        dataset: The prepared dataset.
+        file: The PNG file to write.
     """
     source = select_subset(dataset, ALL).examples
     num_examples = min(_NUM_EXAMPLES, len(source))
@@ -158,7 +158,7 @@ def load_moments(folder: Path) -> dict[str, Moments]:
     """Load the moments of each split that were saved when the dataset was prepared.
 
     Args:
-        folder: folder of the dataset.
+        folder: Folder of the dataset.
 
     Returns:
         {split: moments of its images}; empty if there is no `statistics.json`.

@@ -21,9 +21,9 @@ class SplitContents(NamedTuple):
     """The catalogue and moments computed from the records of a split.
 
     Attributes:
-        catalogue: the records' keys (the feature `id`, or their indices if there is none) and
+        catalogue: The records' keys (the feature `id`, or their indices if there is none) and
             columns.
-        moments: moments of their images.
+        moments: Moments of their images.
     """
 
     catalogue: Catalogue
@@ -34,7 +34,7 @@ def verify(dataset: Dataset) -> dict[str, SplitContents]:
     """Read all records and compare them with the catalogue and the statistics beside them.
 
     Args:
-        dataset: the prepared dataset.
+        dataset: The prepared dataset.
 
     Returns:
         {split: its contents}.
@@ -68,8 +68,8 @@ def read_back(dataset: Dataset, split: str) -> SplitContents:
     """Read all records of a split, in the order stored.
 
     Args:
-        dataset: the prepared dataset.
-        split: name of the split.
+        dataset: The prepared dataset.
+        split: Name of the split.
 
     Raises:
         UserError: If a record can't be read; the message names the file and the record.

@@ -28,7 +28,7 @@ class BadRecords:
     """The unreadable records found so far, each listed once. Thread-safe.
 
     Attributes:
-        skip: whether unreadable records are skipped; if not, the run stops at the first one.
+        skip: Whether unreadable records are skipped; if not, the run stops at the first one.
     """
 
     def __init__(self, on_error: str = "stop") -> None:
@@ -73,8 +73,8 @@ class BadRecords:
         """Save the list in a folder from now on, and load what earlier processes saved there.
 
         Args:
-            folder: the folder; created once there is a record to save.
-            process: index of this process in the job.
+            folder: The folder; created once there is a record to save.
+            process: Index of this process in the job.
         """
         for file in sorted(folder.glob("*.json")):
             self.merge(json.loads(file.read_text()))
@@ -116,8 +116,8 @@ class SkippingSource:
     the example it replaces, and so is augmented differently from the same example in its own place.
 
     Attributes:
-        source: the examples.
-        bad_records: the list that unreadable examples are added to.
+        source: The examples.
+        bad_records: The list that unreadable examples are added to.
     """
 
     source: _Source
@@ -157,8 +157,8 @@ class BlankingSource:
     Its image is 0 and its mask is `ignore_label`, so that its pixels don't count.
 
     Attributes:
-        blocks: the blocks.
-        ignore_label: label of unlabelled pixels.
+        blocks: The blocks.
+        ignore_label: Label of unlabelled pixels.
     """
 
     blocks: SkippingSource

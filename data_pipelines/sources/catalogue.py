@@ -106,7 +106,7 @@ class CatalogueWriter:
         """Create an empty catalogue.
 
         Args:
-            names: the features to collect.
+            names: The features to collect.
         """
         self._keys: list[int | bytes] = []
         self._recent: dict[str, list[Any]] = {name: [] for name in names}

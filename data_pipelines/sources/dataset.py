@@ -25,20 +25,20 @@ class Dataset:
     """A prepared dataset, restricted to the selected bands.
 
     Attributes:
-        name: name that the dataset was opened by.
-        sensor: the selected bands, in the order of the images' last axis.
+        name: Name that the dataset was opened by.
+        sensor: The selected bands, in the order of the images' last axis.
         image_shape: (height, width, bands) of an example.
-        image_dtype: uint8 or uint16 digital numbers.
-        target: kind of target of the examples.
-        target_feature: name of the target's feature in the dataset; empty without target.
-        classes: names of the classes, in the order of the labels; empty without target.
-        colours: red, green, blue of each class; empty if the dataset defines none.
-        ignore_label: value of unlabelled pixels in masks.
-        splits: number of stored records in each split, and in `all`.
-        grid: layout of windows on the records if these are blocks of larger images, else None.
+        image_dtype: Uint8 or uint16 digital numbers.
+        target: Kind of target of the examples.
+        target_feature: Name of the target's feature in the dataset; empty without target.
+        classes: Names of the classes, in the order of the labels; empty without target.
+        colours: Red, green, blue of each class; empty if the dataset defines none.
+        ignore_label: Value of unlabelled pixels in masks.
+        splits: Number of stored records in each split, and in `all`.
+        grid: Layout of windows on the records if these are blocks of larger images, else None.
         info: TFDS's description of the dataset.
-        channels: channels of the stored images that are the selected bands.
-        bad_records: how to handle unreadable records.
+        channels: Channels of the stored images that are the selected bands.
+        bad_records: How to handle unreadable records.
     """
 
     name: str
@@ -69,13 +69,13 @@ def make_dataset(
     """Make a dataset from TFDS's description.
 
     Args:
-        name: see `opening.open_dataset`.
+        name: See `opening.open_dataset`.
         info: TFDS's description.
-        sensor: the sensor of all stored bands.
-        splits: number of stored records in each split, without `all`.
-        bands: see `opening.open_dataset`.
-        target: see `opening.open_dataset`.
-        bad_records: see `opening.open_dataset`.
+        sensor: The sensor of all stored bands.
+        splits: Number of stored records in each split, without `all`.
+        bands: See `opening.open_dataset`.
+        target: See `opening.open_dataset`.
+        bad_records: See `opening.open_dataset`.
 
     Raises:
         UserError: If there is no such band or target, or the target's classes have no names.
@@ -111,7 +111,7 @@ def check_usable(name: str, info: tfds.core.DatasetInfo) -> Sensor:
     The dataset need not be prepared yet.
 
     Args:
-        name: the dataset's name, for error messages.
+        name: The dataset's name, for error messages.
         info: TFDS's description.
 
     Returns:

@@ -17,13 +17,13 @@ class StoredImage:
     """A full image of a split, read window by window.
 
     Attributes:
-        blocks: the source of the blocks that the image is stored as.
+        blocks: The source of the blocks that the image is stored as.
         positions: (rows, columns) int, positions of the image's blocks in `blocks`.
         needed: (rows, columns) bool, the blocks whose labels are needed.
         block: (height, width) of a block, in pixels.
-        height: of the image, in pixels; its last blocks may extend beyond.
-        width: of the image, in pixels.
-        ignore_label: value of pixels in masks whose label is not needed.
+        height: Of the image, in pixels; its last blocks may extend beyond.
+        width: Of the image, in pixels.
+        ignore_label: Value of pixels in masks whose label is not needed.
     """
 
     blocks: RecordSource | BlankingSource
@@ -73,10 +73,10 @@ def images_from_records(
     """Return each record of a source as an image.
 
     Args:
-        source: the records.
+        source: The records.
         size: (height, width) of a record, in pixels.
-        bad_records: how to handle unreadable records; if they are skipped, they are blank.
-        ignore_label: label of blank pixels.
+        bad_records: How to handle unreadable records; if they are skipped, they are blank.
+        ignore_label: Label of blank pixels.
     """
     blocks = _blank_unreadable(source, bad_records, ignore_label)
     needed = np.ones((1, 1), bool)
@@ -98,11 +98,11 @@ def images_from_blocks(
     Labels outside all windows are not needed.
 
     Args:
-        windows: windows over the blocks that the images are stored as.
-        block: side of a block, in pixels.
-        extents: the feature `inside`, height and width of the part of a block inside its image.
-        bad_records: how to handle unreadable blocks; if they are skipped, they are blank.
-        ignore_label: label of blank pixels, and of those that are not needed.
+        windows: Windows over the blocks that the images are stored as.
+        block: Side of a block, in pixels.
+        extents: The feature `inside`, height and width of the part of a block inside its image.
+        bad_records: How to handle unreadable blocks; if they are skipped, they are blank.
+        ignore_label: Label of blank pixels, and of those that are not needed.
     """
     blocks = _blank_unreadable(windows.blocks, bad_records, ignore_label)
     needed = np.zeros(len(windows.blocks), bool)

@@ -41,8 +41,8 @@ class Loader:
     """Shuffled training batches, epoch after epoch.
 
     Attributes:
-        wait_seconds: total time spent waiting for batches, in seconds.
-        batches_per_epoch: number of complete global batches in an epoch.
+        wait_seconds: Total time spent waiting for batches, in seconds.
+        batches_per_epoch: Number of complete global batches in an epoch.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class Loader:
         """Create a loader; nothing is read yet.
 
         Args:
-            source: the examples.
-            batch_size: number of examples in a global batch, over all processes.
-            seed: seed of the order of examples.
-            process_index: index of this process.
-            process_count: number of processes.
-            threads: number of threads that read batches in parallel; 0 reads in the calling thread.
-            steps: number of steps of the run; nothing beyond them is prefetched.
+            source: The examples.
+            batch_size: Number of examples in a global batch, over all processes.
+            seed: Seed of the order of examples.
+            process_index: Index of this process.
+            process_count: Number of processes.
+            threads: Number of threads that read batches in parallel; 0 reads in the calling thread.
+            steps: Number of steps of the run; nothing beyond them is prefetched.
 
         Raises:
             UserError: If the batch is larger than the source, or is not divisible by the number of
@@ -126,11 +126,11 @@ def evaluation_batches(
     zeros, and skipped unreadable examples are replaced by zeros.
 
     Args:
-        source: the examples.
-        batch_size: number of examples in a global batch, over all processes.
-        process_index: index of this process.
-        process_count: number of processes.
-        threads: number of threads that read batches in parallel; 0 reads in the calling thread.
+        source: The examples.
+        batch_size: Number of examples in a global batch, over all processes.
+        process_index: Index of this process.
+        process_count: Number of processes.
+        threads: Number of threads that read batches in parallel; 0 reads in the calling thread.
 
     Returns:
         Batches {name: (batch_size / process_count, ...)}, with `valid` (batch_size /

@@ -23,13 +23,13 @@ def open_dataset(
     """Open a prepared dataset.
 
     Args:
-        name: name of the builder, as in `registry.find_builder`: `demo_tiles`, `demo_tiles/small`,
+        name: Name of the builder, as in `registry.find_builder`: `demo_tiles`, `demo_tiles/small`,
             `package.module:Class`.
-        data_dir: directory that the dataset was prepared in.
-        bands: names or aliases of the bands to select, in order; empty for all bands.
-        target: the feature to predict, such as `labels_43`; empty for the one named `label`,
+        data_dir: Directory that the dataset was prepared in.
+        bands: Names or aliases of the bands to select, in order; empty for all bands.
+        target: The feature to predict, such as `labels_43`; empty for the one named `label`,
             `labels` or `mask`.
-        bad_records: how to handle unreadable records; by default they raise an error.
+        bad_records: How to handle unreadable records; by default they raise an error.
 
     Raises:
         UserError: If there is no such builder, band or target, or the dataset is not prepared in
@@ -49,11 +49,11 @@ def open_folder(
     """Open the dataset in a folder.
 
     Args:
-        folder: folder with TFDS's `dataset_info.json`.
-        name: see `open_dataset`.
-        bands: see `open_dataset`.
-        target: see `open_dataset`.
-        bad_records: see `open_dataset`.
+        folder: Folder with TFDS's `dataset_info.json`.
+        name: See `open_dataset`.
+        bands: See `open_dataset`.
+        target: See `open_dataset`.
+        bad_records: See `open_dataset`.
 
     Raises:
         UserError: If there is no such band or target, no usable `image`, or no band statistics.
@@ -73,8 +73,8 @@ def is_prepared(name: str, data_dir: str | Path) -> bool:
     """Return whether a dataset of that name is prepared in a directory.
 
     Args:
-        name: see `open_dataset`.
-        data_dir: see `open_dataset`.
+        name: See `open_dataset`.
+        data_dir: See `open_dataset`.
 
     Raises:
         UserError: If there is no such builder.

@@ -22,22 +22,22 @@ class BadRecord(UserError):
     """Raised for an unreadable record: its bytes are corrupt, or don't match the description.
 
     Attributes:
-        file: the shard that contains the record.
-        index: index of the record in the shard, from 0.
-        reason: the error that the libraries raised.
-        description: the message without advice on what to do.
-        key: key of the record; empty if it has none or it is unknown.
+        file: The shard that contains the record.
+        index: Index of the record in the shard, from 0.
+        reason: The error that the libraries raised.
+        description: The message without advice on what to do.
+        key: Key of the record; empty if it has none or it is unknown.
     """
 
     def __init__(self, file: str, index: int, reason: str, example: str = "", key: str = ""):
         """Make the message.
 
         Args:
-            file: see the attributes.
-            index: see the attributes.
-            reason: see the attributes.
-            example: which example of the split the record is, for the message; empty if unknown.
-            key: see the attributes.
+            file: See the attributes.
+            index: See the attributes.
+            reason: See the attributes.
+            example: Which example of the split the record is, for the message; empty if unknown.
+            key: See the attributes.
         """
         self.description = f"file {file}, record {index}{example}: can't be read ({reason})"
         super().__init__(
@@ -73,8 +73,8 @@ class Shards:
         """Read features of the record stored at a position.
 
         Args:
-            row: the stored position.
-            decoders: one for each feature to read.
+            row: The stored position.
+            decoders: One for each feature to read.
 
         Raises:
             BadRecord: If the record is unreadable.
@@ -116,8 +116,8 @@ class RecordSource:
     `BadRecord`, which names the file and the example.
 
     Attributes:
-        shards: the stored records.
-        decoders: one for each feature.
+        shards: The stored records.
+        decoders: One for each feature.
         order: (examples of the split,) int, stored position of each example.
         rows: (examples,) int, indices in the split of the examples of this source.
         keys: (examples of the split,) keys; stored positions if the examples have no keys.
@@ -164,13 +164,13 @@ class Decoder:
     """Decodes one feature of a stored example to an array.
 
     Attributes:
-        name: name of the array in a record.
-        feature_name: name of the feature in the dataset.
+        name: Name of the array in a record.
+        feature_name: Name of the feature in the dataset.
         feature: TFDS's description of the feature.
-        raw: whether the feature is stored as the array's bytes, which NumPy reads faster than TFDS.
-        shape: shape of the array; empty for a label.
-        channels: channels of an image to keep: a slice if possible, as a slice makes no copy.
-        num_classes: number of classes of a multi-label feature; 0 for other features.
+        raw: Whether the feature is stored as the array's bytes, which NumPy reads faster than TFDS.
+        shape: Shape of the array; empty for a label.
+        channels: Channels of an image to keep: a slice if possible, as a slice makes no copy.
+        num_classes: Number of classes of a multi-label feature; 0 for other features.
     """
 
     name: str
@@ -193,11 +193,11 @@ class Decoder:
         """Make the decoder of a feature of a dataset.
 
         Args:
-            name: name of the array in a record.
+            name: Name of the array in a record.
             feature: TFDS's description of the feature.
-            channels: channels of an image to keep, in order; empty for all.
-            num_classes: number of classes of a multi-label feature; 0 for other features.
-            feature_name: name of the feature in the dataset; empty if it is `name`.
+            channels: Channels of an image to keep, in order; empty for all.
+            num_classes: Number of classes of a multi-label feature; 0 for other features.
+            feature_name: Name of the feature in the dataset; empty if it is `name`.
         """
         raw = (
             type(feature) is tfds.features.Tensor

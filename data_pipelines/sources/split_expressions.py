@@ -32,8 +32,8 @@ class FlagFilter(NamedTuple):
     """A filter by a boolean feature.
 
     Attributes:
-        name: name of the feature.
-        value: value of the examples to select.
+        name: Name of the feature.
+        value: Value of the examples to select.
     """
 
     name: str
@@ -44,9 +44,9 @@ class StratifiedSplit(NamedTuple):
     """A stratified split.
 
     Attributes:
-        size: size of the selected part, as written: `2:8`, `10%` or `16 per class`.
-        rest: whether to select the complement instead.
-        images: whether images are split as a whole; otherwise their windows may be in both parts.
+        size: Size of the selected part, as written: `2:8`, `10%` or `16 per class`.
+        rest: Whether to select the complement instead.
+        images: Whether images are split as a whole; otherwise their windows may be in both parts.
     """
 
     size: str
@@ -58,8 +58,8 @@ class SplitExpression(NamedTuple):
     """A parsed split expression.
 
     Attributes:
-        split: name of the split.
-        steps: the brackets, in the order they apply.
+        split: Name of the split.
+        steps: The brackets, in the order they apply.
     """
 
     split: str
@@ -91,8 +91,8 @@ def split_stratified(
     Args:
         strata: (examples,) int, class of each example.
         size: `2:8`, `10%` or `16 per class`.
-        seed: seed of the random selection.
-        error_prefix: what error messages begin with.
+        seed: Seed of the random selection.
+        error_prefix: What error messages begin with.
 
     Returns:
         (examples,) bool, whether an example is selected. Of n examples and a fraction f, ⌊n·f⌋ are

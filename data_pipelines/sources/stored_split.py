@@ -24,8 +24,8 @@ class StoredSplit:
     """A split of a dataset; for the name `all`, all of its splits one after the other.
 
     Attributes:
-        dataset: the dataset.
-        name: name of the split.
+        dataset: The dataset.
+        name: Name of the split.
     """
 
     dataset: Dataset
@@ -87,8 +87,8 @@ class StoredSplit:
         """Load a boolean feature of the examples.
 
         Args:
-            name: name of the feature.
-            error_prefix: what the error message begins with.
+            name: Name of the feature.
+            error_prefix: What the error message begins with.
 
         Returns:
             (examples,) bool.

@@ -24,11 +24,11 @@ class Subset:
     """The examples of a dataset that a split expression selects.
 
     Attributes:
-        dataset: the dataset.
-        expression: the split expression, such as `all[2:8].rest`.
-        seed: seed of its random splits.
-        stored: the split that the examples are taken from.
-        selected: the examples; an unreadable one raises `BadRecord`.
+        dataset: The dataset.
+        expression: The split expression, such as `all[2:8].rest`.
+        seed: Seed of its random splits.
+        stored: The split that the examples are taken from.
+        selected: The examples; an unreadable one raises `BadRecord`.
     """
 
     dataset: Dataset
@@ -98,10 +98,10 @@ def select_subset(dataset: Dataset, expression: str, seed: int = 0) -> Subset:
     """Select the examples of a split expression.
 
     Args:
-        dataset: see `opening.open_dataset`.
-        expression: such as `train` or `all[2:8].rest`; see
+        dataset: See `opening.open_dataset`.
+        expression: Such as `train` or `all[2:8].rest`; see
             `data_pipelines.sources.split_expressions`.
-        seed: seed of random splits.
+        seed: Seed of random splits.
 
     Raises:
         UserError: If the syntax of the expression is invalid, there is no such split, or no example
@@ -123,8 +123,8 @@ def parse_expression(dataset: Dataset, expression: str) -> SplitExpression:
     """Parse a split expression, and check that the dataset has its split.
 
     Args:
-        dataset: the dataset.
-        expression: see `select_subset`.
+        dataset: The dataset.
+        expression: See `select_subset`.
 
     Raises:
         UserError: If the syntax is invalid, or the dataset has no such split.

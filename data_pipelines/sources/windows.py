@@ -25,9 +25,9 @@ class WindowGrid(NamedTuple):
     """The layout of windows on blocks; stored in a dataset's metadata under `windows`.
 
     Attributes:
-        block: side of a block, in pixels.
-        window: side of a window, in blocks.
-        stride: distance from one window to the next, in blocks.
+        block: Side of a block, in pixels.
+        window: Side of a window, in blocks.
+        stride: Distance from one window to the next, in blocks.
     """
 
     block: int
@@ -64,7 +64,7 @@ class Windows:
     """The windows of all images of a split, by position; read like a `RecordSource`.
 
     Attributes:
-        blocks: the source of all blocks of the split.
+        blocks: The source of all blocks of the split.
         block_rows: (windows of the split, window, window) int, positions in `blocks` of the blocks
             of each window.
         rows: (windows,) int, indices in the split of the windows of this source.
@@ -81,8 +81,8 @@ class Windows:
         """Make all windows over a source of blocks.
 
         Args:
-            blocks: the blocks of a split.
-            grid: the layout of the windows.
+            blocks: The blocks of a split.
+            grid: The layout of the windows.
 
         Raises:
             UserError: If a block is missing, or a record is no block.
@@ -122,7 +122,7 @@ class Windows:
         """Find the windows that share no pixel with the given ones.
 
         Args:
-            rows: indices in the split, or mask over the split, of the given windows.
+            rows: Indices in the split, or mask over the split, of the given windows.
 
         Returns:
             (windows of the split,) bool.

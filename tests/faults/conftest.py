@@ -16,7 +16,7 @@ class Faults:
     """The faults tried so far.
 
     Attributes:
-        rows: test, fault, number of times tried, number of times survived, what the user sees.
+        rows: Test, fault, number of times tried, number of times survived, what the user sees.
     """
 
     rows: list[tuple[str, str, int, int, str]] = field(default_factory=list)
@@ -25,10 +25,10 @@ class Faults:
         """Add a row to the table; a test that records no fault gets a row with its own name.
 
         Args:
-            fault: the fault, such as "kill -9 while saving".
-            tried: number of times it was tried.
-            survived: number of times it ended as expected; the test fails if it is less.
-            seen: the exit code and the message that the user sees.
+            fault: The fault, such as "kill -9 while saving".
+            tried: Number of times it was tried.
+            survived: Number of times it ended as expected; the test fails if it is less.
+            seen: The exit code and the message that the user sees.
         """
         test = get_function_name(os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])
         self.rows.append((test, fault, tried, survived, re.sub(r"(?<= )/\S*/", "…/", seen)))

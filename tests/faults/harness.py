@@ -27,13 +27,13 @@ class Job:
     """A run that is started, interrupted, and resumed by the same command.
 
     Attributes:
-        kind: kind of config, see `make_small_config`.
-        workdir: workdir of the run.
-        data_dir: folder of the tiny datasets.
-        overrides: overrides of config fields, such as `steps=10`.
-        devices: number of simulated devices.
-        cache: folder of the compilation cache.
-        trace: file with the trace of the run, see `configs/traced.py`.
+        kind: Kind of config, see `make_small_config`.
+        workdir: Workdir of the run.
+        data_dir: Folder of the tiny datasets.
+        overrides: Overrides of config fields, such as `steps=10`.
+        devices: Number of simulated devices.
+        cache: Folder of the compilation cache.
+        trace: File with the trace of the run, see `configs/traced.py`.
     """
 
     kind: str
@@ -72,8 +72,8 @@ class Job:
         """Start the run in a session of its own.
 
         Args:
-            send: a signal to send in a phase, see `configs/traced.py`.
-            variables: additional environment variables.
+            send: A signal to send in a phase, see `configs/traced.py`.
+            variables: Additional environment variables.
         """
         return subprocess.Popen(
             self.command,
@@ -126,10 +126,10 @@ class EndedProcess:
     """A process that has ended.
 
     Attributes:
-        code: exit code, or the negative number of the signal that killed the process.
-        output: text on stdout.
-        errors: text on stderr.
-        trace: lines of the trace.
+        code: Exit code, or the negative number of the signal that killed the process.
+        output: Text on stdout.
+        errors: Text on stderr.
+        trace: Lines of the trace.
     """
 
     code: int

@@ -23,11 +23,11 @@ class Job:
     """The processes of one run.
 
     Args:
-        workdir: workdir of the run.
-        data_dir: folder of the tiny datasets.
-        processes: number of processes.
-        devices: number of devices of each process.
-        overrides: arguments of single processes, by process index.
+        workdir: Workdir of the run.
+        data_dir: Folder of the tiny datasets.
+        processes: Number of processes.
+        devices: Number of devices of each process.
+        overrides: Arguments of single processes, by process index.
     """
 
     def __init__(self, workdir, data_dir, processes, devices, overrides=None):

@@ -161,8 +161,8 @@ def pack_tar(folder: Path, order: str = "by patch") -> bytes:
     """Pack a folder into a tar archive.
 
     Args:
-        folder: the folder to pack.
-        order: order of the files: `by patch` as in the authors' archives, or `by band`, which
+        folder: The folder to pack.
+        order: Order of the files: `by patch` as in the authors' archives, or `by band`, which
             interleaves the files of the patches.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())

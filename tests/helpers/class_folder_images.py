@@ -37,11 +37,11 @@ def write_class_folders(folder, classes, suffix, pixels, count=1):
     """Write class folders with images such as `beach/beach_1.jpg`.
 
     Args:
-        folder: the folder above the class folders.
-        classes: names of the classes, or a dict from the name of a class to that of its folder.
-        suffix: suffix of the image files.
-        pixels: function that returns the pixels of the image with an index.
-        count: number of images of each class.
+        folder: The folder above the class folders.
+        classes: Names of the classes, or a dict from the name of a class to that of its folder.
+        suffix: Suffix of the image files.
+        pixels: Function that returns the pixels of the image with an index.
+        count: Number of images of each class.
 
     Returns:
         The image files, by the id of the example.

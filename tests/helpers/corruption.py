@@ -21,11 +21,11 @@ def corrupt_records(shard, name, folder, split, positions):
     """Flip a bit in the pixels of the examples at some positions of a split.
 
     Args:
-        shard: the shard with the examples.
-        name: name of the dataset.
-        folder: folder of the prepared datasets.
-        split: the split whose examples are corrupted.
-        positions: positions of the examples in the split.
+        shard: The shard with the examples.
+        name: Name of the dataset.
+        folder: Folder of the prepared datasets.
+        split: The split whose examples are corrupted.
+        positions: Positions of the examples in the split.
 
     Returns:
         The index in the shard of each corrupt record.

@@ -11,8 +11,8 @@ def make_environment(devices: int, cache: object = CACHE) -> dict[str, str]:
     """Return the environment variables of a process, to be set before it imports jax.
 
     Args:
-        devices: number of simulated CPU devices.
-        cache: folder of the compilation cache. Default: the cache shared by all tests. JAX doesn't
+        devices: Number of simulated CPU devices.
+        cache: Folder of the compilation cache. Default: the cache shared by all tests. JAX doesn't
             write its entries atomically, so a process that may be killed while compiling needs a
             cache of its own.
     """

@@ -27,10 +27,10 @@ def assert_agreement(comparison: str, actual, expected, tolerance: float) -> Non
     """Print the largest relative error of the arrays of two pytrees, and check all of them.
 
     Args:
-        comparison: what is compared, for the printed line.
-        actual: the pytree to check.
-        expected: the pytree of the reference implementation.
-        tolerance: maximum relative error of each array.
+        comparison: What is compared, for the printed line.
+        actual: The pytree to check.
+        expected: The pytree of the reference implementation.
+        tolerance: Maximum relative error of each array.
     """
     errors = relative_errors(actual, expected)
     worst = max(errors, key=errors.get)

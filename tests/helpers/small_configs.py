@@ -24,9 +24,9 @@ def make_small_config(kind: str, data_dir: object, backbone: dict | None = None)
     """Load a config of `configs/`, scaled down for the tiny demo datasets.
 
     Args:
-        kind: simclr, mae, classification or segmentation.
-        data_dir: folder of the prepared tiny datasets.
-        backbone: the backbone section of the config. Default: a small backbone of the kind.
+        kind: Simclr, mae, classification or segmentation.
+        data_dir: Folder of the prepared tiny datasets.
+        backbone: The backbone section of the config. Default: a small backbone of the kind.
     """
     file, dataset = {
         "simclr": ("pretrain/simclr_resnet50_ben4", "demo_tiles/tiny"),

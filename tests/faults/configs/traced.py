@@ -52,12 +52,12 @@ def trace_calls(owner, name, thread, phase, detail=None, after=None) -> None:
     """Record each call of `owner.name` as the begin of a phase.
 
     Args:
-        owner: module or class whose function is replaced.
-        name: name of the function.
+        owner: Module or class whose function is replaced.
+        name: Name of the function.
         thread: `main` or `background`.
-        phase: the phase that begins with a call.
-        detail: function of the call's arguments that returns a detail to record.
-        after: the phase that begins when the call returns.
+        phase: The phase that begins with a call.
+        detail: Function of the call's arguments that returns a detail to record.
+        after: The phase that begins when the call returns.
     """
     original = getattr(owner, name)
 
