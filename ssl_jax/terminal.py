@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import INTERRUPTED, USER_ERROR, UserError
 from ssl_jax.devices import cluster
+from ssl_jax.devices.determinism import request_determinism
 from ssl_jax.runs.config import load_config
 
 __all__ = ["OVERRIDES", "parse_arguments", "run_command"]
@@ -65,4 +66,7 @@ def parse_arguments(
     unknown = [word for word in rest if not word.startswith("--config.")]
     if unknown:
         parser.error(f"unknown argument {unknown[0]}; overrides are written --config.FIELD=VALUE")
-    return args, load_config(args.config, [word.removeprefix("--config.") for word in rest])
+    config = load_config(args.config, [word.removeprefix("--config.") for word in rest])
+    if config.get("deterministic", False):
+        request_determinism()
+    return args, config

@@ -10,6 +10,7 @@ import jax
 from data_pipelines.errors import STOPPED
 from ssl_jax import terminal
 from ssl_jax.devices import cluster
+from ssl_jax.devices.precision import DEVICE_KINDS
 from ssl_jax.runs.training import train
 from ssl_jax.sizing.describe import describe
 from ssl_jax.sizing.display import print_description
@@ -37,7 +38,8 @@ def main(argv: Sequence[str]) -> int:
     _add_description_arguments(parser)
     args, config = terminal.parse_arguments(parser, argv)
     if args.describe:
-        print_description(describe(config, args.devices, args.examples), args.tflops)
+        description = describe(config, args.devices, args.examples, args.device)
+        print_description(description, args.tflops)
         return 0
     if not args.workdir:
         parser.error("the following arguments are required: --workdir (or --describe)")
@@ -67,6 +69,12 @@ def _add_description_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--devices", type=int, default=8, help="number of devices that share a batch (default: 8)"
+    )
+    group.add_argument(
+        "--device",
+        choices=sorted(DEVICE_KINDS),
+        default="a100",
+        help="kind of device, which determines the precision (default: a100)",
     )
     group.add_argument(
         "--examples",

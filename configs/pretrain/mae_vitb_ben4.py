@@ -28,6 +28,7 @@ def get_config() -> ConfigDict:
     # Patches of 8 pixels give 225 tokens at 120 pixels, as in CROMA; 15 pixels (64 tokens) are
     # faster.
     config.model.backbone = ConfigDict({"name": "vit_b", "patch_size": 8, "image_size": 120})
+    config.model.backbone.attention = "auto"  # cudnn where it is available, else xla or blockwise
     config.model.backbone.position = "sincos"  # fixed position embeddings, models_mae.py
     config.model.backbone.pool = "cls"  # representation of an image by a frozen backbone
     config.model.backbone.drop_path = 0.0  # table 8: not used in pretraining
@@ -69,7 +70,8 @@ def get_config() -> ConfigDict:
     config.batch_size = 4096  # table 8
     config.epochs = 800.0  # section 4; the paper's best networks are trained for 1600 epochs
     config.steps = 0  # 0: determined by `epochs`
-    config.precision = "auto"  # bfloat16 where the device has it, float32 elsewhere
+    config.precision = "auto"  # bfloat16, on a V100 float16, on a CPU float32
+    config.deterministic = False  # on a GPU: whether results repeat bit for bit, at a cost in speed
 
     # Periodic evaluation of the features: nearest neighbours and ridge regression on the labels of
     # a few thousand patches, and detection of collapse. The network does not learn from the labels.

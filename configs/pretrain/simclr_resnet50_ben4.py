@@ -74,7 +74,8 @@ def get_config() -> ConfigDict:
     config.batch_size = 4096  # section 2.3
     config.epochs = 100.0  # section 2.3; the paper's best networks are trained for 1000 epochs
     config.steps = 0  # 0: determined by `epochs`
-    config.precision = "auto"  # bfloat16 where the device has it, float32 elsewhere
+    config.precision = "auto"  # bfloat16, on a V100 float16, on a CPU float32
+    config.deterministic = False  # on a GPU: whether results repeat bit for bit, at a cost in speed
 
     # Periodic evaluation of the features: nearest neighbours and ridge regression on the labels of
     # a few thousand patches, and detection of collapse. The network does not learn from the labels.

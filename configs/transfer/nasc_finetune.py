@@ -56,7 +56,8 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
 
     config.batch_size = 256
     config.steps = 0
-    config.precision = "auto"
+    config.precision = "auto"  # bfloat16, on a V100 float16, on a CPU float32
+    config.deterministic = False  # on a GPU: whether results repeat bit for bit, at a cost in speed
 
     config.every = ConfigDict({"log": 50, "save": 500, "evaluate": 0})
     # A loss that is not finite or at least 20 times the first one counts as diverged: the run skips
@@ -75,6 +76,7 @@ def _mae(config: ConfigDict) -> None:
     config.model.backbone.patch_size = 8
     config.model.backbone.image_size = 120  # that of pretraining; position embeddings are resized
     config.model.backbone.position = "sincos"
+    config.model.backbone.attention = "auto"  # cudnn where it is available, else xla or blockwise
     config.model.backbone.drop_path = 0.1  # --drop_path
     config.model.backbone.pool = "mean"  # --global_pool: mean of the patches, then a new norm
     config.model.head.initial_std = 2e-5  # main_finetune.py: trunc_normal_(head.weight, std=2e-5)

@@ -62,7 +62,8 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
     config.batch_size = 256
     config.epochs = 90.0  # in both papers
     config.steps = 0
-    config.precision = "auto"
+    config.precision = "auto"  # bfloat16, on a V100 float16, on a CPU float32
+    config.deterministic = False  # on a GPU: whether results repeat bit for bit, at a cost in speed
 
     config.every = ConfigDict({"log": 50, "save": 0, "evaluate": 0})
     # A loss that is not finite or at least 20 times the first one counts as diverged: the run skips
@@ -81,6 +82,7 @@ def _mae(config: ConfigDict) -> None:
     config.model.backbone.patch_size = 8
     config.model.backbone.image_size = 120  # that of pretraining; position embeddings are resized
     config.model.backbone.position = "sincos"
+    config.model.backbone.attention = "auto"  # cudnn where it is available, else xla or blockwise
     config.model.backbone.pool = "cls"  # --cls_token
     config.model.head.batch_norm = True  # main_linprobe.py: BatchNorm1d(affine=False, eps=1e-6)
     config.model.head.initial_std = 0.01  # main_linprobe.py: trunc_normal_(head.weight, std=0.01)

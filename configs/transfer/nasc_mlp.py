@@ -64,7 +64,8 @@ def get_config() -> ConfigDict:
     config.batch_size = 256
     config.epochs = 100.0
     config.steps = 0
-    config.precision = "auto"
+    config.precision = "auto"  # bfloat16, on a V100 float16, on a CPU float32
+    config.deterministic = False  # on a GPU: whether results repeat bit for bit, at a cost in speed
 
     config.every = ConfigDict({"log": 50, "save": 0, "evaluate": 0})
     # A loss that is not finite or at least 20 times the first one counts as diverged: the run skips

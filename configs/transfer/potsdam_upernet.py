@@ -71,7 +71,8 @@ def get_config(backbone: str = "resnet50") -> ConfigDict:
     config.batch_size = 16  # 2 on each of 8 devices, as in the ViT recipe
     config.epochs = 0.0
     config.steps = 40_000  # schedule_40k.py
-    config.precision = "auto"  # bfloat16 where the device has it, float32 elsewhere
+    config.precision = "auto"  # bfloat16, on a V100 float16, on a CPU float32
+    config.deterministic = False  # on a GPU: whether results repeat bit for bit, at a cost in speed
 
     config.every = ConfigDict({"log": 50, "save": 2000, "evaluate": 4000})
     # A loss that is not finite or at least 20 times the first one counts as diverged: the run skips
@@ -100,6 +101,7 @@ def _vit(config: ConfigDict) -> None:
     config.model.backbone.image_size = 120  # that of pretraining; position embeddings are resized
     config.model.backbone.drop_path = 0.1
     config.model.backbone.position = "sincos"
+    config.model.backbone.attention = "auto"  # cudnn where it is available, else xla or blockwise
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 1e-4
     config.optimizer.reference_batch = 0  # 0: the learning rate is not scaled with the batch

@@ -1,6 +1,8 @@
 """Finding the newest valid checkpoint, and loading its state, its card or its variables."""
 
+import dataclasses
 import functools
+import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +15,13 @@ from orbax.checkpoint import v1 as ocp
 
 from data_pipelines.errors import UserError
 from ssl_jax.checkpoints.manifest import find_corruption, is_complete
-from ssl_jax.devices.mesh import REPLICATED
+from ssl_jax.devices.mesh import REPLICATED, replicate
+from ssl_jax.devices.pytrees import parameter_path
+from ssl_jax.training.loss_scaling import LossScale
 from ssl_jax.training.state import TrainState
 
 __all__ = [
+    "compute_backbone_digest",
     "find_newest_checkpoint",
     "find_valid_checkpoints",
     "list_checkpoints",
@@ -133,10 +138,21 @@ def load_state(path: Path, abstract: TrainState, mesh: Mesh) -> TrainState:
         UserError: If there is no valid checkpoint.
     """
     checkpoint = find_newest_checkpoint(path).resolve()
-    tree = _add_sharding(state_to_dict(abstract), mesh)
+    expected = _add_sharding(state_to_dict(abstract), mesh)
     with orbax_context():
-        loaded = ocp.load_checkpointables(checkpoint, {"state": tree})["state"]
-    return TrainState(**loaded)
+        stored = ocp.checkpointables_metadata(checkpoint).metadata["state"]
+        # The loss scale comes and goes with the precision, which may depend on the devices.
+        if "loss_scale" not in stored:
+            expected.pop("loss_scale", None)
+        elif "loss_scale" not in expected:
+            expected["loss_scale"] = jax.tree.map(lambda _: ocp.PLACEHOLDER, stored["loss_scale"])
+        loaded = ocp.load_checkpointables(checkpoint, {"state": expected})["state"]
+    scale = loaded.pop("loss_scale", None)
+    if abstract.loss_scale is None:
+        return TrainState(**loaded)
+    return TrainState(
+        **loaded, loss_scale=LossScale(**scale) if scale else replicate(LossScale.create(), mesh)
+    )
 
 
 def load_variables(path: Path) -> dict[str, Any]:
@@ -159,6 +175,31 @@ def load_variables(path: Path) -> dict[str, Any]:
         }
         loaded = ocp.load_checkpointables(checkpoint, {"state": abstract})["state"]
     return {"params": loaded["params"], "batch_stats": loaded["batch_stats"]}
+
+
+def compute_backbone_digest(path: Path) -> str:
+    """Compute a digest of the backbone in the newest checkpoint at `path`.
+
+    Returns:
+        A hexadecimal number that is the same for the same arrays under the same names.
+
+    Raises:
+        UserError: If there is no valid checkpoint.
+    """
+    checkpoint = find_newest_checkpoint(path).resolve()
+    return _compute_backbone_digest(checkpoint, (checkpoint / "state").stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)  # the runs of a study start from a few backbones
+def _compute_backbone_digest(checkpoint: Path, modified: int) -> str:
+    digest = hashlib.sha256()
+    for collection, tree in load_variables(checkpoint).items():
+        leaves = jax.tree_util.tree_leaves_with_path(tree.get("backbone", {}))
+        for leaf_path, leaf in leaves:
+            name = f"{collection}/{parameter_path(leaf_path)} {leaf.dtype} {leaf.shape}"
+            digest.update(name.encode())
+            digest.update(leaf.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _add_sharding(tree: Any, mesh: Mesh) -> Any:
@@ -185,9 +226,12 @@ def orbax_context() -> ocp.Context:
 
 def state_to_dict(state: TrainState) -> dict[str, Any]:
     """Convert a state to the pytree that is stored."""
-    return {
+    stored = {
         "step": state.step,
         "params": state.params,
         "batch_stats": state.batch_stats,
         "opt_state": state.opt_state,
     }
+    if state.loss_scale is not None:
+        stored["loss_scale"] = dataclasses.asdict(state.loss_scale)
+    return stored

@@ -6,13 +6,13 @@ averages are always float32. A backbone has two outputs: `backbone(image, train)
 representation (B, D), and `backbone.levels(image, train)`, four feature maps (B, h, w, c) from fine
 to coarse.
 
-Shared layers are in `activations`, `norm` and `stochastic`.
+Shared layers are in `layers`.
 """
 
 from ssl_jax.models.heads import MLP, Projection
 from ssl_jax.models.image_statistics import ImageStatistics
+from ssl_jax.models.layers.patches import patchify, unpatchify
 from ssl_jax.models.mae import MaskedAutoencoder, Reconstruction
-from ssl_jax.models.patches import patchify, unpatchify
 from ssl_jax.models.resnet import ResNet, resnet18, resnet50
 from ssl_jax.models.simclr import SimCLRModel
 from ssl_jax.models.upernet import SegmentationLogits, UperNet

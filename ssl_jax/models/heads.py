@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from ssl_jax.models.norm import check_choice, make_norm
-from ssl_jax.models.stochastic import dropout
+from ssl_jax.models.layers.norm import check_choice, make_norm
+from ssl_jax.models.layers.stochastic import dropout
 
 _normal = nn.initializers.normal(0.01)
 

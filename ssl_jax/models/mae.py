@@ -9,7 +9,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from ssl_jax.models.patches import gather_tokens, patch_grid, resample_positions, sincos_table
+from ssl_jax.models.layers.patches import (
+    gather_tokens,
+    patch_grid,
+    resample_positions,
+    sincos_table,
+)
 from ssl_jax.models.vit import Block, Implementation, ViT, check_heads, layer_norm, linear
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from ssl_jax.models.norm import check_choice, make_norm
+from ssl_jax.models.layers.norm import check_choice, make_norm
 
 _he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 

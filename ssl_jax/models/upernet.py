@@ -12,9 +12,9 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-from ssl_jax.models.activations import gelu
-from ssl_jax.models.norm import check_choice, make_norm
-from ssl_jax.models.stochastic import dropout, fold_in_keys
+from ssl_jax.models.layers.activations import gelu
+from ssl_jax.models.layers.norm import check_choice, make_norm
+from ssl_jax.models.layers.stochastic import dropout, fold_in_keys
 from ssl_jax.models.vit import ViT
 
 _he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")

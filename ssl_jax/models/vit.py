@@ -8,27 +8,25 @@ and fixed sin-cos positions. The names of the parameters are timm's: `patch_embe
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import get_args
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax import Array
 from jax.typing import DTypeLike
 
-from ssl_jax.models.activations import gelu
-from ssl_jax.models.norm import check_choice
-from ssl_jax.models.patches import (
+from ssl_jax.models.layers.activations import gelu
+from ssl_jax.models.layers.attention import Implementation, dot_product_attention
+from ssl_jax.models.layers.norm import check_choice
+from ssl_jax.models.layers.patches import (
     gather_tokens,
     patch_grid,
     patchify,
     resample_positions,
     sincos_table,
 )
-from ssl_jax.models.stochastic import drop_path, fold_in_keys
-
-Implementation = Literal["xla", "cudnn"] | None
+from ssl_jax.models.layers.stochastic import drop_path, fold_in_keys
 
 
 class ViT(nn.Module):
@@ -50,8 +48,7 @@ class ViT(nn.Module):
             patches' tokens. The latter is `fc_norm` of MAE's fine-tuning, where the norm, having
             been pretrained on other tokens, is initialised anew.
         position: `sincos` (fixed) or `learned`.
-        attention: Implementation of `jax.nn.dot_product_attention`: None for JAX's own choice,
-            `xla`, or `cudnn`, which requires bfloat16.
+        attention: Implementation of the attention, see `attention.dot_product_attention`.
         dtype: Dtype of the computations.
     """
 
@@ -63,13 +60,14 @@ class ViT(nn.Module):
     drop_path: float = 0.0
     pool: str = "cls"
     position: str = "sincos"
-    attention: Implementation = None
+    attention: Implementation = "auto"
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("pool", self.pool, "cls", "mean")
         check_choice("position", self.position, "sincos", "learned")
+        check_choice("attention", self.attention, *get_args(Implementation))
         check_heads("dim", self.dim, self.heads)
         if self.image_size % self.patch_size:
             raise ValueError(
@@ -236,7 +234,7 @@ class Attention(nn.Module):
         query, key, value = rearrange(
             qkv, "b t (three heads d) -> three b t heads d", three=3, heads=self.heads
         )
-        mixed = jax.nn.dot_product_attention(query, key, value, implementation=self.implementation)
+        mixed = dot_product_attention(query, key, value, self.implementation)
         return linear(dim, self.dtype, "proj")(rearrange(mixed, "b t heads d -> b t (heads d)"))
 
 

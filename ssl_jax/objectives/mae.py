@@ -14,7 +14,7 @@ from jax import Array
 
 from ssl_jax.augment import Augmentation, Normalisation
 from ssl_jax.metrics import Mean
-from ssl_jax.models.patches import patch_grid, patchify, unpatchify
+from ssl_jax.models.layers.patches import patch_grid, patchify, unpatchify
 from ssl_jax.objectives.micro_batches import apply_in_micro_batches
 from ssl_jax.objectives.shared import (
     DROPOUT,

@@ -80,7 +80,7 @@ class StudyResults:
             The steps and the losses, (N,) each.
         """
         records = read_records(self.folder / name / "metrics.jsonl")
-        train = [record for record in records if record["phase"] == "train"]
+        train = [record for record in records if record["phase"] == "train" and "loss" in record]
         steps, losses = ([record[key] for record in train] for key in ("step", "loss"))
         return np.array(steps), np.array(losses)
 

@@ -18,6 +18,7 @@ from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.devices.mesh import make_data_mesh, replicate
 from ssl_jax.runs import parts
 from ssl_jax.training import loop
+from ssl_jax.training.steps import make_evaluation_step
 
 __all__ = ["evaluate_checkpoint"]
 
@@ -77,7 +78,7 @@ def evaluate_checkpoint(
         subset.examples, batch_size, jax.process_index(), jax.process_count()
     )
     return objective.compute_metrics(
-        loop.evaluate(loop.make_evaluation_step(objective, mesh), variables, batches, mesh)
+        loop.evaluate(make_evaluation_step(objective, mesh), variables, batches, mesh)
     )
 
 

@@ -9,6 +9,7 @@ from ssl_jax.runs.probe import OnlineProbe
 from ssl_jax.training import loop
 from ssl_jax.training.shutdown import ShutdownSignal
 from ssl_jax.training.state import TrainState
+from ssl_jax.training.steps import make_evaluation_step
 
 __all__ = ["Evaluation", "make_periodic_evaluations"]
 
@@ -34,7 +35,7 @@ class Evaluation:
         self.examples = run.evaluation_source
         self._run = run
         self._stop = stop
-        self._step = loop.make_evaluation_step(run.objective, run.mesh)
+        self._step = make_evaluation_step(run.objective, run.mesh)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """Compute and remember the metrics of a state.

@@ -1,5 +1,6 @@
 """The first state of a run: restored from a checkpoint, with a pretrained backbone, or random."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from data_pipelines.errors import UserError
 from ssl_jax.checkpoints import loading, saving
 from ssl_jax.devices.mesh import jit_for_single_use, replicate
 from ssl_jax.runs.parts import Run
+from ssl_jax.training.loss_scaling import LossScale
 from ssl_jax.training.state import TrainState
 
-__all__ = ["restore_or_initialise"]
+__all__ = ["initialise_state", "restore_or_initialise"]
 
 
 def restore_or_initialise(
@@ -34,27 +36,31 @@ def restore_or_initialise(
     Raises:
         UserError: If the pretrained backbone is a different network.
     """
-
-    def initial_state() -> TrainState:
-        example = {name: np.asarray(value)[None] for name, value in run.source[0].items()}
-        variables = run.objective.init(jax.random.key(run.config.seed), example)
-        return TrainState(
-            step=jax.numpy.zeros((), jax.numpy.int32),
-            params=variables["params"],
-            batch_stats=variables.get("batch_stats", {}),
-            opt_state=run.optimizer.init(variables["params"]),
-        )
-
     if (checkpoint := checkpoints.newest) is not None:
-        state = loading.load_state(checkpoint, jax.eval_shape(initial_state), run.mesh)
+        state = loading.load_state(
+            checkpoint, jax.eval_shape(partial(initialise_state, run)), run.mesh
+        )
         return state, {
             **loading.load_position(checkpoint),
             "metrics": loading.load_card(checkpoint)["metrics"],
         }
-    state = jit_for_single_use(initial_state)()
+    state = jit_for_single_use(partial(initialise_state, run))()
     if run.config.pretrained:
         state = load_pretrained_backbone(state, run)
     return replicate(state, run.mesh), {"carried": {}, "metrics": {}}
+
+
+def initialise_state(run: Run) -> TrainState:
+    """Initialise the state of a run from its seed."""
+    example = {name: np.asarray(value)[None] for name, value in run.source[0].items()}
+    variables = run.objective.init(jax.random.key(run.config.seed), example)
+    return TrainState(
+        step=jax.numpy.zeros((), jax.numpy.int32),
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=run.optimizer.init(variables["params"]),
+        loss_scale=LossScale.create() if run.precision.scales_loss else None,
+    )
 
 
 def load_pretrained_backbone(state: TrainState, run: Run) -> TrainState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,13 +80,14 @@ def summarise_run(
     losses = [
         record["loss"]
         for record in read_records(folder / "metrics.jsonl")
-        if record["phase"] == "train"
+        if record["phase"] == "train" and "loss" in record  # no loss: all gradients overflowed
     ]
     summary = {
         "status": "done",
         "objective": run.config.objective.name,
         "config": run.config.to_dict(),
         "steps": run.steps,
+        "precision": dataclasses.asdict(run.precision),
         "classes": list(run.card.classes),
         "colours": [list(colour) for colour in run.card.colours],
         "metrics": dict(metrics),

@@ -14,7 +14,7 @@ from ssl_jax.checkpoints import saving
 from ssl_jax.runs import features, parts, restoring, results, search, workdir
 from ssl_jax.runs.parts import Run
 from ssl_jax.runs.periodic_evaluations import Evaluation, make_periodic_evaluations
-from ssl_jax.training import divergence, loop
+from ssl_jax.training import divergence, loop, steps
 from ssl_jax.training.metric_accumulator import MetricAccumulator
 from ssl_jax.training.metric_writer import MetricWriter
 from ssl_jax.training.shutdown import ShutdownSignal, Stopped
@@ -160,7 +160,7 @@ def train_from_state(
         state = loop.train(
             state,
             steps=run.steps,
-            train_step=loop.make_train_step(
+            train_step=steps.make_train_step(
                 run.objective, run.optimizer, run.schedule, run.mesh, config.seed
             ),
             batches=loader.batches(start),

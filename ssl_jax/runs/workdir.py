@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from data_pipelines.errors import UNWRITABLE, UserError, os_error_reason
 from data_pipelines.files.lock import acquire_lock
 from data_pipelines.files.writing import write_json
+from ssl_jax.checkpoints.loading import compute_backbone_digest
 from ssl_jax.devices.processes import gather_json
 
 __all__ = ["lock_workdir", "read_results", "record_config"]
@@ -22,11 +23,14 @@ _FREE_TO_CHANGE = (
     "data.data_dir",
     "data.on_error",
     "data.threads",
+    "deterministic",
     "every.",
     "keep",
     "pretrained",
     "probe.",
 )
+# Values of fields that older configs lack.
+_DEFAULTS = {"deterministic": False, "model.backbone.attention": "auto"}
 
 
 @contextlib.contextmanager
@@ -76,12 +80,15 @@ def lock_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
 def record_config(config: ConfigDict, workdir: Path) -> None:
     """Write `config.json` in a new workdir; in another, check that it has the same config.
 
+    The digest of the pretrained backbone is recorded and checked in the same way, in
+    `pretrained.json`: what is at `config.pretrained` may change.
+
     Args:
         config: The config of the run.
         workdir: The workdir; it is created if it does not exist.
 
     Raises:
-        UserError: If the workdir belongs to another config, or can't be written.
+        UserError: If the workdir belongs to another config or backbone, or can't be written.
     """
     path = workdir / "config.json"
     # Older configs call an image a picture.
@@ -97,12 +104,34 @@ def record_config(config: ConfigDict, workdir: Path) -> None:
                     f"workdir {workdir}: belongs to a run with config.{field} = {old!r}, this "
                     f"one has {new!r}; expected the same config: choose another --workdir"
                 )
+        _record_pretrained(config, workdir)
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(path, fields)
+        _record_pretrained(config, workdir)
     except OSError as error:
         raise _make_unwritable_error(workdir, error) from error
+
+
+def _record_pretrained(config: ConfigDict, workdir: Path) -> None:
+    if not config.get("pretrained"):
+        return
+    try:
+        digest = compute_backbone_digest(Path(config.pretrained))
+    except UserError:  # not trained yet, or deleted when it was no longer needed
+        return
+    path = workdir / "pretrained.json"
+    if path.exists():
+        recorded = json.loads(path.read_text())
+        if recorded["digest"] != digest:
+            raise UserError(
+                f"workdir {workdir}: its run starts from the backbone {recorded['digest']} of "
+                f"{recorded['path']}; found {digest} in {config.pretrained}; expected the same "
+                "weights: choose another --workdir, or delete this one to train it again"
+            )
+    elif jax.process_index() == 0:
+        write_json(path, {"path": config.pretrained, "digest": digest})
 
 
 def _make_unwritable_error(workdir: Path, error: OSError) -> UserError:
@@ -120,7 +149,8 @@ def _find_differences(
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yield the dotted name and both values of each field that differs."""
     for name in sorted(first.keys() | second.keys()):
-        old, new = first.get(name, "not set"), second.get(name, "not set")
+        default = _DEFAULTS.get(f"{prefix}{name}", "not set")
+        old, new = first.get(name, default), second.get(name, default)
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _find_differences(old, new, f"{prefix}{name}.")
         elif old != new:

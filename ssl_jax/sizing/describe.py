@@ -24,6 +24,13 @@ from data_pipelines.sources.opening import is_prepared, open_dataset
 from data_pipelines.sources.subset import select_subset
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.devices.mesh import REPLICATED, SHARDED
+from ssl_jax.devices.precision import (
+    DEVICE_KINDS,
+    DeviceKind,
+    check_attention,
+    choose_attention,
+    choose_precision,
+)
 from ssl_jax.objectives import Classification, Objective
 from ssl_jax.runs import parts
 from ssl_jax.sizing.cost import count_bytes, count_flops, estimate_peak_bytes
@@ -94,7 +101,8 @@ class Description:
     """The size and cost of a run.
 
     Attributes:
-        config: Config of the run, with the assumed precision.
+        config: Config of the run, with the precision on such a device.
+        device: Name of the kind of device.
         devices: Number of devices that a batch is sharded over.
         dataset: The dataset as prepared or, if it is not, as its builder describes it.
         examples: Number of training examples.
@@ -110,6 +118,7 @@ class Description:
     """
 
     config: ConfigDict
+    device: str
     devices: int
     dataset: Dataset
     examples: int
@@ -132,21 +141,22 @@ class Description:
         return training + num_images * self.flops.inference.get("backbone", 0)
 
 
-def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Description:
+def describe(
+    config: ConfigDict, devices: int = 8, examples: int = 0, device: str = "a100"
+) -> Description:
     """Estimate the size and cost of a run.
-
-    The precision is assumed to be bfloat16 unless the config requests float32.
 
     Args:
         config: Config, as for `ssl_jax.train`.
         devices: Number of devices that a batch is sharded over.
         examples: Number of training examples; 0 for that of the prepared dataset or of its builder.
+        device: One of `DEVICE_KINDS`, which determines the precision and the attention.
 
     Raises:
         UserError: If a field, the dataset, its bands or the batch size is invalid, or the number of
             examples is unknown.
     """
-    config = _resolve_for_accelerator(config)
+    config = _resolve_for_device(config, DEVICE_KINDS[device])
     dataset, examples, evaluation, origin = _find_dataset(config, examples)
     card = ModelCard.for_run(config, dataset)
     objective = parts.make_objective(card)
@@ -171,6 +181,7 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
     )
     return Description(
         config=config,
+        device=device,
         devices=devices,
         dataset=dataset,
         examples=examples,
@@ -192,13 +203,16 @@ def describe(config: ConfigDict, devices: int = 8, examples: int = 0) -> Descrip
     )
 
 
-def _resolve_for_accelerator(config: ConfigDict) -> ConfigDict:
-    """Return the config as it resolves on the accelerator, whatever this machine has."""
+def _resolve_for_device(config: ConfigDict, device: DeviceKind) -> ConfigDict:
+    """Return the config with the choices that are made on such a device, whatever is here."""
     config = ConfigDict(config.to_dict())
-    if config.precision == "auto":
-        config.precision = "bfloat16"
-    if config.model.backbone.get("attention") == "cudnn":  # can't be traced without a GPU
-        config.model.backbone.attention = "xla"
+    config.precision = choose_precision(config.precision, device).compute
+    attention = config.model.backbone.get("attention", "auto")
+    check_attention(attention, config.precision, device)
+    is_cudnn = choose_attention(attention, config.precision, device) == "cudnn"
+    if is_cudnn and parts.has_attention(config):
+        # It can't be traced without a GPU. This has the same FLOPs, and at least its memory.
+        config.model.backbone.attention = "blockwise"
     return config
 
 

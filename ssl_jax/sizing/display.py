@@ -145,7 +145,7 @@ def _make_total_table(description: Description, teraflops: float) -> Table:
     flops = description.total_flops
     rows = [
         ("FLOPs", f"{_format_flops(flops)} of the network, without evaluations"),
-        ("precision", description.config.precision),
+        ("precision", f"{description.config.precision} on {description.device.upper()}"),
     ]
     if teraflops:
         seconds = flops / (teraflops * 1e12 * description.devices)

@@ -70,13 +70,14 @@ def execute_study(
         The state of each run of the study, by name.
 
     Raises:
-        UserError: If the folder of a run belongs to another config.
+        UserError: If the folder of a run belongs to another config, or the run starts from another
+            backbone now.
         Stopped: If a signal requests a shutdown; the current run has been saved.
     """
     selected = {run.name for run in (study.runs if runs is None else runs)}
     for run in study.runs:
         if (folder / run.name / "config.json").exists():
-            workdir.record_config(run.config, folder / run.name)
+            workdir.record_config(run.resolve_config(folder), folder / run.name)
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "study.json", study.to_dict())

@@ -23,7 +23,7 @@ _FILE_NAME = "bad_losses.json"
 
 
 class Diverged(Exception):
-    """The loss of a step is not finite or has exploded.
+    """The loss of a step is not finite or has exploded, or gradients keep overflowing float16.
 
     Attributes:
         step: The number of the step, counted from 1.
@@ -86,8 +86,8 @@ def record_divergence(
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("bad loss recorded")
     message = (
-        f"the loss of step {error.step} of objective {objective} is {error.loss:.6g}; its batch of "
-        f"{len(names)} holds {', '.join(names[:3])}, … (all listed in {workdir / _FILE_NAME})"
+        f"objective {objective}: {error}; its batch of {len(names)} holds {', '.join(names[:3])}, "
+        f"… (all listed in {workdir / _FILE_NAME})"
     )
     if not skip:
         raise Diverged(

@@ -14,30 +14,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import optax
 from jax.sharding import Mesh
 
-from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmap_over_mesh, shard
-from ssl_jax.metrics import Accumulators, Mean, merge_accumulators, reduce_over_devices, to_host
-from ssl_jax.objectives import Objective
+from ssl_jax.devices.mesh import shard
+from ssl_jax.metrics import Accumulators, merge_accumulators, to_host
 from ssl_jax.training.metric_accumulator import MetricAccumulator
 from ssl_jax.training.metric_writer import MetricWriter
 from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 from ssl_jax.training.state import TrainState
+from ssl_jax.training.steps import EvaluationStep, TrainStep
 
 __all__ = [
     "Intervals",
     "PeriodicEvaluation",
     "evaluate",
-    "make_evaluation_step",
-    "make_train_step",
     "prefetch_to_devices",
     "train",
 ]
-
-TrainStep = Callable[[TrainState, Any], tuple[TrainState, dict[str, Mean]]]
-EvaluationStep = Callable[[Any, Any], Accumulators]
 
 
 @dataclass(frozen=True)
@@ -78,78 +71,6 @@ class PeriodicEvaluation:
         return _is_due(step, self.interval) and (step > 0 or self.at_start)
 
 
-def make_train_step(
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    schedule: optax.Schedule,
-    mesh: Mesh,
-    seed: int,
-) -> TrainStep:
-    """Make the compiled training step.
-
-    Its randomness follows from the seed, the step and each example's index only.
-
-    Args:
-        objective: Computes the loss.
-        optimizer: Updates the parameters.
-        schedule: The learning rate by step, for the log.
-        mesh: The devices.
-        seed: The seed of the run.
-
-    Returns:
-        A function (state, batch) -> (new state, metric accumulators). The state is replicated and
-        donated, the batch is sharded over `data`.
-    """
-
-    def train_step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Mean]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-
-        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            loss, aux = objective.loss(variables, batch, key)
-            # This is the gradient of the mean over devices: shard_map transposes the pmean into
-            # the sum of the devices' gradients, so the gradients must not be averaged again.
-            return jax.lax.pmean(loss, "data"), aux
-
-        (loss, aux), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        new_state = TrainState(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=aux["batch_stats"],
-            opt_state=opt_state,
-        )
-        accumulators = {
-            **reduce_over_devices(aux["accumulators"]),
-            "loss": Mean.from_values(loss),
-            "gradient_norm": Mean.from_values(optax.global_norm(gradients)),
-            "learning_rate": Mean.from_values(schedule(state.step)),
-        }
-        return new_state, accumulators
-
-    return pmap_over_mesh(
-        train_step, mesh, (REPLICATED, SHARDED), (REPLICATED, REPLICATED), donate=(0,)
-    )
-
-
-def make_evaluation_step(objective: Objective, mesh: Mesh) -> EvaluationStep:
-    """Make the compiled evaluation of a batch.
-
-    Args:
-        objective: Computes the metric accumulators.
-        mesh: The devices.
-
-    Returns:
-        A function (variables, batch) -> metric accumulators. The variables are replicated, the
-        batch is sharded over `data`.
-    """
-
-    def evaluation_step(variables: Any, batch: Any) -> Accumulators:
-        return reduce_over_devices(objective.evaluate(variables, batch))
-
-    return pmap_over_mesh(evaluation_step, mesh, (REPLICATED, SHARDED), REPLICATED)
-
-
 def evaluate(
     evaluation_step: EvaluationStep,
     variables: Any,
@@ -160,7 +81,7 @@ def evaluate(
     """Accumulate the metrics of all batches; each example counts exactly once.
 
     Args:
-        evaluation_step: See `make_evaluation_step`.
+        evaluation_step: See `steps.make_evaluation_step`.
         variables: The variables of the network, replicated over `mesh`.
         batches: Host batches.
         mesh: The devices.
@@ -200,7 +121,7 @@ def train(
     Args:
         state: The state to start from, replicated over `mesh`; it is donated.
         steps: The last step of the run.
-        train_step: See `make_train_step`.
+        train_step: See `steps.make_train_step`.
         batches: Host batches, from the state's step on.
         mesh: The devices.
         intervals: When to save checkpoints.

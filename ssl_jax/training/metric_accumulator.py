@@ -7,6 +7,7 @@ from typing import Any
 
 from ssl_jax.metrics import Accumulators, Mean, merge_accumulators, to_host
 from ssl_jax.training.divergence import Diverged
+from ssl_jax.training.loss_scaling import MAX_CONSECUTIVE_OVERFLOWS
 from ssl_jax.training.metric_writer import MetricWriter
 
 __all__ = ["MetricAccumulator"]
@@ -76,16 +77,33 @@ class MetricAccumulator:
 
     def _process(self, step: int, accumulators: dict[str, Mean]) -> None:
         host = to_host(accumulators)
-        loss = float(host["loss"].value)
+        overflowed = not host["loss"].count
+        if overflowed:
+            _check_overflows(step, int(host["overflows"].value))
+        else:
+            self._check_loss(step, float(host["loss"].value))
+        self._accumulators = merge_accumulators(self._accumulators, host)
+        is_due = self._interval > 0 and step % self._interval == 0
+        if (step == 1 and not overflowed) or is_due or step == self._steps:
+            means = self._accumulators.items()
+            metrics = {name: float(mean.value) for name, mean in means if mean.count}
+            self._writer.write(step, "train", metrics)
+            self._accumulators = {}
+
+    def _check_loss(self, step: int, loss: float) -> None:
         if self._first_loss is None:
             self._first_loss = loss
         limit = self._explosion * abs(self._first_loss) or math.inf
         if not abs(loss) < limit:  # also true for NaN
             raise Diverged(step, loss)
-        self._accumulators = merge_accumulators(self._accumulators, host)
         self._writer.advance(step, loss)
-        is_due = self._interval > 0 and step % self._interval == 0
-        if step == 1 or is_due or step == self._steps:
-            metrics = {name: float(mean.value) for name, mean in self._accumulators.items()}
-            self._writer.write(step, "train", metrics)
-            self._accumulators = {}
+
+
+def _check_overflows(step: int, overflows: int) -> None:
+    if overflows >= MAX_CONSECUTIVE_OVERFLOWS:
+        raise Diverged(
+            step,
+            math.nan,
+            f"the gradients of {overflows} consecutive steps, up to step {step}, overflow float16 "
+            "whatever the loss scale",
+        )

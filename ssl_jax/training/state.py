@@ -6,6 +6,8 @@ import jax
 import optax
 from flax import struct
 
+from ssl_jax.training.loss_scaling import LossScale
+
 
 class TrainState(struct.PyTreeNode):
     """Everything that a training step reads and writes.
@@ -17,12 +19,14 @@ class TrainState(struct.PyTreeNode):
         params: Parameters, float32.
         batch_stats: Running statistics of batch norm; an empty dict for networks without it.
         opt_state: State of the optimizer.
+        loss_scale: The loss scale of a run in float16; None in other precisions.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
+    loss_scale: LossScale | None = None
 
     @property
     def variables(self) -> dict[str, Any]:

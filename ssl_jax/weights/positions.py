@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.errors import UserError
-from ssl_jax.models.patches import resample_positions
+from ssl_jax.models.layers.patches import resample_positions
 
 __all__ = ["grid_side", "patches_per_side", "resize_positions"]
 

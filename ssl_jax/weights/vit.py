@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from data_pipelines.errors import UserError
 from ssl_jax.models import ViT
-from ssl_jax.models.patches import sincos_table
+from ssl_jax.models.layers.patches import sincos_table
 
 __all__ = [
     "CLASSIFIER",

@@ -95,7 +95,7 @@ def test_a_nan_loss_stops_the_run(data_dir, tmp_path):
     config.data.evaluation = ""
     config.optimizer.learning_rate = 1e30
     config.steps = 40
-    with pytest.raises(Diverged, match=r"the loss of step \d+ of objective mae is nan"):
+    with pytest.raises(Diverged, match=r"objective mae: the loss of step \d+ is nan"):
         train(config, tmp_path)
     assert not (tmp_path / "results.json").exists()
 

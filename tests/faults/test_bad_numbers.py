@@ -27,7 +27,7 @@ def test_a_bad_loss_stops_the_run_and_is_reported_with_step_objective_and_exampl
     assert ended.code == 1
     step = min(find_poisoned_steps(run, POISONS[poison]))
     line = ended.errors.splitlines()[-1]
-    assert line.startswith(f"error: the loss of step {step} of objective mae is ")
+    assert line.startswith(f"error: objective mae: the loss of step {step} is ")
     assert "its batch of 16 holds " in line
     (entry,) = json.loads((run.workdir / "bad_losses.json").read_text())
     assert (entry["step"], entry["objective"], entry["skipped"]) == (step, "mae", False)

@@ -56,7 +56,7 @@ def test_every_method_and_pool_has_the_same_parameters():
 
 
 def test_the_fused_qkv_starts_as_one_xavier_matrix():
-    attention = Attention(heads=2, implementation=None, dtype=jnp.float32)
+    attention = Attention(heads=2, implementation="auto", dtype=jnp.float32)
     params = jax.jit(attention.init)(jax.random.key(0), jnp.zeros((1, 3, 64)))["params"]
     kernel = params["qkv"]["kernel"]
     bound = (6 / (64 + 3 * 64)) ** 0.5
@@ -146,7 +146,7 @@ def test_invalid_sizes_are_errors():
 
 
 def test_drop_path_drops_the_whole_branch_of_an_example(draw):
-    block = Block(heads=2, drop_path=0.5, attention=None, dtype=jnp.float32)
+    block = Block(heads=2, drop_path=0.5, attention="auto", dtype=jnp.float32)
     tokens = jax.random.normal(jax.random.key(1), (32, 5, 16))
     params = draw(block, tokens)
     keys = jax.random.split(jax.random.key(2), 32)

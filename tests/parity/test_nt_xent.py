@@ -91,7 +91,7 @@ def cross_entropy(labels, logits):
 
 
 def compute_loss_and_gradient(projections, temperature, devices, valid=None):
-    """Compute the mean loss over the devices, and its gradient, as `loop.make_train_step` does."""
+    """Compute the mean loss over the devices, and its gradient, as `steps.make_train_step` does."""
 
     def global_loss(projections, valid):
         losses = nt_xent(projections, temperature, valid)[0]

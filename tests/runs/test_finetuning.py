@@ -1,6 +1,7 @@
 """Fine-tuning and linear probing with small networks, on the tiny demo datasets."""
 
 import math
+import shutil
 
 import flax.linen as nn
 import jax
@@ -131,3 +132,25 @@ def test_a_linear_probe_learns(backbone, rate, data_dir, tmp_path, on_devices):
     assert results["train"]["last_loss"] < 0.8 * results["train"]["first_loss"]
     params = loading.load_variables(tmp_path)["params"]["head"]
     assert set(params) == {"fc"}  # its batch norm has no parameters
+
+
+def test_a_workdir_refuses_another_backbone_wherever_it_is(trained, data_dir, tmp_path):
+    first, second, moved = trained("simclr").workdir, tmp_path / "second", tmp_path / "moved"
+    pretraining = make_small_config("simclr", data_dir)
+    pretraining.seed, pretraining.steps, pretraining.data.evaluation = 1, 1, ""
+    train(pretraining, second)
+
+    config = make_small_config("classification", data_dir)
+    config.pretrained = str(first)
+    results = train(config, tmp_path / "run")
+    shutil.copytree(first, moved)
+    config.pretrained = str(moved)
+    assert train(config, tmp_path / "run")["metrics"] == results["metrics"]
+    config.pretrained = str(second)
+    with pytest.raises(UserError, match=rf"starts from the backbone \w+ of {first}; found \w+ in"):
+        train(config, tmp_path / "run")
+    shutil.rmtree(moved)
+    shutil.copytree(second, moved)
+    config.pretrained = str(moved)
+    with pytest.raises(UserError, match="expected the same weights"):
+        train(config, tmp_path / "run")

@@ -56,3 +56,14 @@ def test_split_expressions_of_pictures_and_of_images_are_the_same(
         UserError, match=r"config\.data\.train = 'train\[8:2 of images\]', this one"
     ):
         workdir.record_config(config, tmp_path)
+
+
+def test_a_field_that_older_configs_lack_has_its_default(config, tmp_path):
+    config.model = ConfigDict({"backbone": ConfigDict({"name": "vit_b"})})
+    workdir.record_config(config, tmp_path)
+    config.model.backbone.attention = "auto"
+    config.deterministic = False
+    workdir.record_config(config, tmp_path)
+    config.model.backbone.attention = "xla"
+    with pytest.raises(UserError, match=r"attention = 'auto', this one has 'xla'"):
+        workdir.record_config(config, tmp_path)

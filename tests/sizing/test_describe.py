@@ -17,7 +17,7 @@ from ssl_jax.runs.config import load_config
 from ssl_jax.sizing.cost import count_bytes
 from ssl_jax.sizing.describe import describe
 from ssl_jax.sizing.display import print_description
-from ssl_jax.training import loop
+from ssl_jax.training import steps
 from ssl_jax.training.state import TrainState
 
 FILES = sorted(
@@ -155,7 +155,7 @@ def test_memory_is_close_to_that_of_the_compiled_program(kind, data_dir):
         opt_state=jax.eval_shape(run.optimizer.init, variables["params"]),
     )
     batch = {k: jax.ShapeDtypeStruct((batch_size, *v.shape[1:]), v.dtype) for k, v in one.items()}
-    step = loop.make_train_step(
+    step = steps.make_train_step(
         run.objective, run.optimizer, run.schedule, mesh.make_data_mesh(), 0
     )
     compiled = step.lower(state, batch).compile().memory_analysis()
@@ -167,6 +167,22 @@ def test_memory_is_close_to_that_of_the_compiled_program(kind, data_dir):
     assert compiled.argument_size_in_bytes == pytest.approx(arguments, rel=0.01)
     fused, unfused = (memory.gradients + size for size in memory.activations)
     assert 0.9 * fused < compiled.temp_size_in_bytes < 1.5 * unfused
+
+
+def test_the_device_determines_precision_and_attention():
+    v100, a100 = (
+        describe(load_config(f"{UPERNET}:vit_b", ["data.data_dir=nowhere"]), device=name)
+        for name in ("v100", "a100")
+    )
+    assert (v100.config.precision, a100.config.precision) == ("float16", "bfloat16")
+    # 5,626 tokens: the attention weights of two images alone would take 51 GiB.
+    plain = describe_config(f"{UPERNET}:vit_b", "model.backbone.attention=xla")
+    assert plain.memory.total[0] > 50 * 2**30
+    assert v100.memory.total[1] < 10 * 2**30
+    assert a100.memory.total[1] < 10 * 2**30
+    config = load_config(f"{UPERNET}:vit_b", ["model.backbone.attention=cudnn"])
+    with pytest.raises(UserError, match="found cudnn, with float16"):
+        describe(config, device="v100")
 
 
 def test_describe_needs_no_workdir(capsys):

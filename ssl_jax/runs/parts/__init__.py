@@ -5,6 +5,7 @@ kind each, `construct` calls a constructor with a section of a config, and `sect
 sections a config has.
 """
 
+from ssl_jax.runs.parts.networks import has_attention
 from ssl_jax.runs.parts.objectives import make_objective
 from ssl_jax.runs.parts.optimization import count_steps, make_optimizer, make_parameter_groups
 from ssl_jax.runs.parts.run import (
@@ -22,6 +23,7 @@ __all__ = [
     "check_batch",
     "configure_image_evaluation",
     "count_steps",
+    "has_attention",
     "make_objective",
     "make_optimizer",
     "make_parameter_groups",

@@ -1,17 +1,18 @@
-"""The backbone of a config, and the dtype in which networks compute."""
+"""The backbone of a config, the precision in which networks compute, and their attention."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from ssl_jax import models
+from ssl_jax.devices.precision import DeviceKind, Precision, choose_attention, choose_precision
 from ssl_jax.runs.parts.construct import choose, construct
 
-__all__ = ["BACKBONES", "choose_compute_dtype", "make_backbone"]
+__all__ = ["BACKBONES", "has_attention", "make_backbone", "make_precision"]
 
 BACKBONES: dict[str, Callable[..., Any]] = {
     "resnet50": models.resnet50,
@@ -30,13 +31,16 @@ def make_backbone(config: ConfigDict) -> Any:
         UserError: If there is no such network, a field is invalid, or the size of the views is not
             a multiple of the patch size.
     """
-    section = config.model.backbone
-    arguments = (
-        {} if section.name == "image_statistics" else {"dtype": choose_compute_dtype(config)}
-    )
-    backbone = construct(
-        choose(BACKBONES, section, "model.backbone"), section, "model.backbone", **arguments
-    )
+    section = dict(config.model.backbone)
+    constructor = choose(BACKBONES, section, "model.backbone")
+    arguments = {"dtype": make_precision(config).dtype}
+    if constructor is models.ImageStatistics:
+        arguments = {}
+    if has_attention(config):
+        arguments["attention"] = choose_attention(
+            section.pop("attention", "auto"), make_precision(config).compute, _get_device_kind()
+        )
+    backbone = construct(constructor, section, "model.backbone", **arguments)
     patch = getattr(backbone, "patch_size", 1)
     for name, views in config.augment.items():
         # UperNet pads images to a multiple of the patch size.
@@ -48,21 +52,20 @@ def make_backbone(config: ConfigDict) -> Any:
     return backbone
 
 
-def choose_compute_dtype(config: ConfigDict) -> Any:
-    """Return the dtype of `config.precision`: `bfloat16`, `float32`, or `auto`.
+def has_attention(config: ConfigDict) -> bool:
+    """Return whether the backbone of a config is a network with attention, a ViT."""
+    constructor = BACKBONES.get(config.model.backbone.name)
+    return constructor is not None and "attention" in inspect.signature(constructor).parameters
 
-    `auto` is bfloat16 on devices that support it natively and float32 on others: V100s and earlier
-    GPUs have no bfloat16, and on a CPU it is emulated and slow.
+
+def make_precision(config: ConfigDict) -> Precision:
+    """Choose the precision of `config.precision` on the devices of this process.
 
     Raises:
-        UserError: If the precision is none of these.
+        UserError: If there is no such precision.
     """
-    if config.precision == "auto":
-        device = jax.devices()[0]
-        old_gpu = any(kind in device.device_kind for kind in ("V100", "P100", "T4", "RTX 20"))
-        return jnp.float32 if device.platform == "cpu" or old_gpu else jnp.bfloat16
-    if config.precision not in ("float32", "bfloat16"):
-        raise UserError(
-            f"config.precision: found {config.precision!r}; expected auto, float32 or bfloat16"
-        )
-    return jnp.dtype(config.precision)
+    return choose_precision(config.precision, _get_device_kind())
+
+
+def _get_device_kind() -> DeviceKind:
+    return DeviceKind.of(jax.devices()[0])

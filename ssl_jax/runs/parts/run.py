@@ -17,9 +17,12 @@ from data_pipelines.sources.subset import Subset, select_subset
 from ssl_jax import objectives
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.checkpoints.validation import check_network, read_card
+from ssl_jax.devices.determinism import check_determinism
 from ssl_jax.devices.mesh import make_data_mesh
+from ssl_jax.devices.precision import DeviceKind, Precision, check_attention
 from ssl_jax.devices.processes import gather_json
 from ssl_jax.runs.parts.construct import construct
+from ssl_jax.runs.parts.networks import make_precision
 from ssl_jax.runs.parts.objectives import make_objective
 from ssl_jax.runs.parts.optimization import count_steps, make_optimizer
 from ssl_jax.runs.parts.views import make_mix
@@ -67,6 +70,7 @@ class Run:
         schedule: The learning rate by step.
         intervals: When to log, save, evaluate and probe.
         bad_loss: What to do about a loss that is not finite or has exploded.
+        precision: The dtypes of its arithmetic.
     """
 
     config: ConfigDict
@@ -85,6 +89,7 @@ class Run:
     schedule: optax.Schedule
     intervals: Intervals
     bad_loss: DivergencePolicy
+    precision: Precision
 
     def make_loader(self) -> Loader:
         """Make the loader of this process's batches of training examples."""
@@ -120,6 +125,10 @@ def assemble_run(config: ConfigDict) -> Run:
             bands or targets, or the batch size doesn't fit.
     """
     mesh = make_data_mesh()
+    if config.get("deterministic", False):
+        check_determinism()
+    precision, kind = make_precision(config), DeviceKind.of(jax.devices()[0])
+    check_attention(config.model.backbone.get("attention", "auto"), precision.compute, kind)
     bad_records = BadRecords(config.data.get("on_error", "stop"))
     data = open_dataset(
         config.data.name,
@@ -160,6 +169,7 @@ def assemble_run(config: ConfigDict) -> Run:
         optimizer=optimizer,
         schedule=schedule,
         intervals=construct(Intervals, config.every, "every"),
+        precision=precision,
         bad_loss=construct(DivergencePolicy, config.get("bad_loss", {}), "bad_loss"),
     )
 

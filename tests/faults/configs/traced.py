@@ -23,7 +23,7 @@ from small_configs import make_small_config
 from ssl_jax import objectives
 from ssl_jax.checkpoints import saving
 from ssl_jax.runs import features, periodic_evaluations, probe, restoring, results
-from ssl_jax.training import loop
+from ssl_jax.training import steps
 
 _TRACE_FILE = os.open(os.environ["FAULTS_TRACE"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 _SIGNAL, _PHASE, _OCCURRENCE, _DELAY = (os.environ.get("FAULTS_SEND", "0 - 0 0")).split()
@@ -75,7 +75,7 @@ def trace_calls(owner, name, thread, phase, detail=None, after=None) -> None:
 
 def trace_steps() -> None:
     """Record the compilation and each training step, with the examples of its batch."""
-    original = loop.make_train_step
+    original = steps.make_train_step
 
     @functools.wraps(original)
     def make_train_step(*arguments):
@@ -91,7 +91,7 @@ def trace_steps() -> None:
 
         return traced_step
 
-    loop.make_train_step = make_train_step
+    steps.make_train_step = make_train_step
 
 
 def poison(example: int, factor: float) -> None:

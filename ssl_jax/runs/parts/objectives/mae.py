@@ -4,7 +4,7 @@ from ssl_jax import models, objectives
 from ssl_jax.augment import Normalisation
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.runs.parts.construct import construct
-from ssl_jax.runs.parts.networks import choose_compute_dtype, make_backbone
+from ssl_jax.runs.parts.networks import make_backbone, make_precision
 from ssl_jax.runs.parts.sections import check_sections
 from ssl_jax.runs.parts.views import make_views
 
@@ -25,7 +25,7 @@ def from_card(card: ModelCard) -> objectives.MAE:
         "model.decoder",
         backbone=make_backbone(config),
         channels=len(card.sensor.bands),
-        dtype=choose_compute_dtype(config),
+        dtype=make_precision(config).dtype,
     )
     return construct(
         objectives.MAE,

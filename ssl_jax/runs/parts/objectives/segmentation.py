@@ -5,7 +5,7 @@ from ssl_jax import models, objectives
 from ssl_jax.augment import Normalisation
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.runs.parts.construct import construct
-from ssl_jax.runs.parts.networks import choose_compute_dtype, make_backbone
+from ssl_jax.runs.parts.networks import make_backbone, make_precision
 from ssl_jax.runs.parts.sections import check_sections, check_target
 from ssl_jax.runs.parts.views import make_views
 
@@ -35,7 +35,7 @@ def from_card(card: ModelCard) -> objectives.Segmentation:
         "model.upernet",
         backbone=make_backbone(config),
         num_classes=len(objectives.kept_classes(card.classes, excluded)),
-        dtype=choose_compute_dtype(config),
+        dtype=make_precision(config).dtype,
     )
     section = config.objective.to_dict()
     del section["excluded"]

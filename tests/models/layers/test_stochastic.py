@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax.models.stochastic import drop_path, dropout, fold_in_keys
+from ssl_jax.models.layers.stochastic import drop_path, dropout, fold_in_keys
 
 KEYS = jax.random.split(jax.random.key(0), 400)
 

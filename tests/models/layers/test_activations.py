@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from ssl_jax.devices.mesh import make_data_mesh
-from ssl_jax.models.activations import gelu
+from ssl_jax.models.layers.activations import gelu
 
 X = np.linspace(-9, 9, 1001)
 

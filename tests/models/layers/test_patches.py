@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.models import patchify, unpatchify
-from ssl_jax.models.patches import gather_tokens, resample_positions, sincos_table
+from ssl_jax.models.layers.patches import gather_tokens, resample_positions, sincos_table
 
 
 def test_pixels_of_a_patch_are_row_by_row_with_bands_last():
