@@ -26,20 +26,24 @@ class Model:
     Attributes:
         card: The sensor, bands, classes, config and metrics of the checkpoint.
         objective: The objective that it was trained for.
-        variables: `params` and `batch_stats`, on the host.
+        variables: `params` and `batch_stats`, on the device.
     """
 
     card: ModelCard
     objective: Objective
     variables: dict[str, Any]
 
-    def __call__(self, images: np.ndarray, bands: Sequence[str] = ()) -> np.ndarray:
+    def __call__(
+        self, images: np.ndarray, bands: Sequence[str] = (), batch_size: int = 0
+    ) -> np.ndarray:
         """Apply the network to images.
 
         Args:
             images: (B, H, W, C) in digital numbers of the sensor on the card.
             bands: Names of the images' C bands; by default the card's, in the card's order. Bands
                 that the network does not use are ignored.
+            batch_size: Number of images that are processed at a time, which limits the memory; 0
+                for all of them.
 
         Returns:
             Scores (B, classes) for classification, labels (B, H, W) for segmentation,
@@ -48,7 +52,17 @@ class Model:
         Raises:
             UserError: If a band is missing, or `images` isn't (B, H, W, C).
         """
-        return np.asarray(self._predict(self.variables, self._select_bands(images, bands)))
+        images = self._select_bands(images, bands)
+        batch_size = batch_size or max(len(images), 1)
+        predictions = []
+        for start in range(0, max(len(images), 1), batch_size):
+            batch = images[start : start + batch_size]
+            # Padded to one shape, so that it is compiled once.
+            missing = (batch_size if len(images) > batch_size else len(batch)) - len(batch)
+            padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            output = self._predict(self.variables, jax.device_put(padded))
+            predictions.append(np.asarray(output)[: len(batch)])
+        return np.concatenate(predictions)
 
     @cached_property
     def _predict(self) -> Any:
@@ -88,4 +102,5 @@ def load(path: str | Path) -> Model:
     config = card.config.copy_and_resolve_references()
     config.precision = "float32"
     objective = check_network(path, replace(card, config=config), parts.make_objective)
-    return Model(card, objective, loading.load_variables(Path(path)))
+    variables = jax.device_put(loading.load_variables(Path(path)))
+    return Model(card, objective, variables)

@@ -1,3 +1,6 @@
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
 
@@ -43,6 +46,25 @@ def test_a_pretrained_backbone_returns_representations(models, kind):
     assert features.ndim == 2
     assert np.isfinite(features).all()
     assert not np.allclose(features[0], features[1])
+
+
+@pytest.mark.parametrize("kind", ["simclr", "mae", "classification", "segmentation"])
+def test_predictions_do_not_depend_on_the_batch_size(models, kind):
+    model, images = models[kind]
+    expected = model(images)
+    for batch_size in (1, 2, 5, 64):
+        predictions = model(images, batch_size=batch_size)
+        assert predictions.shape == expected.shape
+        np.testing.assert_allclose(predictions, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_parameters_are_transferred_to_the_device_once(models):
+    model, images = models["mae"]
+    with jax.transfer_guard("disallow"):  # of implicit transfers
+        model(images)
+    on_host = dataclasses.replace(model, variables=jax.device_get(model.variables))
+    with jax.transfer_guard("disallow"), pytest.raises(jax.errors.JaxRuntimeError):
+        on_host(images)
 
 
 def test_bands_are_matched_by_name(models):
