@@ -25,7 +25,7 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 
-__all__ = ["FlagFilter", "SplitExpression", "StratifiedSplit", "split_stratified"]
+__all__ = ["FlagFilter", "SplitExpression", "StratifiedSplit", "split_stratified", "update_syntax"]
 
 
 class FlagFilter(NamedTuple):
@@ -72,7 +72,8 @@ class SplitExpression(NamedTuple):
         Raises:
             UserError: If the syntax is invalid.
         """
-        match = re.fullmatch(r"([\w-]+)((?:\[[^\[\]]+\](?:\.rest)?)*)", text)
+        pattern = r"([\w-]+)((?:\[[^\[\]]+\](?:\.rest)?)*)"
+        match = re.fullmatch(pattern, update_syntax(text))
         brackets = re.findall(r"\[([^\[\]]+)\](\.rest)?", match[2]) if match else []
         steps = [_parse_step(bracket, bool(rest)) for bracket, rest in brackets]
         if match is None or None in steps:
@@ -81,6 +82,11 @@ class SplitExpression(NamedTuple):
                 "these three also with .rest, NAME[FLAG] or NAME[not FLAG]; or several brackets"
             )
         return cls(match[1], tuple(step for step in steps if step))
+
+
+def update_syntax(text: str) -> str:
+    """Replace the older `[8:2 of pictures]` by `[8:2 of images]` in all split expressions."""
+    return text.replace(" of pictures]", " of images]")
 
 
 def split_stratified(
@@ -125,7 +131,7 @@ def split_stratified(
 
 def _parse_step(bracket: str, rest: bool) -> FlagFilter | StratifiedSplit | None:
     """Parse the content of a bracket; returns None if it is invalid."""
-    size = re.sub(r" of (images|pictures)$", "", bracket)  # older configs say "pictures"
+    size = bracket.removesuffix(" of images")
     if _parse_size(size) is not None:
         return StratifiedSplit(size, rest, images=size != bracket)
     flag = re.fullmatch(r"\s*(not\s+)?([A-Za-z_]\w*)\s*", bracket)

@@ -101,10 +101,7 @@ def choose_precision(name: str, device: DeviceKind) -> Precision:
     Raises:
         UserError: If there is no such precision.
     """
-    if name not in _PRECISIONS:
-        raise UserError(
-            f"config.precision: found {name!r}; expected one of {', '.join(_PRECISIONS)}"
-        )
+    _check_name("precision", name, _PRECISIONS)
     if name != "auto":
         return Precision(name)
     if device.has_bfloat16:
@@ -127,11 +124,7 @@ def choose_attention(name: str, compute: str, device: DeviceKind) -> str:
     Raises:
         UserError: If there is no such implementation.
     """
-    if name not in _ATTENTION:
-        raise UserError(
-            f"config.model.backbone.attention: found {name!r}; expected one of "
-            f"{', '.join(_ATTENTION)}"
-        )
+    _check_name("model.backbone.attention", name, _ATTENTION)
     if name not in ("auto", "cudnn"):
         return name
     available = device.platform == "gpu" and device.has_bfloat16 and compute != "float32"
@@ -154,3 +147,8 @@ def check_attention(name: str, compute: str, device: DeviceKind) -> None:
             f"config.model.backbone.attention: found cudnn, with {compute} on a {device.platform}; "
             "expected bfloat16 or float16 on a GPU of compute capability 8.0 or higher: use auto"
         )
+
+
+def _check_name(field: str, name: str, choices: tuple[str, ...]) -> None:
+    if name not in choices:
+        raise UserError(f"config.{field}: found {name!r}; expected one of {', '.join(choices)}")

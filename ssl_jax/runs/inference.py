@@ -53,13 +53,12 @@ class Model:
             UserError: If a band is missing, or `images` isn't (B, H, W, C).
         """
         images = self._select_bands(images, bands)
-        batch_size = batch_size or max(len(images), 1)
+        batch_size = min(batch_size or len(images), len(images)) or 1
         predictions = []
-        for start in range(0, max(len(images), 1), batch_size):
+        for start in range(0, len(images) or 1, batch_size):
             batch = images[start : start + batch_size]
             # Padded to one shape, so that it is compiled once.
-            missing = (batch_size if len(images) > batch_size else len(batch)) - len(batch)
-            padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            padded = np.pad(batch, ((0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)))
             output = self._predict(self.variables, jax.device_put(padded))
             predictions.append(np.asarray(output)[: len(batch)])
         return np.concatenate(predictions)

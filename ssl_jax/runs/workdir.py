@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from data_pipelines.errors import UNWRITABLE, UserError, os_error_reason
 from data_pipelines.files.lock import acquire_lock
 from data_pipelines.files.writing import write_json
+from data_pipelines.sources.split_expressions import update_syntax
 from ssl_jax.checkpoints.loading import compute_backbone_digest
 from ssl_jax.devices.processes import gather_json
 
@@ -91,10 +92,9 @@ def record_config(config: ConfigDict, workdir: Path) -> None:
         UserError: If the workdir belongs to another config or backbone, or can't be written.
     """
     path = workdir / "config.json"
-    # Older configs call an image a picture.
-    fields = json.loads(json.dumps(config.to_dict()).replace(" of pictures]", " of images]"))
+    fields = json.loads(update_syntax(json.dumps(config.to_dict())))
     if path.exists():
-        recorded = json.loads(path.read_text().replace(" of pictures]", " of images]"))
+        recorded = json.loads(update_syntax(path.read_text()))
         # A search replaces the learning rate of the config by the best one.
         searched = fields.get("search", {}).get("learning_rates")
         free = (*_FREE_TO_CHANGE, "optimizer.learning_rate") if searched else _FREE_TO_CHANGE
@@ -104,11 +104,10 @@ def record_config(config: ConfigDict, workdir: Path) -> None:
                     f"workdir {workdir}: belongs to a run with config.{field} = {old!r}, this "
                     f"one has {new!r}; expected the same config: choose another --workdir"
                 )
-        _record_pretrained(config, workdir)
-        return
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(path, fields)
+        if not path.exists():
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_json(path, fields)
         _record_pretrained(config, workdir)
     except OSError as error:
         raise _make_unwritable_error(workdir, error) from error

@@ -12,7 +12,7 @@ from ssl_jax import models
 from ssl_jax.devices.precision import DeviceKind, Precision, choose_attention, choose_precision
 from ssl_jax.runs.parts.construct import choose, construct
 
-__all__ = ["BACKBONES", "has_attention", "make_backbone", "make_precision"]
+__all__ = ["BACKBONES", "get_device_kind", "has_attention", "make_backbone", "make_precision"]
 
 BACKBONES: dict[str, Callable[..., Any]] = {
     "resnet50": models.resnet50,
@@ -33,12 +33,11 @@ def make_backbone(config: ConfigDict) -> Any:
     """
     section = dict(config.model.backbone)
     constructor = choose(BACKBONES, section, "model.backbone")
-    arguments = {"dtype": make_precision(config).dtype}
-    if constructor is models.ImageStatistics:
-        arguments = {}
+    precision = make_precision(config)
+    arguments = {} if constructor is models.ImageStatistics else {"dtype": precision.dtype}
     if has_attention(config):
         arguments["attention"] = choose_attention(
-            section.pop("attention", "auto"), make_precision(config).compute, _get_device_kind()
+            section.pop("attention", "auto"), precision.compute, get_device_kind()
         )
     backbone = construct(constructor, section, "model.backbone", **arguments)
     patch = getattr(backbone, "patch_size", 1)
@@ -64,8 +63,9 @@ def make_precision(config: ConfigDict) -> Precision:
     Raises:
         UserError: If there is no such precision.
     """
-    return choose_precision(config.precision, _get_device_kind())
+    return choose_precision(config.precision, get_device_kind())
 
 
-def _get_device_kind() -> DeviceKind:
+def get_device_kind() -> DeviceKind:
+    """Return the kind of the devices of this process."""
     return DeviceKind.of(jax.devices()[0])

@@ -19,10 +19,10 @@ from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.devices.determinism import check_determinism
 from ssl_jax.devices.mesh import make_data_mesh
-from ssl_jax.devices.precision import DeviceKind, Precision, check_attention
+from ssl_jax.devices.precision import Precision, check_attention
 from ssl_jax.devices.processes import gather_json
 from ssl_jax.runs.parts.construct import construct
-from ssl_jax.runs.parts.networks import make_precision
+from ssl_jax.runs.parts.networks import get_device_kind, make_precision
 from ssl_jax.runs.parts.objectives import make_objective
 from ssl_jax.runs.parts.optimization import count_steps, make_optimizer
 from ssl_jax.runs.parts.views import make_mix
@@ -127,8 +127,9 @@ def assemble_run(config: ConfigDict) -> Run:
     mesh = make_data_mesh()
     if config.get("deterministic", False):
         check_determinism()
-    precision, kind = make_precision(config), DeviceKind.of(jax.devices()[0])
-    check_attention(config.model.backbone.get("attention", "auto"), precision.compute, kind)
+    precision = make_precision(config)
+    attention = config.model.backbone.get("attention", "auto")
+    check_attention(attention, precision.compute, get_device_kind())
     bad_records = BadRecords(config.data.get("on_error", "stop"))
     data = open_dataset(
         config.data.name,
