@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from faults.harness import Job, assert_equal_runs
-from waiting import TIMEOUT_SECONDS, wait_for
+from waiting import TIMEOUT_SECONDS, wait_for_file
 
 from data_pipelines.errors import STOPPED
 from ssl_jax.checkpoints import loading
@@ -92,7 +92,7 @@ def test_a_signal_while_data_is_prepared_leaves_no_incomplete_files(name, number
         start_new_session=True,
     )
     try:
-        wait_for(lambda: list(data_dir.rglob("*.incomplete")), process)
+        wait_for_file(data_dir, "*.incomplete", process)
         process.send_signal(number)
         _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     finally:

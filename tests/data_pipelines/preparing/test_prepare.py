@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from bigearthnet_archives import LABELS_V1, write_lists, write_patch
-from waiting import TIMEOUT_SECONDS, wait_for
+from waiting import TIMEOUT_SECONDS, wait_for, wait_for_file
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
@@ -118,7 +118,7 @@ def test_a_build_killed_at_any_moment_leaves_no_incomplete_dataset(
     builder = write_builder(tmp_path)
     data_dir = tmp_path / "data"
     process = start_build(builder, data_dir, "--workers", "2", pause=0.05)
-    wait_for(lambda: list(data_dir.rglob(pattern)), process)
+    wait_for_file(data_dir, pattern, process)
     time.sleep(seconds)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
@@ -144,7 +144,7 @@ def test_a_build_killed_at_any_moment_leaves_no_incomplete_dataset(
 def test_a_graceful_shutdown_deletes_the_partial_dataset(tmp_path, number, code):
     data_dir = tmp_path / "data"
     process = start_build(write_builder(tmp_path), data_dir, "--workers", "2", pause=0.05)
-    wait_for(lambda: list(data_dir.rglob("train-00000")), process)
+    wait_for_file(data_dir, "train-00000", process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == code
@@ -173,7 +173,7 @@ def test_a_second_build_of_the_same_dataset_is_refused(tmp_path):
     data_dir = tmp_path / "data"
     builder = write_builder(tmp_path, count=40)
     first = start_build(builder, data_dir, pause=1.0)
-    wait_for(lambda: list(data_dir.rglob("*.incomplete")), first)
+    wait_for_file(data_dir, "*.incomplete", first)
     second = start_build(builder, data_dir)
     _, errors = second.communicate(timeout=TIMEOUT_SECONDS)
     assert second.returncode == 2
@@ -186,7 +186,7 @@ def test_a_second_build_of_the_same_dataset_is_refused(tmp_path):
 def test_the_death_of_a_worker_is_reported_in_one_line(tmp_path):
     data_dir = tmp_path / "data"
     process = start_build(write_builder(tmp_path), data_dir, "--workers", "2", pause=0.05)
-    wait_for(lambda: list(data_dir.rglob("train-00000")), process)
+    wait_for_file(data_dir, "train-00000", process)
     forkserver = psutil.Process(process.pid).children(recursive=True)
     workers = [child for child in forkserver if child.ppid() != process.pid]
     os.kill(workers[0].pid, signal.SIGKILL)
