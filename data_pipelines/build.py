@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_pipelines.errors import INTERRUPTED, STOPPED, USER_ERROR, UserError
+from data_pipelines.files.paths import refuse_url
 from data_pipelines.preparing.build import build_with
 from data_pipelines.preparing.builders import (
     BuildOptions,
@@ -174,6 +175,8 @@ def _run(arguments: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _raise_preemption)
     try:
+        for argument in arguments:
+            refuse_url(argument)
         return main(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

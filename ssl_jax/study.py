@@ -17,7 +17,7 @@ from ssl_jax.reporting import report
 from ssl_jax.runs.training import train
 from ssl_jax.studies.execution import execute_study, load_study
 from ssl_jax.studies.plan import Study, select_runs
-from ssl_jax.studies.states import State, check_runnable, read_states
+from ssl_jax.studies.states import State, read_states
 from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
 __all__ = ["main"]
@@ -50,11 +50,9 @@ def main(argv: Sequence[str]) -> int:
     args, config = terminal.parse_arguments(parser, argv)
     study, folder = load_study(args.config, config), Path(args.workdir)
     runs = select_runs(study.runs, args.only) if args.only else study.runs
-    states = read_states(study.runs, folder)
     if args.list:
-        print_states(study, states)
+        print_states(study, read_states(study.runs, folder))
         return 0
-    check_runnable(runs, states)
     cluster.join_job()
     try:
         with ShutdownSignal() as stop:
@@ -97,7 +95,7 @@ def finish_study(study: Study, folder: Path, states: dict[str, State], all_selec
         print(
             f"when all runs are done, write the report: python -m ssl_jax.report --workdir {folder}"
         )
-    for status in ("failed", "blocked", "needs weights"):
+    for status in ("failed", "blocked", "needs weights", "running elsewhere"):
         names = [run.name for run in study.runs if states[run.name].status == status]
         for detail in dict.fromkeys(states[name].detail for name in names):
             with_detail = [name for name in names if states[name].detail == detail]

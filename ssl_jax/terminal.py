@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import INTERRUPTED, USER_ERROR, UserError
+from data_pipelines.files.paths import refuse_url
 from ssl_jax.devices import cluster
 from ssl_jax.devices.determinism import request_determinism
 from ssl_jax.runs.config import load_config
@@ -29,7 +30,9 @@ def run_command(command: Callable[[Sequence[str]], int]) -> None:
     """
     enable_compilation_cache()
     try:
-        code = command(sys.argv[1:])
+        for word in sys.argv[1:]:
+            refuse_url(word)
+        sys.exit(command(sys.argv[1:]))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = USER_ERROR

@@ -1,6 +1,7 @@
 """A user's files, in folders or in zip archives, which are read without unpacking."""
 
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import UserError
 
-__all__ = ["SPLIT_FOLDERS", "File", "find_files", "format_names", "walk"]
+__all__ = ["SPLIT_FOLDERS", "File", "find_files", "format_names", "refuse_url", "walk"]
 
 # {lower-case name of a folder: the split that its files belong to}.
 SPLIT_FOLDERS = {
@@ -20,6 +21,22 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
+
+
+def refuse_url(path: str | Path) -> None:
+    """Check that a path is not a URL, which would be taken for a folder of that name.
+
+    Args:
+        path: A path, or a command-line argument such as `--workdir=runs/a`.
+
+    Raises:
+        UserError: If it is a URL, such as `gs://bucket/run`, also after a `Path` dropped a slash.
+    """
+    if match := re.match(r"(?:--?[\w.]+=)?([a-z][a-z0-9+.-]+):/+(.*)", str(path)):
+        raise UserError(
+            f"{match[1]}://{match[2]}: is a URL; expected a path on this machine: mount the bucket "
+            "(gcsfuse, mount-s3), or copy it"
+        )
 
 
 @dataclass(frozen=True, order=True)

@@ -90,8 +90,7 @@ def write_folder_atomically(folder: Path) -> Iterator[tuple[Path, str]]:
     incomplete = folder.with_name(f"{folder.name}.incomplete")
     replaced = folder.with_name(f"{folder.name}.replaced")
     lock = folder.with_name(f".{folder.name}.lock")
-    refusal = f"dataset {folder}: another process is preparing it; wait for it, or stop it"
-    with acquire_lock(lock, refusal):
+    with acquire_lock(lock, f"dataset {folder}", "preparing it"):
         notice = ""
         if replaced.exists() and not folder.exists():  # killed between the two renames below
             replaced.rename(folder)

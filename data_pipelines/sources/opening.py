@@ -6,6 +6,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
+from data_pipelines.files.paths import refuse_url
 from data_pipelines.registry import BuilderName, find_builder
 from data_pipelines.sources.bad_records import BadRecords
 from data_pipelines.sources.dataset import Dataset, build_command, check_usable, make_dataset
@@ -35,6 +36,7 @@ def open_dataset(
         UserError: If there is no such builder, band or target, or the dataset is not prepared in
             `data_dir` or has no usable `image`.
     """
+    refuse_url(data_dir)
     folder = _find_newest_version(name, find_builder(name), Path(data_dir))
     return open_folder(folder, name, bands, target, bad_records)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,10 @@ from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import v1 as ocp
 
 from data_pipelines.errors import UserError
+from data_pipelines.files.paths import refuse_url
 from ssl_jax.checkpoints.manifest import find_corruption, is_complete
 from ssl_jax.devices.mesh import REPLICATED, replicate
+from ssl_jax.devices.processes import decide
 from ssl_jax.devices.pytrees import parameter_path
 from ssl_jax.training.loss_scaling import LossScale
 from ssl_jax.training.state import TrainState
@@ -41,8 +44,9 @@ def find_newest_checkpoint(path: Path) -> Path:
         path: A workdir, its folder `checkpoints`, or a checkpoint, which is returned itself.
 
     Raises:
-        UserError: If there is no checkpoint at `path`, or none that is valid.
+        UserError: If `path` is a URL, or there is no checkpoint at it, or none that is valid.
     """
+    refuse_url(path)
     for folder in (path / "checkpoints", path):
         if checkpoint := next(find_valid_checkpoints(folder), None):
             return checkpoint
@@ -121,9 +125,8 @@ def load_position(path: Path) -> dict[str, Any]:
 
 
 def _load_json(path: Path, name: str) -> dict[str, Any]:
-    checkpoint = find_newest_checkpoint(path).resolve()
-    with orbax_context():
-        return ocp.load_checkpointables(checkpoint, {name: None})[name]
+    # Not through Orbax, where all processes of a job have to load together.
+    return json.loads((find_newest_checkpoint(path) / name / "data.json").read_text())
 
 
 def load_state(path: Path, abstract: TrainState, mesh: Mesh) -> TrainState:
@@ -158,6 +161,8 @@ def load_state(path: Path, abstract: TrainState, mesh: Mesh) -> TrainState:
 def load_variables(path: Path) -> dict[str, Any]:
     """Load `params` and `batch_stats` of a checkpoint as NumPy arrays, not the optimizer state.
 
+    All processes of a job must call it.
+
     Args:
         path: A checkpoint, or a workdir, whose newest checkpoint is loaded.
 
@@ -180,14 +185,21 @@ def load_variables(path: Path) -> dict[str, Any]:
 def compute_backbone_digest(path: Path) -> str:
     """Compute a digest of the backbone in the newest checkpoint at `path`.
 
+    All processes of a job must call it.
+
     Returns:
         A hexadecimal number that is the same for the same arrays under the same names.
 
     Raises:
         UserError: If there is no valid checkpoint.
     """
-    checkpoint = find_newest_checkpoint(path).resolve()
-    return _compute_backbone_digest(checkpoint, (checkpoint / "state").stat().st_mtime_ns)
+
+    def find_checkpoint() -> tuple[str, int]:
+        checkpoint = find_newest_checkpoint(path).resolve()
+        return str(checkpoint), (checkpoint / "state").stat().st_mtime_ns
+
+    checkpoint, modified = decide(find_checkpoint)
+    return _compute_backbone_digest(Path(checkpoint), modified)
 
 
 @functools.lru_cache(maxsize=64)  # the runs of a study start from a few backbones
@@ -213,7 +225,11 @@ def _empty_array(leaf: Any) -> np.ndarray:
 
 
 def orbax_context() -> ocp.Context:
-    """Return the Orbax context in which checkpoints are saved and loaded."""
+    """Return the Orbax context in which checkpoints are saved and loaded.
+
+    All processes of a job must save and load the same checkpoints in the same order: Orbax counts
+    the operations, and waits for all processes in each.
+    """
     registry = ocp.handlers.local_registry()
     registry.add(ocp.handlers.JsonHandler, checkpointable_name="data")
     registry.add(ocp.handlers.JsonHandler, checkpointable_name="card")

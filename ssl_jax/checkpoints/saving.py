@@ -10,6 +10,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ssl_jax.checkpoints.loading import (
 )
 from ssl_jax.checkpoints.manifest import find_corruption, is_complete, replace_file, write_manifest
 from ssl_jax.checkpoints.orbax_threads import silence_save_errors
-from ssl_jax.devices.processes import gather_json
+from ssl_jax.devices.processes import decide
 from ssl_jax.training.state import TrainState
 
 __all__ = ["Checkpointer"]
@@ -55,11 +56,7 @@ class Checkpointer:
         self._failure: BaseException | None = None
 
     def __enter__(self) -> "Checkpointer":
-        if self._is_first_process:
-            with _convert_write_errors(self._directory):
-                self._directory.mkdir(parents=True, exist_ok=True)
-                for leftover in self._directory.glob("*.orbax-checkpoint-tmp*"):
-                    shutil.rmtree(leftover)
+        decide(self._make_directory)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -68,11 +65,22 @@ class Checkpointer:
     @property
     def newest(self) -> Path | None:
         """The newest valid checkpoint, the same on all processes; None if there is none."""
-        checkpoint = None
-        if self._is_first_process:
-            checkpoint = next(find_valid_checkpoints(self._directory), None)
-        name = gather_json(checkpoint and checkpoint.name)[0]  # the first process decides
+        name = decide(self._find_newest)
         return None if name is None else self._directory / name
+
+    def _make_directory(self) -> None:
+        with _convert_write_errors(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for leftover in self._directory.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(leftover)
+
+    def _find_newest(self) -> str | None:
+        checkpoint = next(find_valid_checkpoints(self._directory), None)
+        return checkpoint.name if checkpoint else None
+
+    def find_complete(self) -> Path | None:
+        """Find the newest complete checkpoint, as this process sees the folder, unchecked."""
+        return next(filter(is_complete, list_checkpoints(self._directory)), None)
 
     def save(self, state: TrainState, position: dict[str, Any], card: dict[str, Any]) -> None:
         """Start saving; return once the state has been copied from the devices.
@@ -94,12 +102,7 @@ class Checkpointer:
         self.wait()
         checkpoint = self._directory / str(step)
         # The run was restored from this checkpoint and has not taken a step since.
-        if is_complete(checkpoint) and not find_corruption(checkpoint):
-            text = json.dumps(card)
-            # The metrics on the card are new if the state has been evaluated since.
-            if self._is_first_process and json.dumps(load_card(checkpoint)) != text:
-                with _convert_write_errors(checkpoint):
-                    replace_file(checkpoint, "card/data.json", text)
+        if decide(partial(_update_card, checkpoint, card)):
             self._saved_step = step
             return
         with _convert_write_errors(checkpoint), orbax_context():
@@ -147,6 +150,18 @@ class Checkpointer:
             for checkpoint in list_checkpoints(self._directory):
                 if int(checkpoint.name) < oldest_kept:
                     shutil.rmtree(checkpoint)
+
+
+def _update_card(checkpoint: Path, card: dict[str, Any]) -> bool:
+    """Update the card of a checkpoint; return False if there is no such valid checkpoint."""
+    if not is_complete(checkpoint) or find_corruption(checkpoint):
+        return False
+    text = json.dumps(card)
+    # The metrics on the card are new if the state has been evaluated since.
+    if json.dumps(load_card(checkpoint)) != text:
+        with _convert_write_errors(checkpoint):
+            replace_file(checkpoint, "card/data.json", text)
+    return True
 
 
 @contextlib.contextmanager

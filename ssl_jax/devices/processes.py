@@ -1,15 +1,29 @@
-"""Communication between the processes of a job, on the host."""
+"""Communication between the processes of a job, on the host.
 
+What depends on files is decided by the first process of a job and told to the others (`decide`):
+the processes can see a shared disk differently, for instance through a stale cache of NFS, and if
+one of them enters a collective that another does not, both wait forever.
+
+Messages go through the job's key-value store and not through collectives over the devices, so that
+a process that waits for one still handles signals.
+"""
+
+import itertools
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
+from data_pipelines.errors import UserError
 from ssl_jax.devices.private import distributed_client
 
-__all__ = ["gather_json", "key_value_store"]
+__all__ = ["decide", "gather_json", "key_value_store"]
+
+Value = TypeVar("Value")
+
+# All processes make the same exchanges in the same order, so that they count them alike.
+_exchanges = itertools.count()
 
 
 def key_value_store() -> Any:
@@ -19,10 +33,46 @@ def key_value_store() -> Any:
     return client
 
 
+def decide(function: Callable[[], Value]) -> Value:
+    """Call a function on the first process of the job, and return its result on all of them.
+
+    All processes must call it at the same point of the program; each waits for the first.
+
+    Args:
+        function: Looks at files, or changes them. Its result must be JSON-serialisable.
+
+    Returns:
+        The result, the same on all processes.
+
+    Raises:
+        UserError: If the function raises one on the first process; the same on all processes.
+        RuntimeError: If it raises another exception on the first process; on the other processes.
+    """
+    if jax.process_count() == 1:
+        return function()
+    key = f"ssl_jax/exchange/{next(_exchanges)}"
+    if jax.process_index() != 0:
+        message = json.loads(_wait_for(key))
+        if "refusal" in message:
+            raise UserError(message["refusal"])
+        if "error" in message:
+            raise RuntimeError(f"process 0 failed: {message['error']}")
+        return message["value"]
+    try:
+        value = function()
+    except Exception as error:
+        is_refusal = isinstance(error, UserError)
+        text = str(error) if is_refusal else f"{type(error).__name__}: {error}"
+        _send(key, {"refusal" if is_refusal else "error": text})
+        raise
+    _send(key, {"value": value})
+    return value
+
+
 def gather_json(value: Any) -> list[Any]:
     """Gather a JSON-serialisable value from each process of the job.
 
-    All processes must call it, as it is a collective.
+    All processes must call it at the same point of the program; each waits for all.
 
     Args:
         value: The value of this process.
@@ -32,8 +82,19 @@ def gather_json(value: Any) -> list[Any]:
     """
     if jax.process_count() == 1:
         return [value]
-    encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.array([encoded.size])).reshape(-1)
-    padded = np.pad(encoded, (0, int(sizes.max()) - encoded.size))
-    rows = multihost_utils.process_allgather(padded).reshape(len(sizes), -1)
-    return [json.loads(row[: int(size)].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+    key = f"ssl_jax/exchange/{next(_exchanges)}"
+    _send(f"{key}/{jax.process_index()}", value)
+    return [json.loads(_wait_for(f"{key}/{index}")) for index in range(jax.process_count())]
+
+
+def _send(key: str, message: Any) -> None:
+    key_value_store().key_value_set(key, json.dumps(message))
+
+
+def _wait_for(key: str) -> str:
+    while True:
+        try:
+            return key_value_store().blocking_key_value_get(key, 1000)  # ms; signals are handled
+        except jax.errors.JaxRuntimeError as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise

@@ -10,6 +10,7 @@ import numpy as np
 from data_pipelines.errors import UserError
 from ssl_jax.checkpoints import loading, saving
 from ssl_jax.devices.mesh import jit_for_single_use, replicate
+from ssl_jax.devices.processes import decide
 from ssl_jax.runs.parts import Run
 from ssl_jax.training.loss_scaling import LossScale
 from ssl_jax.training.state import TrainState
@@ -40,14 +41,16 @@ def restore_or_initialise(
         state = loading.load_state(
             checkpoint, jax.eval_shape(partial(initialise_state, run)), run.mesh
         )
-        return state, {
-            **loading.load_position(checkpoint),
-            "metrics": loading.load_card(checkpoint)["metrics"],
-        }
+        return state, decide(partial(_load_position, checkpoint))
     state = jit_for_single_use(partial(initialise_state, run))()
     if run.config.pretrained:
         state = load_pretrained_backbone(state, run)
     return replicate(state, run.mesh), {"carried": {}, "metrics": {}}
+
+
+def _load_position(checkpoint: Path) -> dict[str, Any]:
+    metrics = loading.load_card(checkpoint)["metrics"]
+    return {**loading.load_position(checkpoint), "metrics": metrics}
 
 
 def initialise_state(run: Run) -> TrainState:
@@ -73,9 +76,10 @@ def load_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
     Raises:
         UserError: If the checkpoint's backbone is a different network.
     """
-    path = Path(run.config.pretrained)
-    variables = loading.load_variables(path)
-    network = loading.load_card(path)["config"]["model"]["backbone"]
+    pretrained_from = Path(run.config.pretrained)
+    checkpoint = Path(decide(lambda: str(loading.find_newest_checkpoint(pretrained_from))))
+    variables = loading.load_variables(checkpoint)
+    network = loading.load_card(checkpoint)["config"]["model"]["backbone"]
     pools = [section.get("pool", "cls") for section in (network, run.config.model.backbone)]
 
     def replace_backbone(own: dict[str, Any], collection: str) -> dict[str, Any]:
@@ -85,8 +89,8 @@ def load_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
         shapes = [jax.tree.map(np.shape, tree) for tree in (own["backbone"], pretrained)]
         if shapes[0] != shapes[1]:
             raise UserError(
-                f"config.model.backbone: found a different network than that of {path}; expected "
-                f"the same as it was trained with: {network}"
+                f"config.model.backbone: found a different network than that of {pretrained_from}; "
+                f"expected the same as it was trained with: {network}"
             )
         initial = {"norm": own["backbone"]["norm"]} if pools[0] != pools[1] else {}
         return {**own, "backbone": {**pretrained, **initial}}

@@ -5,22 +5,24 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from data_pipelines.files.writing import write_arrays
+from data_pipelines.files.writing import write_arrays, write_json
 from ssl_jax.checkpoints.card import package_versions
 from ssl_jax.devices.mesh import jit_for_single_use
+from ssl_jax.devices.processes import decide
 from ssl_jax.metrics import Accumulators
 from ssl_jax.runs import probe
 from ssl_jax.runs.parts import Run
 from ssl_jax.training.metric_writer import read_records
 from ssl_jax.training.state import TrainState
 
-__all__ = ["summarise_run", "write_predictions", "write_samples"]
+__all__ = ["summarise_run", "write_predictions", "write_results", "write_samples"]
 
 
 def write_samples(run: Run, state: TrainState, folder: Path, num_examples: int = 8) -> None:
@@ -77,11 +79,7 @@ def summarise_run(
         cost: Time, throughput and memory.
         search_results: The results of a learning rate search; empty without a search.
     """
-    losses = [
-        record["loss"]
-        for record in read_records(folder / "metrics.jsonl")
-        if record["phase"] == "train" and "loss" in record  # no loss: all gradients overflowed
-    ]
+    first_loss, last_loss = decide(partial(_read_first_and_last_loss, folder))
     summary = {
         "status": "done",
         "objective": run.config.objective.name,
@@ -93,7 +91,7 @@ def summarise_run(
         "metrics": dict(metrics),
         # Of the same features, without a training step.
         "probe": probe.probe_frozen_backbone(run),
-        "train": {"first_loss": losses[0], "last_loss": losses[-1]},
+        "train": {"first_loss": first_loss, "last_loss": last_loss},
         "cost": cost,
         "data": {
             "name": run.config.data.name,
@@ -110,4 +108,19 @@ def summarise_run(
     }
     if "confusion" in accumulators:
         summary["confusion"] = np.asarray(accumulators["confusion"]).tolist()
+    return summary
+
+
+def _read_first_and_last_loss(folder: Path) -> tuple[float, float]:
+    losses = [
+        record["loss"]
+        for record in read_records(folder / "metrics.jsonl")
+        if record["phase"] == "train" and "loss" in record  # no loss: all gradients overflowed
+    ]
+    return losses[0], losses[-1]
+
+
+def write_results(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write `results.json`, which marks the run as finished, and return its content."""
+    write_json(folder / "results.json", summary)
     return summary

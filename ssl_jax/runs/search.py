@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 from data_pipelines.files.writing import write_json
+from ssl_jax.devices.processes import decide
 from ssl_jax.runs import parts
 from ssl_jax.training.divergence import Diverged
 
@@ -123,7 +124,7 @@ def search_learning_rate(
         Stopped: If a signal requested a shutdown; the current candidate has saved a checkpoint.
     """
     path = folder / "search.json"
-    previous = json.loads(path.read_text())["candidates"] if path.exists() else []
+    previous = decide(lambda: json.loads(path.read_text())["candidates"] if path.exists() else [])
     results = {result["learning_rate"]: result for result in previous}
     record: dict[str, Any] = {}
     for rate, config in candidates:
@@ -133,12 +134,14 @@ def search_learning_rate(
             "validation": config.data.evaluation,
             "candidates": [results[rate] for rate, _ in candidates if rate in results],
         }
-        _write_json(path, record)
+        if jax.process_index() == 0:
+            write_json(path, record)
     record = {**_choose_best(record["candidates"], path), **record}
-    _write_json(path, record)
-    _record_learning_rate(folder / "config.json", record["learning_rate"])
-    for rate, _ in candidates:
-        _delete_weights(_candidate_folder(folder, rate))
+    if jax.process_index() == 0:
+        write_json(path, record)
+        _record_learning_rate(folder / "config.json", record["learning_rate"])
+        for rate, _ in candidates:
+            _delete_weights(_candidate_folder(folder, rate))
     return record
 
 
@@ -179,16 +182,10 @@ def _record_learning_rate(path: Path, rate: float) -> None:
     """Set the learning rate in a run's `config.json`."""
     config = json.loads(path.read_text())
     config["optimizer"]["learning_rate"] = rate
-    _write_json(path, config)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    if jax.process_index() == 0:
-        write_json(path, content)
+    write_json(path, config)
 
 
 def _delete_weights(folder: Path) -> None:
     """Delete a candidate's checkpoints and samples; its config, log and results are kept."""
-    if jax.process_index() == 0:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        (folder / "samples.npz").unlink(missing_ok=True)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / "samples.npz").unlink(missing_ok=True)

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from data_pipelines.files.writing import write_json
 from ssl_jax.checkpoints import saving
+from ssl_jax.devices.processes import decide
 from ssl_jax.runs import features, parts, restoring, results, search, workdir
 from ssl_jax.runs.parts import Run
 from ssl_jax.runs.periodic_evaluations import Evaluation, make_periodic_evaluations
@@ -50,7 +50,7 @@ def train(
     run = parts.assemble_run(config)
     candidates = search.make_candidates(config)
     with workdir.lock_workdir(config, folder):
-        if (finished := workdir.read_results(folder)) is not None:
+        if (finished := decide(partial(workdir.read_results, folder))) is not None:
             return finished
         search_results: dict[str, Any] = {}
         if candidates:
@@ -62,6 +62,7 @@ def train(
         run.bad_records.persist_in(folder / "bad_records", jax.process_index())
         evaluation = Evaluation(run, stop)
         with saving.Checkpointer(folder / "checkpoints", config.keep) as checkpoints:
+            stop.find_checkpoint = checkpoints.find_complete
             run, state, cost = train_with_retries(run, folder, checkpoints, evaluation, stop)
         results.write_samples(run, state, folder)
         results.write_predictions(evaluation.accumulators, folder)
@@ -69,9 +70,7 @@ def train(
         summary = results.summarise_run(
             run, folder, evaluation.metrics, evaluation.accumulators, cost, search_results
         )
-        if jax.process_index() == 0:
-            write_json(folder / "results.json", summary)
-        return summary
+        return decide(partial(results.write_results, summary, folder))
 
 
 def train_with_retries(
@@ -173,7 +172,7 @@ def train_from_state(
             ),
             writer=writer,
             stop=stop,
-            skipped_steps=divergence.read_skipped_steps(folder),
+            skipped_steps=decide(partial(divergence.read_skipped_steps, folder)),
         )
         seconds = max(time.monotonic() - began, 1e-9)
     return state, {

@@ -3,21 +3,23 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UNWRITABLE, UserError, os_error_reason
-from data_pipelines.files.lock import acquire_lock
+from data_pipelines.files.lock import Locked, Owner, acquire_lock, find_owner
+from data_pipelines.files.paths import refuse_url
 from data_pipelines.files.writing import write_json
 from data_pipelines.sources.split_expressions import update_syntax
 from ssl_jax.checkpoints.loading import compute_backbone_digest
-from ssl_jax.devices.processes import gather_json
+from ssl_jax.devices.processes import decide
 
-__all__ = ["lock_workdir", "read_results", "record_config"]
+__all__ = ["find_trainer", "lock_workdir", "read_results", "record_config"]
 
+_LOCK = ".lock"
 # Fields (or prefixes of fields) that may differ when a run resumes: they don't change its numbers.
 _FREE_TO_CHANGE = (
     "bad_loss.skip",
@@ -45,27 +47,14 @@ def lock_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
         workdir: The workdir; it is created if it does not exist.
 
     Raises:
-        UserError: If another process is training in the workdir, it belongs to another config, or
-            it can't be written.
+        Locked: If another process is training in the workdir.
+        UserError: If it belongs to another config, or can't be written.
     """
-    lock = contextlib.ExitStack()
-    refusal: UserError | None = None
-    if jax.process_index() == 0:
-        try:
-            record_config(config, workdir)
-            busy = f"workdir {workdir}: another process is training in it; wait for it or stop it"
-            lock.enter_context(acquire_lock(workdir / ".lock", busy))
-        except OSError as error:
-            refusal = _make_unwritable_error(workdir, error)
-        except UserError as error:
-            refusal = error
-    if not gather_json(refusal is None)[0]:
-        refusal = refusal or UserError(
-            f"workdir {workdir}: refused by the first process of the job, see its error"
-        )
-    if refusal is not None:
-        raise refusal
-    with lock:
+    refuse_url(workdir)
+    record_config(config, workdir)
+    with contextlib.ExitStack() as lock:
+        if refusal := decide(partial(_acquire_lock, workdir, lock)):
+            raise Locked(refusal)
         try:
             yield
         except OSError as error:
@@ -76,6 +65,17 @@ def lock_workdir(config: ConfigDict, workdir: Path) -> Iterator[None]:
                 f"workdir {workdir}: can't be written ({reason}); free some space and run the same "
                 "command: it resumes from the newest checkpoint"
             ) from error
+
+
+def _acquire_lock(workdir: Path, lock: contextlib.ExitStack) -> str:
+    """Return the refusal if another process holds the lock; otherwise an empty string."""
+    try:
+        lock.enter_context(acquire_lock(workdir / _LOCK, f"workdir {workdir}", "training in it"))
+    except Locked as error:
+        return str(error)
+    except OSError as error:
+        raise _make_unwritable_error(workdir, error) from error
+    return ""
 
 
 def record_config(config: ConfigDict, workdir: Path) -> None:
@@ -91,6 +91,15 @@ def record_config(config: ConfigDict, workdir: Path) -> None:
     Raises:
         UserError: If the workdir belongs to another config or backbone, or can't be written.
     """
+    digest = ""
+    if config.get("pretrained"):
+        # If it is not there, it is not trained yet, or deleted as it was no longer needed.
+        with contextlib.suppress(UserError):
+            digest = compute_backbone_digest(Path(config.pretrained))
+    decide(partial(_record_config, config, digest, workdir))
+
+
+def _record_config(config: ConfigDict, digest: str, workdir: Path) -> None:
     path = workdir / "config.json"
     fields = json.loads(update_syntax(json.dumps(config.to_dict())))
     if path.exists():
@@ -108,33 +117,33 @@ def record_config(config: ConfigDict, workdir: Path) -> None:
         if not path.exists():
             workdir.mkdir(parents=True, exist_ok=True)
             write_json(path, fields)
-        _record_pretrained(config, workdir)
+        if digest:
+            _record_pretrained(config.pretrained, digest, workdir)
     except OSError as error:
         raise _make_unwritable_error(workdir, error) from error
 
 
-def _record_pretrained(config: ConfigDict, workdir: Path) -> None:
-    if not config.get("pretrained"):
-        return
-    try:
-        digest = compute_backbone_digest(Path(config.pretrained))
-    except UserError:  # not trained yet, or deleted when it was no longer needed
-        return
+def _record_pretrained(pretrained: str, digest: str, workdir: Path) -> None:
     path = workdir / "pretrained.json"
     if path.exists():
         recorded = json.loads(path.read_text())
         if recorded["digest"] != digest:
             raise UserError(
                 f"workdir {workdir}: its run starts from the backbone {recorded['digest']} of "
-                f"{recorded['path']}; found {digest} in {config.pretrained}; expected the same "
+                f"{recorded['path']}; found {digest} in {pretrained}; expected the same "
                 "weights: choose another --workdir, or delete this one to train it again"
             )
-    elif jax.process_index() == 0:
-        write_json(path, {"path": config.pretrained, "digest": digest})
+    else:
+        write_json(path, {"path": pretrained, "digest": digest})
 
 
 def _make_unwritable_error(workdir: Path, error: OSError) -> UserError:
     return UserError(f"workdir {workdir}: {error.strerror}; expected a writable folder")
+
+
+def find_trainer(workdir: Path) -> Owner | None:
+    """Find the process that is training in a workdir; None if there is none."""
+    return find_owner(workdir / _LOCK)
 
 
 def read_results(workdir: Path) -> dict[str, Any] | None:

@@ -15,11 +15,16 @@ __all__ = ["Progress"]
 class Progress:
     """Prints a line when a run ends and, at a terminal, when it starts, with the time left."""
 
-    def __init__(self, num_runs: int) -> None:
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._elsewhere: set[str] = set()
+        self.begin(0)
+
+    def begin(self, num_runs: int) -> None:
+        """Begin to count and time the given number of runs."""
         self._num_runs = num_runs
         self._num_ended = 0
         self._start_time = time.monotonic()
-        self._console = Console(stderr=True)
 
     def start(self, run: Run) -> None:
         """Report that a run starts."""
@@ -35,6 +40,13 @@ class Progress:
     def report_failure(self, run: Run, message: str) -> None:
         """Report that a run failed with the given error message."""
         self._end_run(f"{run.name}: FAILED: {message}")
+
+    def report_running_elsewhere(self, run: Run, message: str) -> None:
+        """Report, once for each run, that another process is training it, with the message."""
+        self.skip()
+        if jax.process_index() == 0 and run.name not in self._elsewhere:
+            self._elsewhere.add(run.name)
+            print(f"{run.name}: running elsewhere: {message}", flush=True)
 
     def skip(self) -> None:
         """Exclude a run that can't be trained now from the number of runs."""

@@ -5,13 +5,15 @@ run.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_pipelines.errors import UserError
+from ssl_jax.devices.processes import decide
+from ssl_jax.runs.workdir import find_trainer
 from ssl_jax.studies.plan import Run
 
-__all__ = ["State", "check_runnable", "read_states"]
+__all__ = ["State", "check_runnable", "decide_states", "read_states"]
 
 _UNREACHABLE = ("failed", "blocked", "needs weights")
 
@@ -21,8 +23,10 @@ class State:
     """The state of a run.
 
     Attributes:
-        status: `done`, `failed`, `blocked`, `needs weights`, `waiting` or `part-way`.
-        detail: The error, the missing run, the last step, or what the user has to provide.
+        status: `done`, `running elsewhere`, `failed`, `blocked`, `needs weights`, `waiting` or
+            `part-way`.
+        detail: The error, the process that trains the run, the missing run, the last step, or what
+            the user has to provide.
     """
 
     status: str
@@ -45,12 +49,20 @@ def read_states(runs: Iterable[Run], workdir: Path) -> dict[str, State]:
     return states
 
 
+def decide_states(runs: Sequence[Run], workdir: Path) -> dict[str, State]:
+    """Read the states of runs on the first process of the job, for all of them."""
+    states = decide(lambda: {k: asdict(state) for k, state in read_states(runs, workdir).items()})
+    return {name: State(**fields) for name, fields in states.items()}
+
+
 def _read_own_state(run: Run, folder: Path) -> State | None:
     """Read the state of a run; return None if it depends on the runs that it needs."""
     if (folder / "results.json").exists():
         return State("done")
     if run.awaits:
         return State("needs weights", run.awaits)
+    if (trainer := find_trainer(folder)) is not None:
+        return State("running elsewhere", f"by {trainer}")
     failure = folder / "failure.txt"
     if failure.exists():
         return State("failed", (failure.read_text().splitlines() or [""])[0])
@@ -89,7 +101,8 @@ def check_runnable(runs: Sequence[Run], states: Mapping[str, State]) -> None:
         for name in run.needs:
             if run.name not in done and name not in available:
                 state = f"{states[name].status} {states[name].detail}".strip()
+                is_running = states[name].status == "running elsewhere"
+                advice = "wait for it" if is_running else f"train it first: --only {name}"
                 raise UserError(
-                    f"--only {run.name}: needs {name}, which is not done ({state}); train it "
-                    f"first: --only {name}"
+                    f"--only {run.name}: needs {name}, which is not done ({state}); {advice}"
                 )

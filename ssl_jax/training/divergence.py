@@ -8,14 +8,15 @@ a resumed run skips them too.
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from data_pipelines.files.writing import write_json
+from ssl_jax.devices.processes import decide
 
 __all__ = ["Diverged", "DivergencePolicy", "read_skipped_steps", "record_divergence"]
 
@@ -50,9 +51,9 @@ class DivergencePolicy:
     skip: int = 0
 
 
-def read_skipped_steps(workdir: Path) -> frozenset[int]:
+def read_skipped_steps(workdir: Path) -> list[int]:
     """Return the steps, counted from 1, whose batches the run in `workdir` skips."""
-    return frozenset(entry["step"] for entry in _read_entries(workdir) if entry["skipped"])
+    return [entry["step"] for entry in _read_entries(workdir) if entry["skipped"]]
 
 
 def record_divergence(
@@ -70,21 +71,14 @@ def record_divergence(
     Raises:
         Diverged: If the batch is not skipped. The message names examples in it and what to do.
     """
-    entries = _read_entries(workdir)
-    skip = len(read_skipped_steps(workdir)) < policy.skip
     names = [name.decode() if isinstance(name, bytes) else str(name) for name in examples]
     entry = {
         "step": error.step,
         "loss": str(error.loss),  # JSON has no NaN
         "objective": objective,
         "examples": names,
-        "skipped": skip,
     }
-    others = [other for other in entries if other["step"] != error.step]
-    if jax.process_index() == 0:
-        write_json(workdir / _FILE_NAME, [*others, entry])
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("bad loss recorded")
+    skip = decide(partial(_write_entry, entry, policy, workdir))
     message = (
         f"objective {objective}: {error}; its batch of {len(names)} holds {', '.join(names[:3])}, "
         f"… (all listed in {workdir / _FILE_NAME})"
@@ -101,6 +95,14 @@ def record_divergence(
         print(
             f"warning: {message}; restarting from the newest checkpoint without it", file=sys.stderr
         )
+
+
+def _write_entry(entry: dict[str, Any], policy: DivergencePolicy, workdir: Path) -> bool:
+    """Add an entry to the file, and return whether its batch is skipped."""
+    skip = len(read_skipped_steps(workdir)) < policy.skip
+    others = [other for other in _read_entries(workdir) if other["step"] != entry["step"]]
+    write_json(workdir / _FILE_NAME, [*others, {**entry, "skipped": skip}])
+    return skip
 
 
 def _read_entries(workdir: Path) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 
 from ssl_jax.devices.mesh import shard
@@ -155,12 +156,29 @@ def train(
             state, step_metrics = train_step(state, batch)
             accumulator.append(step + 1, step_metrics)
     accumulator.flush()
-    try:
+    with _save_at_end(state, save, writer, stop):
         _run_final_evaluations(evaluations, steps, state, writer)
-    finally:
+    return state
+
+
+@contextlib.contextmanager
+def _save_at_end(
+    state: TrainState,
+    save: Callable[[TrainState], None],
+    writer: MetricWriter,
+    stop: ShutdownSignal,
+) -> Iterator[None]:
+    """Save the state after the block, also after an error, unless only this process has one."""
+    try:
+        yield
+    except Exception:
+        if jax.process_count() > 1 and not stop.requested:
+            raise  # saving would wait for the other processes
         writer.sync()
         save(state)
-    return state
+        raise
+    writer.sync()
+    save(state)
 
 
 def _run_due_evaluations(

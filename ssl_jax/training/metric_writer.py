@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.progress import Progress
 
 from data_pipelines.files.writing import write_text
 from data_pipelines.preparing.progress import progress_bar
+from ssl_jax.devices.processes import decide
 from ssl_jax.training.tensorboard import TensorBoardWriter
 
 __all__ = ["MetricWriter", "read_records"]
@@ -38,11 +40,9 @@ class MetricWriter:
         self._bar: Progress = progress_bar()
         self._task = self._bar.add_task(workdir.name, total=steps, completed=start, note="")
         path = workdir / "metrics.jsonl"
-        kept = [record for record in read_records(path) if record["step"] <= start]
         # All processes need the phases, so that all run the same evaluations.
-        self._phases_at_start = {record["phase"] for record in kept if record["step"] == start}
+        self._phases_at_start = decide(partial(_drop_records_after, path, start))
         if self._is_writer:
-            write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
             self._file = path.open("a", buffering=1)
             self._tensorboard = TensorBoardWriter(workdir / "tensorboard", start)
 
@@ -86,6 +86,13 @@ class MetricWriter:
         throughput = (step - self._start) * self._batch_size / seconds
         note = f"loss {loss:.4f}  {throughput:,.0f} examples/s"
         self._bar.update(self._task, completed=step, note=note)
+
+
+def _drop_records_after(path: Path, step: int) -> list[str]:
+    """Drop the records of later steps from a metrics file; return the phases recorded at `step`."""
+    kept = [record for record in read_records(path) if record["step"] <= step]
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+    return [record["phase"] for record in kept if record["step"] == step]
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -1,18 +1,31 @@
-"""Graceful shutdown: on a signal, finish the step, save a checkpoint and exit."""
+"""Graceful shutdown: on a signal, finish the step, save a checkpoint and exit.
+
+In a job of several processes, a process that waits for another in a collective can do neither, and
+Python's signal handlers do not even run there. A thread ends the process then.
+"""
 
 import contextlib
+import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import jax
 
+from data_pipelines.errors import STOPPED
+from ssl_jax.devices.cluster import exit_job
 from ssl_jax.devices.processes import key_value_store
 
 __all__ = ["ShutdownSignal", "Stopped"]
 
 _KEY = "ssl_jax/stop"
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_STUCK_SECONDS = 25.0  # SLURM and Kubernetes kill 30 seconds after SIGTERM
 
 
 class Stopped(Exception):
@@ -28,27 +41,35 @@ class ShutdownSignal:
     Attributes:
         requested: Whether a shutdown was requested, as of the last `poll`. In a job of several
             processes it changes in all of them at the same poll, whichever process got the signal.
+        find_checkpoint: Finds the newest checkpoint, for the message of a process that can't save.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.find_checkpoint: Callable[[], Path | None] = lambda: None
         self._received = False
         self._announced = False
         self._raise_immediately = False
         self._polls = 0
         self._previous_handlers: dict[int, Any] = {}
+        self._ended = False
 
     def __enter__(self) -> "ShutdownSignal":
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        for number in _SIGNALS:
             try:
                 self._previous_handlers[number] = signal.signal(number, self._handle)
             except ValueError:  # not the main thread
-                break
+                return self
+        if jax.process_count() > 1:
+            self._end_process_when_stuck()
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
+        if jax.process_count() > 1 and self._previous_handlers:
+            self._ended = True
+            os.close(signal.set_wakeup_fd(-1))
 
     def poll(self) -> bool:
         """Update and return `requested`.
@@ -89,6 +110,40 @@ class ShutdownSignal:
             return self._polls >= int(store.key_value_try_get(_KEY))
         except jax.errors.JaxRuntimeError:  # no process has announced a request
             return False
+
+    def _end_process_when_stuck(self) -> None:
+        """Start a thread that ends the process if it makes no progress after a signal."""
+        receiver, sender = os.pipe()
+        os.set_blocking(sender, False)
+        signal.set_wakeup_fd(sender, warn_on_full_buffer=False)  # written to even in a collective
+
+        def watch() -> None:
+            while (number := os.read(receiver, 1)) and number[0] not in _SIGNALS:
+                pass
+            if number and not self._stops_in_time():
+                newest = self.find_checkpoint()
+                print(
+                    "error: a signal asked to stop, but this process waits for another one of the "
+                    f"job and can't save; the newest checkpoint is {newest or 'none yet'}; run the "
+                    "same command again to resume",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                exit_job(STOPPED, "was stopped by a signal and could not save")
+            os.close(receiver)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def _stops_in_time(self) -> bool:
+        """Wait for the stop; return False if no poll comes for a while."""
+        polls, since = self._polls, time.monotonic()
+        while not (self.requested or self._ended):
+            if self._polls != polls:
+                polls, since = self._polls, time.monotonic()
+            elif time.monotonic() - since > _STUCK_SECONDS:
+                return False
+            time.sleep(0.1)
+        return True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._received = True

@@ -1,12 +1,15 @@
 """Execution of studies with a fake `train`: order, skipped and failed runs, states."""
 
 import json
+import os
+import socket
 from dataclasses import replace
 
 import pytest
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
+from data_pipelines.files.lock import Locked, acquire_lock
 from data_pipelines.files.writing import write_json
 from ssl_jax import study as study_command
 from ssl_jax.runs.config import load_config
@@ -246,3 +249,40 @@ def test_a_study_is_unchanged_by_storing_it_as_json(folder):
     restored = Study.from_dict(json.loads(json.dumps(plan.to_dict())))
     assert restored.tables == plan.tables
     assert [r.needs for r in restored.runs] == [r.needs for r in plan.runs]
+
+
+@pytest.mark.parametrize("ends_meanwhile", [False, True])
+def test_a_run_that_another_process_trains_is_left_to_it(folder, capsys, ends_meanwhile):
+    train = FakeTrain()
+
+    def train_beside_another(config, run_folder):
+        if run_folder == folder / "pretrain/a":
+            raise Locked("workdir a: another process is training in it (process 7 on gpu17)")
+        if ends_meanwhile:
+            FakeTrain()(config, folder / "pretrain/a")
+        return train(config, run_folder)
+
+    states = execute_study(CHAIN, folder, train=train_beside_another)
+    output = capsys.readouterr().out
+    assert "pretrain/a: running elsewhere: workdir a: another process is training in it" in output
+    assert "[1/4] pretrain/b" in output
+    assert not (folder / "pretrain/a/failure.txt").exists()
+    trained = ["pretrain/b", "scenes/b/2-8/seed0"]
+    if ends_meanwhile:
+        trained += ["scenes/a/2-8/seed0", "scenes/a/8-2/seed0"]
+    assert train.calls == trained
+    expected = {name: "done" if ends_meanwhile else "waiting" for name in states if "/a" in name}
+    assert {name: states[name].status for name in expected} == expected
+
+
+def test_a_run_in_progress_is_running_elsewhere_and_its_dependents_wait(folder):
+    other = folder / "pretrain/a"
+    other.mkdir(parents=True)
+    with acquire_lock(other / ".lock", "workdir", "training in it"):
+        states = read_states(CHAIN.runs, folder)
+        with pytest.raises(UserError, match=r"not done \(running elsewhere by .*\); wait for it"):
+            check_runnable(select_runs(CHAIN.runs, "scenes/a/*"), states)
+    assert states["pretrain/a"].status == "running elsewhere"
+    assert states["pretrain/a"].detail == f"by process {os.getpid()} on {socket.gethostname()}"
+    assert states["scenes/a/2-8/seed0"].status == "waiting"
+    assert read_states(CHAIN.runs, folder)["pretrain/a"].status == "waiting"

@@ -1,6 +1,7 @@
 """Two runs in one workdir: the second is refused unless the first has ended."""
 
 import os
+import socket
 
 from faults.harness import assert_equal_runs
 from waiting import wait_for
@@ -17,7 +18,8 @@ def test_a_second_run_in_a_workdir_is_refused_and_the_lock_of_a_dead_run_ignored
         os.kill(first.pid, 19)  # SIGSTOP: keeps the process alive until the second run has tried
         second = run.run()
         assert second.code == 2
-        line = f"error: workdir {run.workdir}: another process is training in it; wait for it"
+        owner = f"process {first.pid} on {socket.gethostname()}"
+        line = f"error: workdir {run.workdir}: another process is training in it ({owner}); wait"
         assert second.errors.startswith(line)
         assert second.errors.count("\n") == 1
         assert not second.output

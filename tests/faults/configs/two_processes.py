@@ -1,5 +1,9 @@
-"""A small MAE config that logs, saves and evaluates at different steps."""
+"""A small MAE config that logs, saves and evaluates at different steps; `:search` is a search.
 
+$FAULTS_STALE lists names of files that process 1 does not see, as with a stale cache of NFS.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -9,8 +13,26 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
 from small_configs import make_small_config
 
 
-def get_config() -> ConfigDict:
+def get_config(kind: str = "mae") -> ConfigDict:
+    if os.environ["FAULTS_PROCESS"] == "1":
+        hide_files(os.environ.get("FAULTS_STALE", "").split())
+    if kind == "search":
+        config = make_small_config("classification", "")
+        config.search.learning_rates = (0.01, 0.1)
+        config.steps = 2
+        return config
     config = make_small_config("mae", "")
     config.every.update(save=8, log=3, evaluate=10)
     config.steps = 50
     return config
+
+
+def hide_files(names: list[str]) -> None:
+    original = os.stat
+
+    def stat(path, *arguments, **keywords):
+        if isinstance(path, str | os.PathLike) and Path(path).name in names:
+            raise FileNotFoundError(path)
+        return original(path, *arguments, **keywords)
+
+    os.stat = stat
