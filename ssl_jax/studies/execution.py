@@ -28,6 +28,8 @@ from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
 __all__ = ["execute_study", "load_study"]
 
+_MAX_TEXT = 20_000  # characters of a message, and of a traceback
+
 TrainFunction = Callable[[ConfigDict, Path], dict[str, Any]]
 
 
@@ -214,9 +216,10 @@ def describe_failure(error: Exception) -> str:
     """
     message = " ".join(str(error).split())
     if isinstance(error, UserError | Diverged):
-        return f"{message}\n"
+        return f"{message[:_MAX_TEXT]}\n"
     trace = "".join(traceback.format_exception(error))
-    return f"{type(error).__name__}: {message}\n\n{trace}"
+    # XLA's messages can be of megabytes; a restart passes the text in an environment variable.
+    return f"{type(error).__name__}: {message[:_MAX_TEXT]}\n\n{trace[-_MAX_TEXT:]}"
 
 
 def record_failure(text: str, folder: Path) -> None:
