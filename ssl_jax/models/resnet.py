@@ -14,7 +14,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from ssl_jax.models.layers.convolution import Convolution
 from ssl_jax.models.layers.norm import check_choice, make_norm
+from ssl_jax.models.layers.pooling import max_pool
 
 _he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -80,7 +82,7 @@ class ResNet(nn.Module):
         x = _conv(self.width, kernel, stride, self.dtype, "conv1")(image)
         x = nn.relu(norm(channels=self.width, name="bn1")(x))
         if not self.small_stem:
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = max_pool(x)
         block = Bottleneck if self.bottleneck else BasicBlock
         maps = []
         for stage, num_blocks in enumerate(self.stages):
@@ -146,17 +148,8 @@ def _shortcut(
     return norm(name="downsample_1")(_conv(channels, 1, stride, dtype, "downsample_0")(x))
 
 
-def _conv(channels: int, kernel: int, stride: int, dtype: DTypeLike, name: str) -> nn.Conv:
-    return nn.Conv(
-        channels,
-        (kernel, kernel),
-        strides=stride,
-        padding=kernel // 2,  # on both sides; TensorFlow's "SAME" is asymmetric with strides
-        use_bias=False,
-        kernel_init=_he_normal,
-        dtype=dtype,
-        name=name,
-    )
+def _conv(channels: int, kernel: int, stride: int, dtype: DTypeLike, name: str) -> Convolution:
+    return Convolution(channels, kernel, stride, kernel_init=_he_normal, dtype=dtype, name=name)
 
 
 resnet50 = functools.partial(ResNet, stages=(3, 4, 6, 3), bottleneck=True)

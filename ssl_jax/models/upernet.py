@@ -13,6 +13,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from ssl_jax.models.layers.activations import gelu
+from ssl_jax.models.layers.convolution import Convolution
 from ssl_jax.models.layers.norm import check_choice, make_norm
 from ssl_jax.models.layers.stochastic import dropout, fold_in_keys
 from ssl_jax.models.vit import ViT
@@ -257,14 +258,8 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Map (B, h, w, c) to (B, h, w, channels)."""
-        x = nn.Conv(
-            self.channels,
-            (self.kernel, self.kernel),
-            padding=self.kernel // 2,
-            use_bias=False,
-            kernel_init=_he_normal,
-            dtype=self.dtype,
-            name="conv",
+        x = Convolution(
+            self.channels, self.kernel, kernel_init=_he_normal, dtype=self.dtype, name="conv"
         )(x)
         return nn.relu(make_norm(self.norm, self.channels, train, self.dtype, "bn")(x))
 
@@ -273,7 +268,7 @@ def _classify(x: Array, num_classes: int, rate: float, keys: Array | None) -> Ar
     """Apply dropout of whole channels and a 1×1 convolution, in float32, in the caller's scope."""
     x = dropout(keys, x, rate, whole_channels=True)
     normal = nn.initializers.normal(0.01)
-    return nn.Conv(num_classes, (1, 1), kernel_init=normal, dtype=jnp.float32, name="classifier")(x)
+    return Convolution(num_classes, 1, use_bias=True, kernel_init=normal, name="classifier")(x)
 
 
 def resize(x: Array, size: tuple[int, ...]) -> Array:

@@ -216,7 +216,9 @@ def _flatten(jaxpr: Jaxpr, arguments: Mapping[Any, Any], operations: list[_Opera
 
     for eqn in jaxpr.eqns:
         subjaxprs, inputs = tuple(_iterate_subjaxprs(eqn)), look_up(eqn.invars)
-        if eqn.primitive.name in _CALLS:
+        if _depends_on_platform(eqn):
+            inputs = inputs[1:]  # without the index of the branch
+        if eqn.primitive.name in _CALLS or _depends_on_platform(eqn):
             called = subjaxprs[0]
             outputs = _flatten(called, dict(zip(called.invars, inputs, strict=True)), operations)
         else:
@@ -227,8 +229,17 @@ def _flatten(jaxpr: Jaxpr, arguments: Mapping[Any, Any], operations: list[_Opera
     return look_up(jaxpr.outvars)
 
 
+def _depends_on_platform(eqn: JaxprEqn) -> bool:
+    """Return whether an operation is a conditional that chooses by the platform."""
+    return bool(eqn.params.get("branches_platforms"))
+
+
 def _iterate_subjaxprs(eqn: JaxprEqn) -> Iterator[Jaxpr]:
-    """Iterate over the functions that an operation calls."""
+    """Iterate over the functions that an operation calls, on an accelerator."""
+    if _depends_on_platform(eqn):
+        default = eqn.params["branches_platforms"].index(None)
+        yield eqn.params["branches"][default].jaxpr
+        return
     for parameter in eqn.params.values():
         for value in parameter if isinstance(parameter, tuple | list) else (parameter,):
             if isinstance(value, ClosedJaxpr):
