@@ -4,8 +4,9 @@ The names that a builder of your own needs are imported from here: `Band` and `S
 instrument that took the images, `Reading` lists the items to read, and `UserError` reports an error
 that the user can correct.
 
-`build` is the command that prepares a dataset, `registry` finds builders by name, `fields` parses
-the fields of their configs, and `private` wraps TFDS's private API.
+`build` is the command that prepares a dataset, `registry` finds builders by name, `names` lists
+those of this package, `fields` parses the fields of their configs, and `private` wraps TFDS's
+private API.
 """
 
 from data_pipelines.bands import Band, Sensor

@@ -13,26 +13,8 @@ from pathlib import Path
 
 from data_pipelines.errors import INTERRUPTED, STOPPED, USER_ERROR, UserError
 from data_pipelines.files.paths import refuse_url
-from data_pipelines.preparing.build import build_with
-from data_pipelines.preparing.builders import (
-    BuildOptions,
-    dataset_folder,
-    explain_tensorflow_errors,
-    make_builder,
-    make_split_generators,
-    published_sensor,
-)
+from data_pipelines.names import BUILDERS
 from data_pipelines.preparing.parallel import WorkerError, available_cores
-from data_pipelines.preparing.summary import (
-    CONTACT_SHEET,
-    load_moments,
-    print_bands,
-    print_input_summary,
-    print_splits,
-)
-from data_pipelines.preparing.verify import verify
-from data_pipelines.registry import BUILDERS
-from data_pipelines.sources.opening import open_folder
 
 __all__ = ["main"]
 
@@ -49,17 +31,35 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: If the dataset can't be prepared.
     """
-    parsed, options = _parse_arguments(arguments)
-    builder = make_builder(parsed.name, options)
+    return _build(*_parse_arguments(arguments))
+
+
+def _build(parsed: argparse.Namespace, fields: Sequence[str]) -> int:
+    # Imported after the arguments were parsed, because TFDS takes a second.
+    from data_pipelines.preparing import build, builders, summary
+    from data_pipelines.preparing.verify import verify
+    from data_pipelines.sources.opening import open_folder
+
+    options = builders.BuildOptions(
+        data_dir=Path(parsed.data_dir).expanduser(),
+        manual_dir=Path(parsed.manual_dir) if parsed.manual_dir else None,
+        overwrite=parsed.overwrite,
+        workers=parsed.workers,
+        skip=parsed.on_error == "skip",
+        fields=tuple(fields),
+        beam_runner=parsed.beam_runner,
+        beam_options=tuple(parsed.beam_options.split()),
+    )
+    builder = builders.make_builder(parsed.name, options)
     if parsed.dry_run:
-        folder = dataset_folder(builder, options)
-        with explain_tensorflow_errors(builder):
-            print_input_summary(make_split_generators(builder, options))
+        folder = builders.dataset_folder(builder, options)
+        with builders.explain_tensorflow_errors(builder):
+            summary.print_input_summary(builders.make_split_generators(builder, options))
         print(f"{parsed.name} would be prepared in {folder}; nothing was read or written")
         return 0
-    published = published_sensor(builder)
+    published = builders.published_sensor(builder)
     started = time.monotonic()
-    result = build_with(parsed.name, builder, options, print_input_summary)
+    result = build.build_with(parsed.name, builder, options, summary.print_input_summary)
     folder = result.folder
     if result.new:
         print(f"{parsed.name} prepared in {time.monotonic() - started:.1f} s: {folder}")
@@ -69,21 +69,22 @@ def main(arguments: Sequence[str]) -> int:
         skipped = f"{len(result.skipped)} skipped, listed in {folder / 'skipped.txt'}"
         print(f"{skipped}: {result.skipped[0]}")
     dataset = open_folder(folder, parsed.name)
-    print_splits(dataset, result.expected)
+    summary.print_splits(dataset, result.expected)
     if parsed.verify:
         contents = verify(dataset)
         moments = {split: content.moments for split, content in contents.items()}
         count = sum(len(content.catalogue.keys) for content in contents.values())
         print(f"verified: all {count:,} records are readable and match the dataset's description")
     else:
-        moments = load_moments(folder)
-    print_bands(dataset, moments, published)
-    if (folder / CONTACT_SHEET).is_file():
-        print(f"contact sheet: {folder / CONTACT_SHEET}")
+        moments = summary.load_moments(folder)
+    summary.print_bands(dataset, moments, published)
+    if (folder / summary.CONTACT_SHEET).is_file():
+        print(f"contact sheet: {folder / summary.CONTACT_SHEET}")
     return 0
 
 
-def _parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, BuildOptions]:
+def _parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Parse the arguments, and return the fields of the dataset's config apart."""
     parser = _make_parser()
     parsed, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if not word.startswith("--config.")]
@@ -91,16 +92,7 @@ def _parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, Buil
         parser.error(
             f"unknown argument {unknown[0]}; expected config fields as --config.FIELD=VALUE"
         )
-    return parsed, BuildOptions(
-        data_dir=Path(parsed.data_dir).expanduser(),
-        manual_dir=Path(parsed.manual_dir) if parsed.manual_dir else None,
-        overwrite=parsed.overwrite,
-        workers=parsed.workers,
-        skip=parsed.on_error == "skip",
-        fields=tuple(word.removeprefix("--config.") for word in rest),
-        beam_runner=parsed.beam_runner,
-        beam_options=tuple(parsed.beam_options.split()),
-    )
+    return parsed, [word.removeprefix("--config.") for word in rest]
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -8,12 +8,12 @@ import json
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from data_pipelines.bands import Sensor
 from ssl_jax import terminal
-from ssl_jax.weights.bands import METHODS
-from ssl_jax.weights.exporting import LAYOUTS, export_weights, loading_code
-from ssl_jax.weights.importing import NETWORKS, STATISTICS, ImportOptions, import_weights
+from ssl_jax.checkpoints.finding import find_newest_checkpoint
+from ssl_jax.weights.choices import LAYOUTS, METHODS, NETWORKS, STATISTICS
 
 __all__ = ["main"]
 
@@ -38,6 +38,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _import(args: argparse.Namespace) -> tuple[Sensor, dict[str, str]]:
     """Import weights, and return the network's sensor and the unused tensors with the reason."""
+    # Imported after the arguments were checked: see `terminal`.
+    from ssl_jax.weights.importing import ImportOptions, import_weights
+
     options = ImportOptions(
         file_bands=_split_names(args.file_bands),
         new_bands=args.new_bands,
@@ -57,6 +60,10 @@ def _import(args: argparse.Namespace) -> tuple[Sensor, dict[str, str]]:
 
 def _export(args: argparse.Namespace) -> tuple[Sensor, dict[str, str]]:
     """Export weights, and return the network's sensor and the unused modules with the reason."""
+    find_newest_checkpoint(Path(args.checkpoint))  # an error, if there is none
+    # Imported after the folder was checked: see `terminal`.
+    from ssl_jax.weights.exporting import export_weights, loading_code
+
     metadata, unused = export_weights(args.checkpoint, args.file, args.layout, args.image_size)
     print(f"{args.file}: {args.layout}'s {_format_network(metadata)}\nin Python:")
     print(textwrap.indent(loading_code(args.file, metadata), "  "))

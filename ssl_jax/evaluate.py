@@ -3,17 +3,27 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from data_pipelines.files.writing import write_json
 from ssl_jax import terminal
-from ssl_jax.devices import cluster
-from ssl_jax.runs.evaluation import evaluate_checkpoint
+from ssl_jax.checkpoints.finding import find_newest_checkpoint
+
+if TYPE_CHECKING:
+    from ssl_jax.runs.evaluation import evaluate_checkpoint
 
 __all__ = ["evaluate_checkpoint", "main"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "evaluate_checkpoint":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ssl_jax.runs.evaluation import evaluate_checkpoint  # imports JAX, hence only when needed
+
+    return evaluate_checkpoint
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,7 +67,15 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", default="", help="file to write the metrics to, as JSON")
     args = parser.parse_args(argv)
-    cluster.join_job()
+    find_newest_checkpoint(Path(args.checkpoint))  # an error, if there is none
+    return _evaluate(args)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    # Imported after the arguments were checked: see `terminal`.
+    from ssl_jax.runs.evaluation import evaluate_checkpoint
+
+    terminal.join_job()
     metrics = evaluate_checkpoint(
         args.checkpoint,
         args.dataset,

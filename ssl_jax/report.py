@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from ssl_jax import terminal
-from ssl_jax.reporting.report import print_tables, write_report
+from ssl_jax.studies.plan import read_study
 
 __all__ = ["main"]
 
@@ -22,8 +23,16 @@ def main(argv: Sequence[str]) -> int:
         "--workdir", required=True, help="workdir of the study, as given to ssl_jax.study"
     )
     args = parser.parse_args(argv)
-    page = write_report(args.workdir)
-    print_tables(args.workdir)
+    read_study(Path(args.workdir))  # an error, if there is none
+    return _report(args.workdir)
+
+
+def _report(workdir: str) -> int:
+    # Imported after the folder was checked: see `terminal`.
+    from ssl_jax.reporting.report import print_tables, write_report
+
+    page = write_report(workdir)
+    print_tables(workdir)
     print(f"report: {page}")
     return 0
 

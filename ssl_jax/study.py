@@ -5,20 +5,18 @@ import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
+from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
 from data_pipelines.errors import STOPPED
 from ssl_jax import terminal
-from ssl_jax.devices import cluster
-from ssl_jax.reporting import report
-from ssl_jax.runs.training import train
-from ssl_jax.studies.execution import execute_study, load_study
 from ssl_jax.studies.plan import Study, select_runs
-from ssl_jax.studies.states import State, read_states
-from ssl_jax.training.shutdown import ShutdownSignal, Stopped
+
+if TYPE_CHECKING:
+    from ssl_jax.studies.states import State
 
 __all__ = ["main"]
 
@@ -48,12 +46,24 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--list", action="store_true", help="list the runs and their states")
     args, config = terminal.parse_arguments(parser, argv)
+    return _execute(config, args)
+
+
+def _execute(config: ConfigDict, args: argparse.Namespace) -> int:
+    # Imported after the arguments were checked: see `terminal`.
+    import jax
+
+    from ssl_jax.runs.training import train
+    from ssl_jax.studies.execution import execute_study, load_study
+    from ssl_jax.studies.states import read_states
+    from ssl_jax.training.shutdown import ShutdownSignal, Stopped
+
     study, folder = load_study(args.config, config), Path(args.workdir)
     runs = select_runs(study.runs, args.only) if args.only else study.runs
     if args.list:
         print_states(study, read_states(study.runs, folder))
         return 0
-    cluster.join_job()
+    terminal.join_job()
     try:
         with ShutdownSignal() as stop:
             states = execute_study(study, folder, runs, functools.partial(train, stop=stop), stop)
@@ -65,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     return 1 if any(states[run.name].status in ("failed", "blocked") for run in runs) else 0
 
 
-def print_states(study: Study, states: dict[str, State]) -> None:
+def print_states(study: Study, states: "dict[str, State]") -> None:
     """Print all runs of a study and their states as a table."""
     colours = {"done": "green", "failed": "red", "part-way": "cyan", "waiting": "dim"}
     table = Table("run", "state", "", title=study.title)
@@ -78,7 +88,9 @@ def print_states(study: Study, states: dict[str, State]) -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def finish_study(study: Study, folder: Path, states: dict[str, State], all_selected: bool) -> None:
+def finish_study(
+    study: Study, folder: Path, states: "dict[str, State]", all_selected: bool
+) -> None:
     """Write and print the report, and list the runs that are not done with the reason.
 
     Args:
@@ -88,6 +100,8 @@ def finish_study(study: Study, folder: Path, states: dict[str, State], all_selec
         all_selected: Whether all runs of the study were selected; without it no report is written.
     """
     if all_selected:
+        from ssl_jax.reporting import report  # imports JAX
+
         page = report.write_report(folder)
         report.print_tables(folder)
         print(f"report: {page}")

@@ -1,4 +1,8 @@
-"""What the commands share: parsing of arguments and config overrides, errors and exit codes."""
+"""What the commands share: parsing of arguments and config overrides, errors and exit codes.
+
+JAX takes seconds to import. Neither this module nor the top of a command imports it, so that help
+and refusals come at once; a command imports what it needs after it has checked its arguments.
+"""
 
 import argparse
 import os
@@ -7,18 +11,19 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import jax
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import INTERRUPTED, USER_ERROR, UserError
 from data_pipelines.files.paths import refuse_url
-from ssl_jax.devices import cluster
 from ssl_jax.devices.determinism import request_determinism
 from ssl_jax.runs.config import load_config
 
-__all__ = ["OVERRIDES", "parse_arguments", "run_command"]
+__all__ = ["OVERRIDES", "enable_compilation_cache", "join_job", "parse_arguments", "run_command"]
 
 OVERRIDES = "Override any field of the config by --config.FIELD=VALUE, such as --config.seed=1."
+
+# How this process leaves its job after an error; empty until it joins one.
+_leave_job: list[Callable[[int], None]] = []
 
 
 def run_command(command: Callable[[Sequence[str]], int]) -> None:
@@ -41,16 +46,32 @@ def run_command(command: Callable[[Sequence[str]], int]) -> None:
     except Exception:
         traceback.print_exc()
         code = 1
-    cluster.exit_without_waiting(code)
+    for leave in _leave_job:
+        leave(code)
     sys.exit(code)
 
 
 def enable_compilation_cache() -> None:
-    """Enable XLA's persistent compilation cache, unless the user has configured one."""
-    if not jax.config.values["jax_compilation_cache_dir"]:
+    """Enable XLA's persistent compilation cache, unless the user has configured one.
+
+    It sets the environment variables that JAX reads when it is imported; call it before.
+    """
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ssl_jax" / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+
+
+def join_job() -> None:
+    """Join the other processes of this job, if any; from then on an error ends them too.
+
+    Raises:
+        UserError: See `ssl_jax.devices.cluster.join_job`.
+    """
+    from ssl_jax.devices import cluster  # here, because it imports JAX
+
+    _leave_job[:] = [cluster.exit_without_waiting]
+    cluster.join_job()
 
 
 def parse_arguments(

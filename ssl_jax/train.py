@@ -3,21 +3,26 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
+from ml_collections import ConfigDict
 
 from data_pipelines.errors import STOPPED
 from ssl_jax import terminal
-from ssl_jax.devices import cluster
 from ssl_jax.devices.precision import DEVICE_KINDS
-from ssl_jax.runs.training import train
-from ssl_jax.sizing.describe import describe
-from ssl_jax.sizing.display import print_description
-from ssl_jax.training.divergence import Diverged
-from ssl_jax.training.shutdown import ShutdownSignal, Stopped
+
+if TYPE_CHECKING:
+    from ssl_jax.runs.training import train
 
 __all__ = ["main", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "train":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ssl_jax.runs.training import train  # imports JAX, hence only when it is asked for
+
+    return train
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,26 +43,10 @@ def main(argv: Sequence[str]) -> int:
     _add_description_arguments(parser)
     args, config = terminal.parse_arguments(parser, argv)
     if args.describe:
-        description = describe(config, args.devices, args.examples, args.device)
-        print_description(description, args.tflops)
-        return 0
+        return _describe(config, args)
     if not args.workdir:
         parser.error("the following arguments are required: --workdir (or --describe)")
-    cluster.join_job()
-    try:
-        with ShutdownSignal() as stop:
-            results = train(config, args.workdir, stop)
-    except Stopped:
-        print(
-            f"interrupted; run the same command again to resume in {args.workdir}", file=sys.stderr
-        )
-        return STOPPED
-    except Diverged as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if jax.process_index() == 0:
-        print_results(results, args.workdir)
-    return 0
+    return _train(config, args.workdir)
 
 
 def _add_description_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +77,39 @@ def _add_description_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="TFLOP/s that a device achieves; prints the hours that the run takes",
     )
+
+
+def _describe(config: ConfigDict, args: argparse.Namespace) -> int:
+    # Imported after the arguments were checked: see `terminal`.
+    from ssl_jax.sizing.describe import describe
+    from ssl_jax.sizing.display import print_description
+
+    description = describe(config, args.devices, args.examples, args.device)
+    print_description(description, args.tflops)
+    return 0
+
+
+def _train(config: ConfigDict, workdir: str) -> int:
+    # Imported after the arguments were checked: see `terminal`.
+    import jax
+
+    from ssl_jax.runs.training import train
+    from ssl_jax.training.divergence import Diverged
+    from ssl_jax.training.shutdown import ShutdownSignal, Stopped
+
+    terminal.join_job()
+    try:
+        with ShutdownSignal() as stop:
+            results = train(config, workdir, stop)
+    except Stopped:
+        print(f"interrupted; run the same command again to resume in {workdir}", file=sys.stderr)
+        return STOPPED
+    except Diverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if jax.process_index() == 0:
+        print_results(results, workdir)
+    return 0
 
 
 def print_results(results: dict[str, Any], folder: str) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints: saving, finding, loading and validating them, and the model card in each.
 
-`saving` writes checkpoints in the background, and `loading` finds and reads them. `manifest`
-detects corrupt files by their checksums. `card` is the model card, whose fields are checked by
-`card_checks`, and `validation` checks the card of a checkpoint against its arrays. `orbax_threads`
-silences the threads of Orbax after a failed save.
+`saving` writes checkpoints in the background, `finding` finds the newest valid one of a folder
+(`find_newest_checkpoint`), and `loading` reads it. `manifest` detects corrupt files by their
+checksums. `card` is the model card, whose fields are checked by `card_checks`, and `validation`
+checks the card of a checkpoint against its arrays. `orbax_threads` silences the threads of Orbax
+after a failed save.
 """

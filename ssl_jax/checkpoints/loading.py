@@ -1,11 +1,9 @@
-"""Finding the newest valid checkpoint, and loading its state, its card or its variables."""
+"""Loading the state, the card or the variables of a checkpoint."""
 
 import dataclasses
 import functools
 import hashlib
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import v1 as ocp
 
-from data_pipelines.errors import UserError
-from data_pipelines.files.paths import refuse_url
-from ssl_jax.checkpoints.manifest import find_corruption, is_complete
+from ssl_jax.checkpoints.finding import find_newest_checkpoint
 from ssl_jax.devices.mesh import REPLICATED, replicate
 from ssl_jax.devices.processes import decide
 from ssl_jax.devices.pytrees import parameter_path
@@ -25,9 +21,6 @@ from ssl_jax.training.state import TrainState
 
 __all__ = [
     "compute_backbone_digest",
-    "find_newest_checkpoint",
-    "find_valid_checkpoints",
-    "list_checkpoints",
     "load_card",
     "load_position",
     "load_state",
@@ -35,75 +28,6 @@ __all__ = [
     "orbax_context",
     "state_to_dict",
 ]
-
-
-def find_newest_checkpoint(path: Path) -> Path:
-    """Find the newest valid checkpoint; corrupt ones are reported on stderr.
-
-    Args:
-        path: A workdir, its folder `checkpoints`, or a checkpoint, which is returned itself.
-
-    Raises:
-        UserError: If `path` is a URL, or there is no checkpoint at it, or none that is valid.
-    """
-    refuse_url(path)
-    for folder in (path / "checkpoints", path):
-        if checkpoint := next(find_valid_checkpoints(folder), None):
-            return checkpoint
-    if _is_checkpoint(path):
-        if problem := is_complete(path) and find_corruption(path):
-            raise UserError(
-                f"checkpoint {path}: is corrupt ({problem}); expected unchanged files: copy it "
-                "again, or use another checkpoint"
-            )
-        return path
-    if not path.exists():
-        reason = "no such folder"
-    elif any(list_checkpoints(folder) for folder in (path / "checkpoints", path)):
-        reason = "all of its checkpoints are corrupt"
-    else:
-        reason = "no checkpoints/<step> with a card in it"
-    raise UserError(
-        f"{path} holds no checkpoint: {reason}; expected the workdir of a run of "
-        "`python -m ssl_jax.train`, or one of its checkpoints/<step> folders"
-    )
-
-
-def find_valid_checkpoints(directory: Path) -> Iterator[Path]:
-    """Yield the valid checkpoints of a directory, the newest first; report corrupt ones on stderr.
-
-    Checkpoints without a manifest, left by a process that was killed before it wrote one or by an
-    interrupted copy, are only used if no checkpoint has a manifest.
-
-    Args:
-        directory: The folder `checkpoints` of a workdir.
-    """
-    checkpoints = list_checkpoints(directory)
-    for checkpoint in checkpoints:
-        if not is_complete(checkpoint):
-            continue
-        problem = find_corruption(checkpoint)
-        if not problem:
-            yield checkpoint
-        else:
-            _warn(f"checkpoint {checkpoint} is corrupt: {problem}; skipped")
-    if not any(is_complete(checkpoint) for checkpoint in checkpoints):
-        yield from checkpoints
-
-
-@functools.cache  # each warning is printed once per process
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
-
-
-def list_checkpoints(directory: Path) -> list[Path]:
-    """List the checkpoints of a directory, valid or not, the newest first."""
-    steps = [path for path in directory.glob("*") if path.name.isdigit() and _is_checkpoint(path)]
-    return sorted(steps, key=lambda path: int(path.name), reverse=True)
-
-
-def _is_checkpoint(path: Path) -> bool:
-    return (path / "card").is_dir() and (path / "state").is_dir()
 
 
 def load_card(path: Path) -> dict[str, Any]:

@@ -18,13 +18,8 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from data_pipelines.errors import UNWRITABLE, UserError, os_error_reason
-from ssl_jax.checkpoints.loading import (
-    find_valid_checkpoints,
-    list_checkpoints,
-    load_card,
-    orbax_context,
-    state_to_dict,
-)
+from ssl_jax.checkpoints.finding import find_valid_checkpoints, list_checkpoints
+from ssl_jax.checkpoints.loading import load_card, orbax_context, state_to_dict
 from ssl_jax.checkpoints.manifest import find_corruption, is_complete, replace_file, write_manifest
 from ssl_jax.checkpoints.orbax_threads import silence_save_errors
 from ssl_jax.devices.processes import decide

@@ -9,6 +9,7 @@ from orbax.checkpoint import v1 as ocp
 from data_pipelines.errors import UserError
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.checkpoints.finding import find_newest_checkpoint
 from ssl_jax.devices.pytrees import array_shapes, find_mismatch
 from ssl_jax.objectives import Objective
 
@@ -22,12 +23,12 @@ def read_card(path: str | Path) -> ModelCard:
     """Read and check the model card of the newest checkpoint at `path`.
 
     Args:
-        path: A checkpoint or a workdir, see `loading.find_newest_checkpoint`.
+        path: A checkpoint or a workdir, see `finding.find_newest_checkpoint`.
 
     Raises:
         UserError: If there is no valid checkpoint, or its card can't be read or is invalid.
     """
-    checkpoint = loading.find_newest_checkpoint(Path(path))
+    checkpoint = find_newest_checkpoint(Path(path))
     for file in (checkpoint / "card").glob("*"):
         if file.stat().st_size > _MAX_BYTES:
             raise UserError(
@@ -78,7 +79,7 @@ def check_network(
         UserError: If no network can be built from the card, or its variables have other names or
             shapes than the arrays.
     """
-    checkpoint = loading.find_newest_checkpoint(Path(path))
+    checkpoint = find_newest_checkpoint(Path(path))
     stored = _read_stored_shapes(checkpoint)
     try:
         _check_depth(card, len(stored))

@@ -2,8 +2,6 @@
 
 import os
 
-import jax
-
 from data_pipelines.errors import UserError
 
 __all__ = ["check_determinism", "request_determinism"]
@@ -25,6 +23,8 @@ def check_determinism() -> None:
     Raises:
         UserError: If there is a GPU and XLA was not asked for determinism.
     """
+    import jax  # here, so that a command can request determinism before it imports JAX
+
     if jax.devices()[0].platform == "gpu" and _FLAG not in os.environ.get("XLA_FLAGS", ""):
         raise UserError(
             "config.deterministic: found True, but XLA compiles for speed; expected the "

@@ -1,14 +1,17 @@
-"""What is chosen by the kind of device: the precision of a run, and its attention."""
+"""What is chosen by the kind of device: the precision of a run, and its attention.
+
+The command line names the kinds of devices, so this module imports JAX only where it needs it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import jax
-import jax.numpy as jnp
+from typing import TYPE_CHECKING, Any
 
 from data_pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    import jax
 
 __all__ = [
     "DEVICE_KINDS",
@@ -79,6 +82,8 @@ class Precision:
     @property
     def dtype(self) -> Any:
         """The dtype of a network's activations."""
+        import jax.numpy as jnp
+
         return jnp.dtype(self.compute)
 
     @property

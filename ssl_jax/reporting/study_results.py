@@ -1,6 +1,5 @@
 """Results of a study's runs, read from its workdir."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.errors import UserError
 from ssl_jax.metrics.intervals import ExampleCounts, count_by_example
 from ssl_jax.runs import workdir
-from ssl_jax.studies.plan import Study
+from ssl_jax.studies.plan import Study, read_study
 from ssl_jax.training.metric_writer import read_records
 
 __all__ = ["StudyResults", "read_study_results"]
@@ -98,17 +96,4 @@ def read_study_results(folder: Path) -> StudyResults:
     Raises:
         UserError: If `study.json` does not exist or is invalid.
     """
-    path = folder / "study.json"
-    if not path.exists():
-        raise UserError(
-            f"workdir {folder}: holds no study.json; expected the --workdir of "
-            "`python -m ssl_jax.study`"
-        )
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"file {path}: found invalid JSON ({error}); expected the format that "
-            "`python -m ssl_jax.study` writes; run that command again"
-        ) from error
-    return StudyResults(folder, Study.from_dict(content))
+    return StudyResults(folder, read_study(folder))

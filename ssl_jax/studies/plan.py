@@ -4,6 +4,7 @@ A study's workdir contains a folder for each run, named like the run.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,7 +15,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
 
-__all__ = ["Cell", "Contrast", "Row", "Run", "Study", "Table", "select_runs"]
+__all__ = ["Cell", "Contrast", "Row", "Run", "Study", "Table", "read_study", "select_runs"]
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,28 @@ def _parse_table(table: Mapping[str, Any]) -> Table:
     lists = {name: tuple(table[name]) for name in ("columns", "metrics")}
     contrasts = tuple(Contrast(**contrast) for contrast in table["contrasts"])
     return Table(**{**table, **lists, "rows": rows, "contrasts": contrasts})
+
+
+def read_study(folder: Path) -> Study:
+    """Read the study that was recorded in a workdir; the configs of its runs are empty.
+
+    Raises:
+        UserError: If `study.json` does not exist or is invalid.
+    """
+    path = folder / "study.json"
+    if not path.exists():
+        raise UserError(
+            f"workdir {folder}: holds no study.json; expected the --workdir of "
+            "`python -m ssl_jax.study`"
+        )
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"file {path}: found invalid JSON ({error}); expected the format that "
+            "`python -m ssl_jax.study` writes; run that command again"
+        ) from error
+    return Study.from_dict(content)
 
 
 def select_runs(runs: Sequence[Run], pattern: str) -> tuple[Run, ...]:

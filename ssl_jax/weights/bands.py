@@ -14,10 +14,10 @@ import numpy as np
 from data_pipelines.bands import COMMON_BANDS
 from data_pipelines.errors import UserError
 from ssl_jax.weights import resnet, vit
+from ssl_jax.weights.choices import METHODS
 
-__all__ = ["METHODS", "adapt_to_bands", "common_name"]
+__all__ = ["adapt_to_bands", "common_name"]
 
-METHODS = ("copy", "tile", "random")
 _PREDICTION = ("decoder_pred.weight", "decoder_pred.bias")
 
 

@@ -19,9 +19,7 @@ from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.runs import parts
 from ssl_jax.weights import networks, positions, resnet, transformers, vit
 
-__all__ = ["LAYOUTS", "ExportResult", "export_weights", "loading_code"]
-
-LAYOUTS = ("timm", "transformers")
+__all__ = ["ExportResult", "export_weights", "loading_code"]
 
 
 class ExportResult(NamedTuple):
@@ -47,7 +45,7 @@ def export_weights(
     Args:
         path: A checkpoint, or a workdir, whose newest checkpoint is exported.
         file: The file to write.
-        layout: One of `LAYOUTS`.
+        layout: One of `ssl_jax.weights.choices.LAYOUTS`.
         image_size: Side in pixels of the images that a ViT's position embeddings are resized for;
             0 for the images that the run was evaluated on or, without evaluation, trained on.
 

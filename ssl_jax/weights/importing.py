@@ -27,15 +27,9 @@ from ssl_jax.runs import parts, workdir
 from ssl_jax.training.state import TrainState
 from ssl_jax.weights import layouts, networks, positions, resnet, vit
 from ssl_jax.weights.bands import adapt_to_bands, common_name
+from ssl_jax.weights.choices import NETWORKS, STATISTICS
 
-__all__ = ["NETWORKS", "STATISTICS", "ImportOptions", "ImportResult", "import_weights"]
-
-NETWORKS = ("resnet50", "resnet18", "vit", "mae")
-# Mean and standard deviation of 8-bit values, timm's IMAGENET_DEFAULT and IMAGENET_INCEPTION.
-STATISTICS = {
-    "imagenet": PICTURES,
-    "half": PICTURES.with_statistics((127.5,) * 3, (127.5,) * 3),
-}
+__all__ = ["ImportOptions", "ImportResult", "import_weights"]
 
 
 class ImportResult(NamedTuple):

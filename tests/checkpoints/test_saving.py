@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints import loading, saving
+from ssl_jax.checkpoints import finding, loading, saving
 from ssl_jax.devices.mesh import make_data_mesh, replicate
 from ssl_jax.training.state import TrainState
 
@@ -57,13 +57,13 @@ def test_only_the_newest_checkpoints_are_kept(state, tmp_path):
             at_step = state.replace(step=jnp.asarray(step, jnp.int32))
             checkpoints.save(replicate(at_step, mesh), {"step": step}, CARD)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
-    assert loading.find_newest_checkpoint(tmp_path).name == "3"
+    assert finding.find_newest_checkpoint(tmp_path).name == "3"
 
 
 def test_a_checkpoint_can_be_read_by_plain_orbax(state, tmp_path):
     from orbax.checkpoint import v1 as ocp
 
-    checkpoint = loading.find_newest_checkpoint(save_state(state, tmp_path)).resolve()
+    checkpoint = finding.find_newest_checkpoint(save_state(state, tmp_path)).resolve()
     items = ocp.load_checkpointables(checkpoint)
     assert items["card"] == CARD
     assert items["data"] == {"step": 7}

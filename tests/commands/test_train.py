@@ -12,7 +12,7 @@ from small_configs import RESNET, VIT, assert_same_run, make_small_config, read_
 from waiting import TIMEOUT_SECONDS, wait_for
 
 from data_pipelines.errors import STOPPED, UserError
-from ssl_jax.checkpoints import loading
+from ssl_jax.checkpoints import finding, loading
 from ssl_jax.devices import mesh
 from ssl_jax.runs import parts
 from ssl_jax.runs.evaluation import evaluate_checkpoint
@@ -113,7 +113,7 @@ def test_sigterm_saves_a_checkpoint_and_exits(data_dir, tmp_path):
     message = process.communicate(timeout=TIMEOUT_SECONDS)[1].decode()
     assert process.returncode == STOPPED
     assert "run the same command again to resume" in message
-    saved = int(loading.find_newest_checkpoint(tmp_path).name)
+    saved = int(finding.find_newest_checkpoint(tmp_path).name)
     assert saved >= 3
     assert loading.load_card(tmp_path)["step"] == saved
     assert len(read_losses(tmp_path)) == saved

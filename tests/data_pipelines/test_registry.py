@@ -2,7 +2,8 @@ import pytest
 
 from data_pipelines.demo.scenes import DemoScenes
 from data_pipelines.errors import UserError
-from data_pipelines.registry import BUILDERS, find_builder
+from data_pipelines.names import BUILDERS
+from data_pipelines.registry import find_builder
 
 
 @pytest.mark.parametrize("name", BUILDERS)

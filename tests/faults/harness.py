@@ -15,7 +15,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 from waiting import TIMEOUT_SECONDS
 
-from ssl_jax.checkpoints import loading
+from ssl_jax.checkpoints import finding, loading
 
 # A kill can leave incomplete entries in the compilation cache.
 CACHE = Path(f"{jax_environment.CACHE}_of_killed_runs")
@@ -185,7 +185,7 @@ def load_state(checkpoint: Path) -> dict:
 def assert_equal_runs(uninterrupted: Job, resumed: Job) -> None:
     """Check that two runs are bitwise equal: state, position, log, data order, samples, results."""
     jobs = (resumed, uninterrupted)
-    actual, expected = (loading.find_newest_checkpoint(job.workdir) for job in jobs)
+    actual, expected = (finding.find_newest_checkpoint(job.workdir) for job in jobs)
     assert actual.name == expected.name
     jax.tree.map(np.testing.assert_array_equal, load_state(actual), load_state(expected))
     assert loading.load_position(actual) == loading.load_position(expected)

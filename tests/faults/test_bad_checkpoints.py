@@ -11,7 +11,7 @@ from faults.harness import assert_equal_runs, can_mount, run_with_mounts
 
 import ssl_jax
 from data_pipelines.errors import UserError
-from ssl_jax.checkpoints import loading
+from ssl_jax.checkpoints import finding
 
 needs_mounts = pytest.mark.skipif(
     not can_mount, reason="mounting file systems needs user namespaces"
@@ -67,7 +67,7 @@ def test_corruption_of_any_file_is_detected_and_reported(
         workdir = tmp_path / str(index)
         shutil.copytree(interrupted.workdir / "checkpoints", workdir / "checkpoints")
         corrupt(workdir / name)
-        assert loading.find_newest_checkpoint(workdir).name == "30", name
+        assert finding.find_newest_checkpoint(workdir).name == "30", name
         errors = capfd.readouterr().err
         # Without manifest, the checkpoint is incomplete rather than corrupt.
         if not (corrupt is os.unlink and name.name == "manifest.json"):
@@ -90,7 +90,7 @@ def test_changes_of_the_manifest_cause_no_crash(interrupted, tmp_path):
             changed[position] ^= 1 << bit
             manifest.write_bytes(changed)
             os.utime(manifest, ns=(position, 2 * position + bit))
-            assert loading.find_newest_checkpoint(tmp_path).name in ("30", "35")
+            assert finding.find_newest_checkpoint(tmp_path).name in ("30", "35")
 
 
 CORRUPTIONS = {

@@ -25,7 +25,7 @@ from data_pipelines.files.paths import find_files
 from data_pipelines.preparing.build import build
 from data_pipelines.registry import find_builder
 from data_pipelines.sources.opening import open_dataset
-from ssl_jax.checkpoints import loading
+from ssl_jax.checkpoints import finding
 from ssl_jax.checkpoints.manifest import write_manifest
 from ssl_jax.reporting import report
 from ssl_jax.runs import parts
@@ -380,7 +380,7 @@ def checkpoint(checkpoints, tmp_path):
 
     def craft(kind, text):
         folder = tmp_path / "checkpoint"
-        shutil.copytree(loading.find_newest_checkpoint(checkpoints[kind]), folder)
+        shutil.copytree(finding.find_newest_checkpoint(checkpoints[kind]), folder)
         (folder / "card" / "data.json").write_text(text)
         write_manifest(folder)
         return folder
@@ -443,7 +443,7 @@ NETWORK_PATHS = [
 
 def load_card(checkpoints, kind):
     return json.loads(
-        (loading.find_newest_checkpoint(checkpoints[kind]) / "card" / "data.json").read_text()
+        (finding.find_newest_checkpoint(checkpoints[kind]) / "card" / "data.json").read_text()
     )
 
 

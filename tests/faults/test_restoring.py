@@ -12,7 +12,7 @@ import pytest
 from faults.harness import Job, can_mount, load_state, run_with_mounts
 
 import ssl_jax
-from ssl_jax.checkpoints import loading
+from ssl_jax.checkpoints import finding
 
 LOAD = """
 import sys
@@ -32,7 +32,7 @@ def checkpoint(job, data_dir, tmp_path_factory) -> Path:
     run = dataclasses.replace(
         job("simclr", folder / "run", "steps=5", devices=8), data_dir=folder / "data"
     ).run_to_completion()
-    shutil.copytree(loading.find_newest_checkpoint(run.workdir), folder / "checkpoint")
+    shutil.copytree(finding.find_newest_checkpoint(run.workdir), folder / "checkpoint")
     shutil.rmtree(run.workdir)
     shutil.rmtree(folder / "data")
     return folder / "checkpoint"

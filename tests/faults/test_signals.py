@@ -9,7 +9,7 @@ from faults.harness import Job, assert_equal_runs
 from waiting import TIMEOUT_SECONDS, wait_for_file
 
 from data_pipelines.errors import STOPPED
-from ssl_jax.checkpoints import loading
+from ssl_jax.checkpoints import finding, loading
 from ssl_jax.training.metric_writer import read_records
 
 # Names of phases for the table of faults, and moments as in $FAULTS_SEND. The run is resumed after
@@ -54,7 +54,7 @@ def test_a_signal_in_any_phase_saves_a_checkpoint_within_a_step(kind, job, tmp_p
         steps_since = [line for line in ended.trace[sent_at:] if line.startswith("main step ")]
         assert len(steps_since) <= 1
         last_step = max(last_step, ended.last_step)
-        assert int(loading.find_newest_checkpoint(resumed.workdir).name) == last_step
+        assert int(finding.find_newest_checkpoint(resumed.workdir).name) == last_step
         evaluations = read_metrics(resumed, "evaluation")
         metrics = loading.load_card(resumed.workdir)["metrics"]
         assert metrics == (evaluations[-1] if evaluations else {})

@@ -13,7 +13,7 @@ from small_configs import assert_same_run, read_losses
 from waiting import TIMEOUT_SECONDS
 
 from data_pipelines.errors import STOPPED
-from ssl_jax.checkpoints import loading
+from ssl_jax.checkpoints import finding
 from ssl_jax.training.metric_writer import read_records
 
 
@@ -70,7 +70,7 @@ def test_a_signal_to_one_process_stops_all_with_one_checkpoint(
     job.processes[1].send_signal(signal.SIGUSR1)
     codes, errors = job.wait()
     assert codes == [STOPPED, STOPPED], errors
-    stopped_at = int(loading.find_newest_checkpoint(tmp_path).name)
+    stopped_at = int(finding.find_newest_checkpoint(tmp_path).name)
     assert stopped_at % 8, "the signal saved no checkpoint"
     codes, errors = make_run(tmp_path, data_dir, 1).wait()
     assert codes == [0], errors
