@@ -73,9 +73,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     # Imported after the arguments were checked: see `terminal`.
+    import jax
+
+    from ssl_jax.devices import cluster
     from ssl_jax.runs.evaluation import evaluate_checkpoint
 
-    terminal.join_job()
+    cluster.join_job()
     metrics = evaluate_checkpoint(
         args.checkpoint,
         args.dataset,
@@ -85,9 +88,10 @@ def _evaluate(args: argparse.Namespace) -> int:
         args.stride,
         args.flips,
     )
-    print_metrics(metrics, args.checkpoint)
-    if args.json:
-        write_json(Path(args.json), metrics)
+    if jax.process_index() == 0:
+        print_metrics(metrics, args.checkpoint)
+        if args.json:
+            write_json(Path(args.json), metrics)
     return 0
 
 

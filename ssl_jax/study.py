@@ -53,6 +53,7 @@ def _execute(config: ConfigDict, args: argparse.Namespace) -> int:
     # Imported after the arguments were checked: see `terminal`.
     import jax
 
+    from ssl_jax.devices import cluster
     from ssl_jax.runs.training import train
     from ssl_jax.studies.execution import execute_study, load_study
     from ssl_jax.studies.states import read_states
@@ -63,7 +64,7 @@ def _execute(config: ConfigDict, args: argparse.Namespace) -> int:
     if args.list:
         print_states(study, read_states(study.runs, folder))
         return 0
-    terminal.join_job()
+    cluster.join_job()
     try:
         with ShutdownSignal() as stop:
             states = execute_study(study, folder, runs, functools.partial(train, stop=stop), stop)

@@ -18,12 +18,9 @@ from data_pipelines.files.paths import refuse_url
 from ssl_jax.devices.determinism import request_determinism
 from ssl_jax.runs.config import load_config
 
-__all__ = ["OVERRIDES", "enable_compilation_cache", "join_job", "parse_arguments", "run_command"]
+__all__ = ["OVERRIDES", "enable_compilation_cache", "parse_arguments", "run_command"]
 
 OVERRIDES = "Override any field of the config by --config.FIELD=VALUE, such as --config.seed=1."
-
-# How this process leaves its job after an error; empty until it joins one.
-_leave_job: list[Callable[[int], None]] = []
 
 
 def run_command(command: Callable[[Sequence[str]], int]) -> None:
@@ -46,8 +43,10 @@ def run_command(command: Callable[[Sequence[str]], int]) -> None:
     except Exception:
         traceback.print_exc()
         code = 1
-    for leave in _leave_job:
-        leave(code)
+    if "jax" in sys.modules:  # otherwise it has not joined a job
+        from ssl_jax.devices import cluster
+
+        cluster.exit_without_waiting(code)
     sys.exit(code)
 
 
@@ -60,18 +59,6 @@ def enable_compilation_cache() -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ssl_jax" / "xla"
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
-
-
-def join_job() -> None:
-    """Join the other processes of this job, if any; from then on an error ends them too.
-
-    Raises:
-        UserError: See `ssl_jax.devices.cluster.join_job`.
-    """
-    from ssl_jax.devices import cluster  # here, because it imports JAX
-
-    _leave_job[:] = [cluster.exit_without_waiting]
-    cluster.join_job()
 
 
 def parse_arguments(

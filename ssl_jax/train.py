@@ -93,11 +93,12 @@ def _train(config: ConfigDict, workdir: str) -> int:
     # Imported after the arguments were checked: see `terminal`.
     import jax
 
+    from ssl_jax.devices import cluster
     from ssl_jax.runs.training import train
     from ssl_jax.training.divergence import Diverged
     from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
-    terminal.join_job()
+    cluster.join_job()
     try:
         with ShutdownSignal() as stop:
             results = train(config, workdir, stop)

@@ -14,8 +14,10 @@ from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.subset import select_subset
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.checkpoints.finding import find_newest_checkpoint
 from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.devices.mesh import make_data_mesh, replicate
+from ssl_jax.devices.processes import decide
 from ssl_jax.runs import parts
 from ssl_jax.training import loop
 from ssl_jax.training.steps import make_evaluation_step
@@ -55,8 +57,9 @@ def evaluate_checkpoint(
         UserError: If there is no checkpoint, its card doesn't match its arrays, the dataset or the
             split doesn't exist, or the dataset lacks the bands or has other classes.
     """
-    card = read_card(path)
-    objective = check_network(path, card, parts.make_objective)
+    checkpoint = Path(decide(lambda: str(find_newest_checkpoint(Path(path)))))
+    card = read_card(checkpoint)
+    objective = check_network(checkpoint, card, parts.make_objective)
     config = card.config
     data = _open_dataset(path, card, dataset, data_dir)
     split = split or config.data.evaluation
@@ -66,7 +69,7 @@ def evaluate_checkpoint(
             f"--split, one of {', '.join(data.splits)}"
         )
     mesh = make_data_mesh()
-    variables = replicate(loading.load_variables(Path(path)), mesh)
+    variables = replicate(loading.load_variables(checkpoint), mesh)
     batch_size = batch_size or config.batch_size
     batch_size = -(-batch_size // mesh.size) * mesh.size
     config = _override_sliding_window(config, card, stride, flips)
