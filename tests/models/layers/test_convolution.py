@@ -1,6 +1,7 @@
 """Convolutions and max pooling: equal to Flax's on the CPU, and themselves on other platforms."""
 
 import functools
+import itertools
 import re
 
 import flax.linen as nn
@@ -16,10 +17,8 @@ from ssl_jax.models.layers.pooling import max_pool
 # Rows and columns of the images, sides of the kernels, and strides: with outputs from 1 × 1 to
 # 7 × 6 pixels, and strides that leave pixels out.
 CASES = [
-    (size, side, stride)
-    for size in ((1, 1), (2, 2), (4, 5), (7, 6), (14, 11))
-    for side in (1, 3, 7)
-    for stride in (1, 2)
+    *itertools.product(((1, 1), (2, 2), (4, 5), (7, 6), (14, 11)), (1, 3), (1, 2)),
+    ((14, 11), 7, 2),
 ]
 
 
