@@ -8,7 +8,9 @@ devices, so that a process cannot use them to learn that others have died.
 
 from typing import Any
 
-__all__ = ["distributed_client"]
+import jax
+
+__all__ = ["distributed_client", "varying_axes"]
 
 
 def distributed_client() -> Any:
@@ -16,3 +18,8 @@ def distributed_client() -> Any:
     from jax._src import distributed
 
     return distributed.global_state.client
+
+
+def varying_axes(array: jax.Array) -> frozenset[str]:
+    """Return the axes of the mesh along which JAX regards an array as different on the devices."""
+    return jax.typeof(array).manual_axis_type.varying

@@ -268,7 +268,9 @@ def _classify(x: Array, num_classes: int, rate: float, keys: Array | None) -> Ar
     """Apply dropout of whole channels and a 1×1 convolution, in float32, in the caller's scope."""
     x = dropout(keys, x, rate, whole_channels=True)
     normal = nn.initializers.normal(0.01)
-    return Convolution(num_classes, 1, use_bias=True, kernel_init=normal, name="classifier")(x)
+    return Convolution(
+        num_classes, 1, use_bias=True, kernel_init=normal, dtype=jnp.float32, name="classifier"
+    )(x)
 
 
 def resize(x: Array, size: tuple[int, ...]) -> Array:

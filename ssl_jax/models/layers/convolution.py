@@ -22,6 +22,7 @@ from flax.linen.dtypes import promote_dtype
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from ssl_jax.devices.private import varying_axes
 from ssl_jax.models.layers.shifts import put_pixels, take_pixels
 
 __all__ = ["Convolution", "convolve"]
@@ -64,7 +65,6 @@ class Convolution(nn.Module):
         return y if bias is None else y + bias
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
     """Convolve images with a kernel.
 
@@ -79,6 +79,19 @@ def convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
     Returns:
         The result, (B, h, w, O) with h = ⌊(H + 2 padding - k) / stride⌋ + 1.
     """
+    # On several devices, the gradient of an array that is the same on all of them is their sum.
+    axes = varying_axes(x) | varying_axes(kernel)
+    return _convolve(_vary(x, axes), _vary(kernel, axes), stride, padding)
+
+
+def _vary(array: Array, axes: frozenset[str]) -> Array:
+    """Let JAX regard an array as different on the devices along the axes of the mesh."""
+    missing = tuple(axes - varying_axes(array))
+    return lax.pcast(array, missing, to="varying") if missing else array
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
     return _forward(x, kernel, stride, padding)[0]
 
 
@@ -112,7 +125,7 @@ def _backward(
     )
 
 
-convolve.defvjp(_forward, _backward)
+_convolve.defvjp(_forward, _backward)
 
 
 def _choose_by_platform(

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 from relative_error import relative_error
 
+from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmap_over_mesh
 from ssl_jax.models.layers.convolution import Convolution, convolve
 from ssl_jax.models.layers.pooling import max_pool
 
@@ -24,6 +26,10 @@ CASES = [
 
 def make_arrays(size, channels=20, dtype=jnp.float32):
     return jax.random.normal(jax.random.key(0), (3, *size, channels), dtype)
+
+
+def make_mesh(count):
+    return jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=jax.devices()[:count])
 
 
 def make_reference(side, stride, **options):
@@ -57,6 +63,24 @@ def test_a_convolution_and_its_gradients_equal_flaxs(size, side, stride):
         strict=True,
     ):
         assert relative_error(module_gradient, reference_gradient) < 1e-5
+
+
+@pytest.mark.parametrize(("side", "size"), [(1, (8, 8)), (3, (2, 2)), (3, (8, 8))])
+def test_the_gradient_of_a_replicated_kernel_is_summed_over_devices(side, size):
+    x = jax.random.normal(jax.random.key(0), (4, *size, 20))
+    kernel = jax.random.normal(jax.random.key(1), (side, side, 20, 8))
+
+    def differentiate(x, kernel):
+        compute_loss = lambda kernel: jax.lax.psum(  # noqa: E731
+            jnp.sum(jnp.sin(convolve(x, kernel, 1, side // 2))), "data"
+        )
+        return jax.grad(compute_loss)(kernel)
+
+    on_two, on_one = (
+        pmap_over_mesh(differentiate, make_mesh(count), (SHARDED, REPLICATED), REPLICATED)
+        for count in (2, 1)
+    )
+    assert relative_error(on_two(x, kernel), on_one(x, kernel)) < 1e-5
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
