@@ -1,7 +1,10 @@
-"""The exception for errors that the user can correct, exit codes, and disk errors."""
+"""Errors that the user can correct, exit codes, disk errors, and warnings."""
 
 import errno
+import functools
 import os
+import sys
+from typing import NoReturn
 
 __all__ = [
     "FULL",
@@ -10,7 +13,9 @@ __all__ = [
     "UNWRITABLE",
     "USER_ERROR",
     "UserError",
+    "end_process",
     "os_error_reason",
+    "warn_once",
 ]
 
 # Exit codes of all commands.
@@ -48,3 +53,21 @@ def os_error_reason(error: BaseException, numbers: tuple[int, ...]) -> str:
         if getattr(error, "errno", 0) == number or os.strerror(number) in str(error):
             return os.strerror(number)
     return ""
+
+
+def end_process(message: str) -> NoReturn:
+    """End the process at once, from any thread, with an error message and exit code 75.
+
+    For a process that can't continue while its main thread may wait for something forever.
+
+    Args:
+        message: The message, one line.
+    """
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(STOPPED)
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Print a warning on stderr, the same text once per process."""
+    print(f"warning: {text}", file=sys.stderr)

@@ -4,7 +4,13 @@ import importlib
 import inspect
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import tensorflow_datasets as tfds
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from ssl_jax.devices.private import varying_axes
 
 
 def get_private(library: str, module: str, name: str, used_in: str) -> Any:
@@ -21,6 +27,20 @@ def get_private(library: str, module: str, name: str, used_in: str) -> Any:
 def test_jax_has_the_client_of_its_coordination_service():
     location = ("jax._src.distributed", "global_state", "ssl_jax/devices/private.py")
     assert hasattr(get_private("JAX", *location), "client"), location
+
+
+def test_jax_tells_along_which_axes_an_array_differs():
+    varying = []
+
+    def record(array):
+        varying.append(varying_axes(array))
+        return array
+
+    mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,), devices=jax.devices()[:2])
+    mapped = jax.shard_map(record, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    jax.eval_shape(mapped, jnp.ones(2))
+    assert varying == [{"data"}], "JAX moved manual_axis_type, used in ssl_jax/devices/private.py"
+    assert varying_axes(jnp.ones(2)) == set()
 
 
 def test_tensorboardx_has_a_writer_without_thread():

@@ -9,7 +9,6 @@ touched for a while is taken for dead.
 
 import contextlib
 import errno
-import functools
 import os
 import socket
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 import filelock
 import psutil
 
-from data_pipelines.errors import STOPPED, UserError
+from data_pipelines.errors import UserError, end_process, warn_once
 
 __all__ = ["Locked", "Owner", "acquire_lock", "find_owner"]
 
@@ -85,16 +84,13 @@ def acquire_lock(path: Path, thing: str, activity: str) -> Iterator[None]:
         OSError: If the file can't be created.
     """
 
-    def end_process(loss: filelock.LeaseCompromise) -> None:
-        print(
-            f"error: {thing}: another process took it over, or it was deleted ({loss.reason}); run "
-            "the same command again to continue",
-            file=sys.stderr,
-            flush=True,
+    def end_on_loss(loss: filelock.LeaseCompromise) -> None:
+        end_process(
+            f"{thing}: another process took it over, or it was deleted ({loss.reason}); run the "
+            "same command again to continue"
         )
-        os._exit(STOPPED)
 
-    lease = _make_lease(path, end_process)
+    lease = _make_lease(path, end_on_loss)
     with contextlib.ExitStack() as held:
         try:
             _acquire_system_lock(path, held)
@@ -139,7 +135,10 @@ def _acquire_system_lock(path: Path, held: contextlib.ExitStack) -> None:
         if isinstance(error, filelock.Timeout) or error.errno not in _WITHOUT_LOCKS:
             raise
         path.unlink(missing_ok=True)
-        _warn_of_missing_locks(error.strerror)
+        warn_once(
+            f"the file system has no locks ({error.strerror}); other processes that use the same "
+            "folder are recognised by the owner records that they leave in it"
+        )
         return
     held.callback(lock.release)
     # Deleted before the release: filelock rejects a lock on a file that was deleted meanwhile.
@@ -177,12 +176,3 @@ def _read_heartbeat(lease: filelock.SoftFileLease) -> int:
             return os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
         return 0
-
-
-@functools.cache  # printed once per process
-def _warn_of_missing_locks(reason: str) -> None:
-    print(
-        f"warning: the file system has no locks ({reason}); other processes that use the same "
-        "folder are recognised by the owner records that they leave in it",
-        file=sys.stderr,
-    )

@@ -3,12 +3,10 @@
 Only files are looked at, so that the commands refuse a folder without importing JAX.
 """
 
-import functools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, warn_once
 from data_pipelines.files.paths import refuse_url
 from ssl_jax.checkpoints.manifest import find_corruption, is_complete
 
@@ -64,14 +62,9 @@ def find_valid_checkpoints(directory: Path) -> Iterator[Path]:
         if not problem:
             yield checkpoint
         else:
-            _warn(f"checkpoint {checkpoint} is corrupt: {problem}; skipped")
+            warn_once(f"checkpoint {checkpoint} is corrupt: {problem}; skipped")
     if not any(is_complete(checkpoint) for checkpoint in checkpoints):
         yield from checkpoints
-
-
-@functools.cache  # each warning is printed once per process
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
 
 
 def list_checkpoints(directory: Path) -> list[Path]:

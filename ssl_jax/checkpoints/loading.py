@@ -21,6 +21,7 @@ from ssl_jax.training.state import TrainState
 
 __all__ = [
     "compute_backbone_digest",
+    "decide_checkpoint",
     "load_card",
     "load_position",
     "load_state",
@@ -28,6 +29,15 @@ __all__ = [
     "orbax_context",
     "state_to_dict",
 ]
+
+
+def decide_checkpoint(path: Path) -> Path:
+    """Find the newest checkpoint at `path` on the first process of the job, for all of them.
+
+    Raises:
+        UserError: If there is no valid checkpoint.
+    """
+    return Path(decide(lambda: str(find_newest_checkpoint(path))))
 
 
 def load_card(path: Path) -> dict[str, Any]:
@@ -117,13 +127,9 @@ def compute_backbone_digest(path: Path) -> str:
     Raises:
         UserError: If there is no valid checkpoint.
     """
-
-    def find_checkpoint() -> tuple[str, int]:
-        checkpoint = find_newest_checkpoint(path).resolve()
-        return str(checkpoint), (checkpoint / "state").stat().st_mtime_ns
-
-    checkpoint, modified = decide(find_checkpoint)
-    return _compute_backbone_digest(Path(checkpoint), modified)
+    checkpoint = decide_checkpoint(path).resolve()
+    modified = decide(lambda: (checkpoint / "state").stat().st_mtime_ns)
+    return _compute_backbone_digest(checkpoint, modified)
 
 
 @functools.lru_cache(maxsize=64)  # the runs of a study start from a few backbones

@@ -12,11 +12,10 @@ import os
 import sys
 import threading
 import time
-from typing import Any
 
 import jax
 
-from data_pipelines.errors import STOPPED
+from data_pipelines.errors import end_process
 from ssl_jax.devices.membership import Membership, is_job_step, read_membership
 from ssl_jax.devices.processes import key_value_store
 from ssl_jax.devices.restart import find_request, read_restarted_membership, restart_process
@@ -64,18 +63,15 @@ def join_job() -> None:
     )
     timer.cancel()
     if membership.count > 1:
-        _start_heartbeats(key_value_store(), membership)
+        _start_heartbeats(membership)
 
 
 def _give_up(membership: Membership) -> None:
-    print(
-        f"error: process {membership.index} of {membership.count}, counted from 0: not all "
-        f"processes of the job joined at {membership.coordinator} within {_JOIN_TIMEOUT} s; see "
-        "the output of the others, and start all of them together",
-        file=sys.stderr,
-        flush=True,
+    end_process(
+        f"process {membership.index} of {membership.count}, counted from 0: not all processes of "
+        f"the job joined at {membership.coordinator} within {_JOIN_TIMEOUT} s; see the output of "
+        "the others, and start all of them together"
     )
-    os._exit(STOPPED)
 
 
 def exit_without_waiting(code: int) -> None:
@@ -107,14 +103,9 @@ def exit_job(code: int, reason: str) -> None:
     os._exit(code)
 
 
-def _start_heartbeats(store: Any, membership: Membership) -> None:
-    """Start a thread that sends heartbeats and monitors those of the others, until exit.
-
-    Args:
-        store: The key-value store of the job.
-        membership: The place of this process in the job.
-    """
-    exiting = threading.Event()
+def _start_heartbeats(membership: Membership) -> None:
+    """Start a thread that sends heartbeats and monitors those of the others, until exit."""
+    exiting, store = threading.Event(), key_value_store()
     own_key = f"{_ALIVE_PREFIX}{membership.index}"
 
     def send_and_monitor() -> None:
@@ -125,8 +116,8 @@ def _start_heartbeats(store: Any, membership: Membership) -> None:
                 store.key_value_set(own_key, str(number), allow_overwrite=True)
                 heartbeats = dict(store.key_value_dir_get(_ALIVE_PREFIX))
                 exits = dict(store.key_value_dir_get(_EXIT_PREFIX))
-                if request := find_request(store):
-                    restart_process(store, request, membership)
+                if reason := find_request():
+                    restart_process(reason, membership)
             except jax.errors.JaxRuntimeError:
                 if not exiting.is_set():
                     _abort("process 0", "does not answer")
@@ -134,8 +125,8 @@ def _start_heartbeats(store: Any, membership: Membership) -> None:
             for process, (last, when) in last_seen.items():
                 heartbeat = heartbeats.get(f"{_ALIVE_PREFIX}{process}", "")
                 seconds = time.monotonic() - when
-                if reason := exits.get(f"{_EXIT_PREFIX}{process}"):
-                    _abort(f"process {process}", reason)
+                if exit_reason := exits.get(f"{_EXIT_PREFIX}{process}"):
+                    _abort(f"process {process}", exit_reason)
                 elif heartbeat != last:
                     last_seen[process] = heartbeat, time.monotonic()
                 elif heartbeat != "done" and seconds > _HEARTBEAT_TIMEOUT:
@@ -154,11 +145,8 @@ def _start_heartbeats(store: Any, membership: Membership) -> None:
 
 
 def _abort(process: str, reason: str) -> None:
-    print(
-        f"error: {process} (of {jax.process_count()}, counted from 0) {reason}; the job cannot "
-        "continue without it; run the same command again to resume from the newest checkpoint, "
-        "with the same or another number of processes",
-        file=sys.stderr,
-        flush=True,
+    end_process(
+        f"{process} (of {jax.process_count()}, counted from 0) {reason}; the job cannot continue "
+        "without it; run the same command again to resume from the newest checkpoint, with the "
+        "same or another number of processes"
     )
-    os._exit(STOPPED)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from data_pipelines.errors import STOPPED
+from data_pipelines.errors import end_process
 from ssl_jax.devices.membership import Membership
 from ssl_jax.devices.processes import key_value_store
 
@@ -49,30 +49,26 @@ def request_restart(reason: Mapping[str, Any]) -> NoReturn:
         time.sleep(1.0)
 
 
-def find_request(store: Any) -> dict[str, Any] | None:
-    """Return the reason of a restart if a process has requested one.
-
-    Args:
-        store: The key-value store of the job.
-    """
-    reason = dict(store.key_value_dir_get(_KEY_PREFIX)).get(f"{_KEY_PREFIX}reason")
+def find_request() -> dict[str, Any] | None:
+    """Return the reason of a restart if a process of the job has requested one."""
+    reason = dict(key_value_store().key_value_dir_get(_KEY_PREFIX)).get(f"{_KEY_PREFIX}reason")
     return None if reason is None else json.loads(reason)
 
 
-def restart_process(store: Any, reason: Mapping[str, Any], membership: Membership) -> NoReturn:
+def restart_process(reason: Mapping[str, Any], membership: Membership) -> NoReturn:
     """Replace this process by a new one with the same command.
 
     The first process is replaced last: the connections of the others to it would break.
 
     Args:
-        store: The key-value store of the job.
         reason: Why, as JSON.
         membership: The place of this process in the job.
     """
+    store = key_value_store()
     if membership.index == 0:
         port = _find_free_port()
         store.key_value_set(f"{_KEY_PREFIX}port", str(port))
-        _wait_until_others_left(store, membership)
+        _wait_until_others_left(membership)
     else:
         port = int(store.blocking_key_value_get(f"{_KEY_PREFIX}port", int(1000 * _TIMEOUT)))
         store.key_value_set(f"{_KEY_PREFIX}left/{membership.index}", "")
@@ -90,17 +86,14 @@ def _find_free_port() -> int:
         return free.getsockname()[1]
 
 
-def _wait_until_others_left(store: Any, membership: Membership) -> None:
+def _wait_until_others_left(membership: Membership) -> None:
     end = time.monotonic() + _TIMEOUT
-    while len(store.key_value_dir_get(f"{_KEY_PREFIX}left/")) < membership.count - 1:
+    while len(key_value_store().key_value_dir_get(f"{_KEY_PREFIX}left/")) < membership.count - 1:
         if time.monotonic() > end:
-            print(
-                f"error: a process of the job did not restart within {_TIMEOUT:.0f} s after the "
-                "failure of a run; run the same command again to continue",
-                file=sys.stderr,
-                flush=True,
+            end_process(
+                f"a process of the job did not restart within {_TIMEOUT:.0f} s after the failure "
+                "of a run; run the same command again to continue"
             )
-            os._exit(STOPPED)
         time.sleep(0.1)
     time.sleep(1.0)  # between the message of a process and its replacement
 

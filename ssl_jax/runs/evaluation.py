@@ -14,10 +14,8 @@ from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.subset import select_subset
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
-from ssl_jax.checkpoints.finding import find_newest_checkpoint
 from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.devices.mesh import make_data_mesh, replicate
-from ssl_jax.devices.processes import decide
 from ssl_jax.runs import parts
 from ssl_jax.training import loop
 from ssl_jax.training.steps import make_evaluation_step
@@ -57,7 +55,7 @@ def evaluate_checkpoint(
         UserError: If there is no checkpoint, its card doesn't match its arrays, the dataset or the
             split doesn't exist, or the dataset lacks the bands or has other classes.
     """
-    checkpoint = Path(decide(lambda: str(find_newest_checkpoint(Path(path)))))
+    checkpoint = loading.decide_checkpoint(Path(path))
     card = read_card(checkpoint)
     objective = check_network(checkpoint, card, parts.make_objective)
     config = card.config

@@ -9,7 +9,6 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 from ssl_jax.checkpoints import loading, saving
-from ssl_jax.checkpoints.finding import find_newest_checkpoint
 from ssl_jax.devices.mesh import jit_for_single_use, replicate
 from ssl_jax.devices.processes import decide
 from ssl_jax.runs.parts import Run
@@ -78,7 +77,7 @@ def load_pretrained_backbone(state: TrainState, run: Run) -> TrainState:
         UserError: If the checkpoint's backbone is a different network.
     """
     pretrained_from = Path(run.config.pretrained)
-    checkpoint = Path(decide(lambda: str(find_newest_checkpoint(pretrained_from))))
+    checkpoint = loading.decide_checkpoint(pretrained_from)
     variables = loading.load_variables(checkpoint)
     network = loading.load_card(checkpoint)["config"]["model"]["backbone"]
     pools = [section.get("pool", "cls") for section in (network, run.config.model.backbone)]

@@ -85,15 +85,16 @@ def execute_study(
     check_runnable(runs, decide_states(study.runs, folder))
     record_study(study, folder)
     failures = read_restart_reason(os.environ)  # of runs, before this process was restarted
-    for name in filter(failures.get, failures):
-        decide(partial(record_failure, failures[name], folder / name))
-        if jax.process_index() == 0:
-            print(f"{name}: FAILED: {failures[name].splitlines()[0]}", flush=True)
+    progress = Progress()
+    for name, text in failures.items():
+        if text:  # empty if it was recorded after an earlier restart
+            decide(partial(record_failure, text, folder / name))
+            progress.report_earlier_failure(name, text.splitlines()[0])
     selected = {run.name for run in runs} - failures.keys()
     pending = [run for run in study.runs if run.name in selected and not run.awaits]
     prepare_demo_datasets((run.config for run in pending), stop or ShutdownSignal())
 
-    progress, num_pending = Progress(), len(pending) + 1
+    num_pending = len(pending) + 1
     while len(pending) < num_pending:  # if some were trained, others may have ended elsewhere
         num_pending = len(pending)
         states = decide_states(study.runs, folder)

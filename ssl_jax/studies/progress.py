@@ -41,6 +41,11 @@ class Progress:
         """Report that a run failed with the given error message."""
         self._end_run(f"{run.name}: FAILED: {message}")
 
+    def report_earlier_failure(self, name: str, message: str) -> None:
+        """Report that a run failed with the given message before this process was restarted."""
+        if jax.process_index() == 0:
+            print(f"{name}: FAILED: {message}", flush=True)
+
     def report_running_elsewhere(self, run: Run, message: str) -> None:
         """Report, once for each run, that another process is training it, with the message."""
         self.skip()

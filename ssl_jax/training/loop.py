@@ -169,16 +169,15 @@ def _save_at_end(
     stop: ShutdownSignal,
 ) -> Iterator[None]:
     """Save the state after the block, also after an error, unless only this process has one."""
+    succeeded = False
     try:
         yield
-    except Exception:
-        if jax.process_count() > 1 and not stop.requested:
-            raise  # saving would wait for the other processes
-        writer.sync()
-        save(state)
-        raise
-    writer.sync()
-    save(state)
+        succeeded = True
+    finally:
+        # If only this process of a job has failed, saving would wait for the others.
+        if succeeded or stop.requested or jax.process_count() == 1:
+            writer.sync()
+            save(state)
 
 
 def _run_due_evaluations(

@@ -11,6 +11,7 @@ import time
 import pytest
 from waiting import wait_for
 
+from data_pipelines.errors import warn_once
 from data_pipelines.files import lock
 from data_pipelines.files.lock import Locked, Owner, acquire_lock, find_owner
 
@@ -37,7 +38,7 @@ def without_system_locks(monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    lock._warn_of_missing_locks.cache_clear()
+    warn_once.cache_clear()
 
 
 @pytest.fixture
