@@ -51,7 +51,10 @@ class Owner:
 
 
 def find_owner(path: Path) -> Owner | None:
-    """Find the owner of a lock, by this machine's clock; None if it is free, or its owner dead.
+    """Find which other process holds a lock, by this machine's clock; None if there is none.
+
+    The lock of this process is none of another, and may be left from before it replaced itself by a
+    restart, which keeps the process id.
 
     Args:
         path: The lock file.
@@ -61,7 +64,9 @@ def find_owner(path: Path) -> Owner | None:
         age = time.time() - Path(lease.lock_file).stat().st_mtime
     except OSError:  # mostly since there is no such file
         return None
-    owner = _read_owner(lease) if age < _LEASE_DURATION else None
+    if age >= _LEASE_DURATION or lease.is_lock_held_by_us:
+        return None
+    owner = _read_owner(lease)
     if owner and owner.host == socket.gethostname() and not psutil.pid_exists(owner.process):
         return None
     return owner
