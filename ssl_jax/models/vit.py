@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 
 from ssl_jax.models.layers.activations import gelu
 from ssl_jax.models.layers.attention import Implementation, dot_product_attention
+from ssl_jax.models.layers.linear import Linear
 from ssl_jax.models.layers.norm import check_choice
 from ssl_jax.models.layers.patches import (
     gather_tokens,
@@ -256,7 +257,7 @@ class Mlp(nn.Module):
         return linear(tokens.shape[-1], self.dtype, "fc2")(x)
 
 
-def linear(features: int, dtype: DTypeLike, name: str | None = None) -> nn.Dense:
+def linear(features: int, dtype: DTypeLike, name: str | None = None) -> Linear:
     """Create a linear layer with MAE's Xavier-uniform initialisation.
 
     The fused qkv is initialised as one matrix (D, 3 D).
@@ -267,7 +268,7 @@ def linear(features: int, dtype: DTypeLike, name: str | None = None) -> nn.Dense
         name: Name of the layer.
     """
     xavier = nn.initializers.xavier_uniform()
-    return nn.Dense(features, kernel_init=xavier, dtype=dtype, name=name)
+    return Linear(features, kernel_init=xavier, dtype=dtype, name=name)
 
 
 def layer_norm(dtype: DTypeLike, name: str | None = None) -> nn.LayerNorm:

@@ -175,9 +175,9 @@ def test_the_device_determines_precision_and_attention():
         for name in ("v100", "a100")
     )
     assert (v100.config.precision, a100.config.precision) == ("float16", "bfloat16")
-    # 5,626 tokens: the attention weights of two images alone would take 51 GiB.
+    # 5,626 tokens: the attention weights of two images in one layer take 2.8 GiB, several times.
     plain = describe_config(f"{UPERNET}:vit_b", "model.backbone.attention=xla")
-    assert plain.memory.total[0] > 50 * 2**30
+    assert plain.memory.total[0] > 12 * 2**30
     assert v100.memory.total[1] < 10 * 2**30
     assert a100.memory.total[1] < 10 * 2**30
     config = load_config(f"{UPERNET}:vit_b", ["model.backbone.attention=cudnn"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import flax.linen as nn
@@ -22,7 +22,7 @@ from flax.linen.dtypes import promote_dtype
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from ssl_jax.devices.private import varying_axes
+from ssl_jax.models.layers.platforms import choose_by_platform, vary_alike
 from ssl_jax.models.layers.shifts import put_pixels, take_pixels
 
 __all__ = ["Convolution", "convolve"]
@@ -79,15 +79,7 @@ def convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
     Returns:
         The result, (B, h, w, O) with h = ⌊(H + 2 padding - k) / stride⌋ + 1.
     """
-    # On several devices, the gradient of an array that is the same on all of them is their sum.
-    axes = varying_axes(x) | varying_axes(kernel)
-    return _convolve(_vary(x, axes), _vary(kernel, axes), stride, padding)
-
-
-def _vary(array: Array, axes: frozenset[str]) -> Array:
-    """Let JAX regard an array as different on the devices along the axes of the mesh."""
-    missing = tuple(axes - varying_axes(array))
-    return lax.pcast(array, missing, to="varying") if missing else array
+    return _convolve(*vary_alike(x, kernel), stride, padding)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -100,7 +92,7 @@ def _forward(
 ) -> tuple[Array, tuple[Array, Array]]:
     geometry = _Geometry(x.shape, len(kernel), stride, padding)
     products = geometry.multiply_patches if geometry.is_slow else None
-    return _choose_by_platform(products, geometry.convolve, x, kernel), (x, kernel)
+    return choose_by_platform(products, geometry.convolve, x, kernel), (x, kernel)
 
 
 def _backward(
@@ -120,24 +112,12 @@ def _backward(
     scatter = geometry.scatter_products if geometry.is_slow or stride > 1 else None
     correlate = geometry.correlate if geometry.is_slow else None
     return (
-        _choose_by_platform(scatter, differentiate_input, kernel, gradient),
-        _choose_by_platform(correlate, differentiate_kernel, x, gradient),
+        choose_by_platform(scatter, differentiate_input, kernel, gradient),
+        choose_by_platform(correlate, differentiate_kernel, x, gradient),
     )
 
 
 _convolve.defvjp(_forward, _backward)
-
-
-def _choose_by_platform(
-    cpu: Callable[[Array, Array], Array] | None,
-    default: Callable[[Array, Array], Array],
-    first: Array,
-    second: Array,
-) -> Array:
-    """Call one function on CPUs, if it is not None, and another one elsewhere."""
-    if cpu is None:
-        return default(first, second)
-    return lax.platform_dependent(first, second, cpu=cpu, default=default)
 
 
 @dataclass(frozen=True)
