@@ -37,12 +37,13 @@ def restore_or_initialise(
     Raises:
         UserError: If the pretrained backbone is a different network.
     """
+    key = jax.random.key(run.config.seed)
     if (checkpoint := checkpoints.newest) is not None:
         state = loading.load_state(
-            checkpoint, jax.eval_shape(partial(initialise_state, run)), run.mesh
+            checkpoint, jax.eval_shape(partial(initialise_state, run), key), run.mesh
         )
         return state, decide(partial(_load_position, checkpoint))
-    state = jit_for_single_use(partial(initialise_state, run))()
+    state = jit_for_single_use(partial(initialise_state, run))(key)
     if run.config.pretrained:
         state = load_pretrained_backbone(state, run)
     return replicate(state, run.mesh), {"carried": {}, "metrics": {}}
@@ -53,10 +54,14 @@ def _load_position(checkpoint: Path) -> dict[str, Any]:
     return {**loading.load_position(checkpoint), "metrics": metrics}
 
 
-def initialise_state(run: Run) -> TrainState:
-    """Initialise the state of a run from its seed."""
-    example = {name: np.asarray(value)[None] for name, value in run.source[0].items()}
-    variables = run.objective.init(jax.random.key(run.config.seed), example)
+def initialise_state(run: Run, key: jax.Array) -> TrainState:
+    """Initialise the state of a run from a random key.
+
+    Runs that differ only in their seed and examples share the program of this function.
+    """
+    # Only the shape of an example matters.
+    example = {name: np.zeros_like(value)[None] for name, value in run.source[0].items()}
+    variables = run.objective.init(key, example)
     return TrainState(
         step=jax.numpy.zeros((), jax.numpy.int32),
         params=variables["params"],

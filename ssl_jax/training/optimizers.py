@@ -2,7 +2,8 @@
 
 A sequence of `ParameterGroup`s says which parameters decay, adapt, have a scaled learning rate or
 are frozen; every optimizer takes one. `assign_groups` checks that each parameter matches exactly
-one group, and `describe_groups` lists the groups and their sizes.
+one group, and `describe_groups` lists the groups and their sizes. The learning rate by step is an
+argument of the update: `optimizer.update(gradients, state, params, schedule=schedule)`.
 """
 
 import re
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -186,20 +188,43 @@ def _scale_by_group(groups: Sequence[ParameterGroup]) -> optax.GradientTransform
     return optax.stateless(update)
 
 
+def _scale_by_schedule() -> optax.GradientTransformationExtraArgs:
+    """Scale updates by the negative learning rate, which the argument `schedule` gives by step.
+
+    Like `optax.scale_by_learning_rate`, whose state it has, but for a schedule that is not part of
+    the program.
+    """
+
+    def init(params: Any) -> optax.ScaleByScheduleState:
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: Any,
+        state: optax.ScaleByScheduleState,
+        params: Any = None,
+        *,
+        schedule: optax.Schedule,
+        **extra_args: Any,
+    ) -> tuple[Any, optax.ScaleByScheduleState]:
+        rate = -schedule(state.count)
+        updates = jax.tree.map(lambda update: jnp.asarray(rate, update.dtype) * update, updates)
+        return updates, optax.ScaleByScheduleState(optax.safe_increment(state.count))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
 def lars(
-    schedule: optax.Schedule,
     groups: Sequence[ParameterGroup] = decay_weights_only(),
     weight_decay: float = 1e-6,
     momentum: float = 0.9,
     trust_coefficient: float = 0.001,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """LARS as in google-research/simclr (You et al. 2017; SimCLR, section 2.2).
 
     The learning rate is applied before the momentum. Parameters without decay are not adapted by
     the trust ratio either.
 
     Args:
-        schedule: The learning rate by step.
         groups: The groups of all parameters.
         weight_decay: Weight decay, added to the gradients.
         momentum: Momentum coefficient.
@@ -210,23 +235,21 @@ def lars(
         optax.add_decayed_weights(weight_decay, mask),
         optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), mask),
         _scale_by_group(groups),
-        optax.scale_by_learning_rate(schedule),
+        _scale_by_schedule(),
         optax.trace(momentum),
     )
 
 
 def adamw(
-    schedule: optax.Schedule,
     groups: Sequence[ParameterGroup] = decay_weights_only(),
     weight_decay: float = 0.05,
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """AdamW (Loshchilov & Hutter 2019), decay and learning rate scaled by group as in PyTorch.
 
     Args:
-        schedule: The learning rate by step.
         groups: The groups of all parameters.
         weight_decay: Weight decay, multiplied by the learning rate.
         b1: Decay rate of the first moment.
@@ -237,24 +260,22 @@ def adamw(
         optax.scale_by_adam(b1, b2, eps),
         optax.add_decayed_weights(weight_decay, _make_decay_mask(groups)),
         _scale_by_group(groups),
-        optax.scale_by_learning_rate(schedule),
+        _scale_by_schedule(),
     )
 
 
 def sgd(
-    schedule: optax.Schedule,
     groups: Sequence[ParameterGroup] = single_group(),
     weight_decay: float = 0.0,
     momentum: float = 0.9,
     nesterov: bool = False,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """SGD as in PyTorch: decay is added to the gradients, the learning rate applied last.
 
     By default biases and normalisation parameters decay too, as in mmsegmentation's recipes, which
     pass all parameters to PyTorch's optimizer as one group.
 
     Args:
-        schedule: The learning rate by step.
         groups: The groups of all parameters.
         weight_decay: Weight decay, added to the gradients.
         momentum: Momentum coefficient.
@@ -264,13 +285,13 @@ def sgd(
         optax.add_decayed_weights(weight_decay, _make_decay_mask(groups)),
         optax.trace(momentum, nesterov),
         _scale_by_group(groups),
-        optax.scale_by_learning_rate(schedule),
+        _scale_by_schedule(),
     )
 
 
 def freeze_groups(
-    optimizer: optax.GradientTransformation, groups: Sequence[ParameterGroup]
-) -> optax.GradientTransformation:
+    optimizer: optax.GradientTransformationExtraArgs, groups: Sequence[ParameterGroup]
+) -> optax.GradientTransformationExtraArgs:
     """Freeze the parameters in groups of scale 0; they get no optimizer state.
 
     Args:

@@ -1,10 +1,12 @@
 """The compiled steps: one of training, and one of an evaluation."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -12,6 +14,7 @@ from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmap_over_mesh
 from ssl_jax.metrics import Accumulators, Mean, reduce_over_devices
 from ssl_jax.objectives import Objective
 from ssl_jax.training.loss_scaling import all_finite
+from ssl_jax.training.schedules import Schedule
 from ssl_jax.training.state import TrainState
 
 __all__ = ["EvaluationStep", "TrainStep", "make_evaluation_step", "make_train_step"]
@@ -22,19 +25,21 @@ EvaluationStep = Callable[[Any, Any], Accumulators]
 
 def make_train_step(
     objective: Objective,
-    optimizer: optax.GradientTransformation,
-    schedule: optax.Schedule,
+    optimizer: optax.GradientTransformationExtraArgs,
+    schedule: Schedule,
     mesh: Mesh,
     seed: int,
 ) -> TrainStep:
     """Make the compiled training step.
 
-    Its randomness follows from the seed, the step and each example's index only.
+    Its randomness follows from the seed, the step and each example's index only. Seed and schedule
+    are arguments of the program: runs that differ only in them compile it once, as JAX's persistent
+    cache finds it again.
 
     Args:
         objective: Computes the loss.
         optimizer: Updates the parameters.
-        schedule: The learning rate by step, for the log.
+        schedule: The learning rate by step.
         mesh: The devices.
         seed: The seed of the run.
 
@@ -45,10 +50,14 @@ def make_train_step(
         accumulators have counts of zero.
     """
 
-    def train_step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Mean]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+    def train_step(
+        seed_key: Any, schedule: Schedule, state: TrainState, batch: Any
+    ) -> tuple[TrainState, dict[str, Mean]]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(seed_key), state.step)
         gradients, loss, aux = _compute_gradients(objective, state, batch, key)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(
+            gradients, state.opt_state, state.params, schedule=schedule
+        )
         new_state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
@@ -66,9 +75,16 @@ def make_train_step(
             return new_state, accumulators
         return _skip_overflow(state, new_state, accumulators, all_finite(gradients))
 
-    return pmap_over_mesh(
-        train_step, mesh, (REPLICATED, SHARDED), (REPLICATED, REPLICATED), donate=(0,)
+    compiled = pmap_over_mesh(
+        train_step,
+        mesh,
+        (REPLICATED, REPLICATED, REPLICATED, SHARDED),
+        (REPLICATED, REPLICATED),
+        donate=(2,),
     )
+    # An array of the host is the same on all processes of a job.
+    seed_key = np.asarray(jax.random.key_data(jax.random.key(seed)))
+    return functools.partial(compiled, seed_key, schedule)
 
 
 def _compute_gradients(

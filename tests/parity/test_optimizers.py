@@ -78,7 +78,7 @@ def run_steps(optimizer, network, dtype):
 
     @jax.jit
     def step(params, state, gradient):
-        updates, state = optimizer.update(gradient, state, params)
+        updates, state = optimizer.update(gradient, state, params, schedule=schedule)
         return jax.tree.map(lambda p, u: p + u, params, updates), state
 
     state = optimizer.init(params)
@@ -179,7 +179,7 @@ def test_lars_is_that_of_simclr(network):
                     scaled_rate = rate * trust * norm / update_norm
             velocity[name] = momentum * velocity[name] + scaled_rate * update
             values[name] = value - velocity[name]
-    lars = optimizers.lars(schedule, weight_decay=decay, momentum=momentum, trust_coefficient=trust)
+    lars = optimizers.lars(weight_decay=decay, momentum=momentum, trust_coefficient=trust)
     check_steps("LARS", lars, network, values)
 
 
@@ -191,7 +191,7 @@ def test_adamw_for_pretraining_is_that_of_torch_with_timms_groups(network):
         functools.partial(torch.optim.AdamW, betas=(0.9, 0.95), eps=1e-8),
         make_timm_groups(values, 0.05),
     )
-    adamw = optimizers.adamw(schedule, weight_decay=0.05, b1=0.9, b2=0.95)
+    adamw = optimizers.adamw(weight_decay=0.05, b1=0.9, b2=0.95)
     check_steps("AdamW", adamw, network, theirs)
 
 
@@ -204,7 +204,7 @@ def test_adamw_with_layer_decay_is_that_of_torch_with_maes_groups():
         make_layer_decay_groups(values, 0.05, 0.65),
     )
     adamw = optimizers.adamw(
-        schedule, optimizers.layer_decay_groups(0.65, DEPTH), weight_decay=0.05, b2=0.999
+        optimizers.layer_decay_groups(0.65, DEPTH), weight_decay=0.05, b2=0.999
     )
     check_steps("AdamW with layer decay", adamw, "UperNet", theirs)
 
@@ -218,7 +218,7 @@ def test_sgd_is_that_of_torch_with_all_parameters_in_one_group(nesterov):
         functools.partial(torch.optim.SGD, lr=1.0, momentum=0.9, nesterov=nesterov),
         [{"params": list(values), "weight_decay": 5e-4}],
     )
-    sgd = optimizers.sgd(schedule, weight_decay=5e-4, momentum=0.9, nesterov=nesterov)
+    sgd = optimizers.sgd(weight_decay=5e-4, momentum=0.9, nesterov=nesterov)
     check_steps("Nesterov's SGD" if nesterov else "SGD", sgd, "SimCLR", theirs)
 
 

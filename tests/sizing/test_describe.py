@@ -158,7 +158,7 @@ def test_memory_is_close_to_that_of_the_compiled_program(kind, data_dir):
     step = steps.make_train_step(
         run.objective, run.optimizer, run.schedule, mesh.make_data_mesh(), 0
     )
-    compiled = step.lower(state, batch).compile().memory_analysis()
+    compiled = step.func.lower(*step.args, state, batch).compile().memory_analysis()
 
     config.batch_size = batch_size
     memory = describe(config, examples=batch_size).memory

@@ -19,15 +19,18 @@ PARAMS = {
 }
 
 
-def apply_updates(optimizer, params, steps, seed=0):
-    """Update parameters with random gradients from a seed; return both."""
+def apply_updates(optimizer, params, steps, rate, seed=0):
+    """Update parameters with random gradients from a seed at a learning rate; return both."""
     rng = np.random.default_rng(seed)
     leaves = {"w": jnp.asarray(params["w"]), "bias": jnp.asarray(params["bias"])}
     gradients = [{k: rng.normal(size=v.shape) for k, v in params.items()} for _ in range(steps)]
     state = optimizer.init(leaves)
     for gradient in gradients:
         updates, state = optimizer.update(
-            {k: jnp.asarray(v, jnp.float32) for k, v in gradient.items()}, state, leaves
+            {k: jnp.asarray(v, jnp.float32) for k, v in gradient.items()},
+            state,
+            leaves,
+            schedule=lambda step: rate,
         )
         leaves = {k: leaves[k] + updates[k] for k in leaves}
     return leaves, gradients
@@ -77,10 +80,8 @@ def test_describe_groups_counts_each_parameter_once():
 def test_lars_matches_the_formula(params):
     """As in google-research/simclr: learning rate before the momentum, biases not adapted."""
     decay, momentum, trust = 1e-2, 0.9, 0.001
-    lars = optimizers.lars(
-        lambda step: 0.3, weight_decay=decay, momentum=momentum, trust_coefficient=trust
-    )
-    ours, gradients = apply_updates(lars, params, 10)
+    lars = optimizers.lars(weight_decay=decay, momentum=momentum, trust_coefficient=trust)
+    ours, gradients = apply_updates(lars, params, 10, 0.3)
     w, bias = params["w"].astype(np.float64), params["bias"].astype(np.float64)
     velocity = {"w": 0.0, "bias": 0.0}
     for gradient in gradients:
@@ -99,9 +100,7 @@ def test_adamw_with_scaled_groups_matches_the_formula(params):
         ParameterGroup("biases", "bias", decays=False, scale=1.0),
     )
     rate, decay, b1, b2 = 1e-2, 0.05, 0.9, 0.95
-    ours, gradients = apply_updates(
-        optimizers.adamw(lambda s: rate, groups, decay, b1, b2), params, 10
-    )
+    ours, gradients = apply_updates(optimizers.adamw(groups, decay, b1, b2), params, 10, rate)
     for name, scale, wd in (("w", 0.5, decay), ("bias", 1.0, 0.0)):
         p = params[name].astype(np.float64)
         m = v = np.zeros_like(p)
@@ -114,7 +113,7 @@ def test_adamw_with_scaled_groups_matches_the_formula(params):
 
 
 def test_sgd_matches_the_formula_of_pytorch(params):
-    ours, gradients = apply_updates(optimizers.sgd(lambda s: 0.1, weight_decay=5e-4), params, 10)
+    ours, gradients = apply_updates(optimizers.sgd(weight_decay=5e-4), params, 10, 0.1)
     w, velocity = params["w"].astype(np.float64), 0.0
     for gradient in gradients:
         velocity = 0.9 * velocity + gradient["w"] + 5e-4 * w
@@ -124,8 +123,8 @@ def test_sgd_matches_the_formula_of_pytorch(params):
 
 def test_frozen_parameters_are_not_updated_and_have_no_optimizer_state(params):
     groups = optimizers.add_frozen_group(optimizers.decay_weights_only(), "w")
-    optimizer = optimizers.freeze_groups(optimizers.adamw(lambda s: 1e-2, groups), groups)
-    ours, _ = apply_updates(optimizer, params, 3)
+    optimizer = optimizers.freeze_groups(optimizers.adamw(groups), groups)
+    ours, _ = apply_updates(optimizer, params, 3, 1e-2)
     np.testing.assert_array_equal(ours["w"], params["w"])
     state = optimizer.init(jax.tree.map(jnp.asarray, params))
     assert {leaf.shape for leaf in jax.tree.leaves(state)} == {(), params["bias"].shape}

@@ -35,7 +35,7 @@ def step_of(run):
 
 def initial_state(run, scale):
     """The initial state on all devices; in float16 with this loss scale."""
-    state = jax.jit(lambda: initialise_state(run))()
+    state = jax.jit(lambda key: initialise_state(run, key))(jax.random.key(run.config.seed))
     if state.loss_scale is not None:
         scale = jnp.asarray(scale, jnp.float32)
         state = state.replace(loss_scale=state.loss_scale.replace(scale=scale))
@@ -66,7 +66,7 @@ def test_each_gradient_is_reduced_once_in_float32_outside_of_loops(
     kind, precision, accumulate, data_dir
 ):
     run = make_run(kind, data_dir, precision, accumulate)
-    state = jax.eval_shape(lambda: initialise_state(run))
+    state = jax.eval_shape(lambda: initialise_state(run, jax.random.key(0)))
     jaxpr = jax.make_jaxpr(step_of(run))(state, first_batch(run)).jaxpr
     found = list(reductions(jaxpr))
     assert all(dtype.itemsize >= 4 for dtype, _, _ in found)
@@ -123,3 +123,20 @@ def test_gradients_are_unscaled_before_the_optimizer_sees_them(data_dir):
         _, accumulators = step(initial_state(run, scale), batch)
         norms.append(float(to_host(accumulators)["gradient_norm"].value))
     assert norms[0] == pytest.approx(norms[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_that_differ_only_in_seed_and_examples_share_their_programs(kind, data_dir):
+    """JAX's compilation cache then has them for all runs of a study but the first."""
+    texts = []
+    for seed, train, rate in ((0, "train", 0.1), (1, "train[1:1]", 0.2)):
+        config = make_small_config(kind, data_dir)
+        config.seed, config.data.train, config.batch_size = seed, train, 8
+        config.optimizer.learning_rate = rate
+        run = parts.assemble_run(config)
+        initialise = jax.jit(lambda key, run=run: initialise_state(run, key))
+        step = step_of(run)
+        state = jax.eval_shape(initialise, jax.random.key(seed))
+        lowered = step.func.lower(*step.args, state, first_batch(run))
+        texts.append((initialise.lower(jax.random.key(seed)).as_text(), lowered.as_text()))
+    assert texts[0] == texts[1]

@@ -14,12 +14,12 @@ from ssl_jax.training import optimizers, schedules
 
 __all__ = ["count_steps", "make_optimizer", "make_parameter_groups"]
 
-_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
     "lars": optimizers.lars,
     "adamw": optimizers.adamw,
     "sgd": optimizers.sgd,
 }
-_SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
+_SCHEDULES: dict[str, Callable[..., schedules.Schedule]] = {
     "cosine": schedules.cosine,
     "polynomial": schedules.polynomial,
 }
@@ -45,7 +45,7 @@ def count_steps(config: ConfigDict, num_examples: int) -> int:
 
 def make_optimizer(
     config: ConfigDict, total_steps: int, num_examples: int, objective: objectives.Objective
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
+) -> tuple[optax.GradientTransformationExtraArgs, schedules.Schedule]:
     """Build the optimizer and the learning rate schedule of a run.
 
     Args:
@@ -69,7 +69,7 @@ def make_optimizer(
     schedule = _make_schedule(config, peak, total_steps, num_examples)
     constructor = choose(_OPTIMIZERS, section, "optimizer")
     groups = make_parameter_groups(config, objective)
-    optimizer = construct(constructor, section, "optimizer", schedule=schedule, groups=groups)
+    optimizer = construct(constructor, section, "optimizer", groups=groups)
     if any(group.scale == 0 for group in groups):
         optimizer = optimizers.freeze_groups(optimizer, groups)
     return optimizer, schedule
@@ -103,7 +103,7 @@ def make_parameter_groups(
 
 def _make_schedule(
     config: ConfigDict, peak: float, total_steps: int, num_examples: int
-) -> optax.Schedule:
+) -> schedules.Schedule:
     section = config.schedule.to_dict()
     epochs, warmup_steps = section.pop("warmup_epochs", 0.0), section.pop("warmup_steps", 0)
     if epochs and warmup_steps:

@@ -29,6 +29,7 @@ from ssl_jax.runs.parts.views import make_mix
 from ssl_jax.scenes import ImageEvaluation, SlidingWindow, make_image_evaluation
 from ssl_jax.training.divergence import DivergencePolicy
 from ssl_jax.training.loop import Intervals
+from ssl_jax.training.schedules import Schedule
 
 __all__ = ["ProbeSet", "Run", "assemble_run", "check_batch", "configure_image_evaluation"]
 
@@ -85,8 +86,8 @@ class Run:
     examples: Mapping[str, Mapping[str, Any]]
     bad_records: BadRecords
     steps: int
-    optimizer: optax.GradientTransformation
-    schedule: optax.Schedule
+    optimizer: optax.GradientTransformationExtraArgs
+    schedule: Schedule
     intervals: Intervals
     bad_loss: DivergencePolicy
     precision: Precision
