@@ -17,8 +17,9 @@ def gaussian_blur(image: Array, sigma: Array | float, radius: int) -> Array:
     Returns:
         The blurred image, (H, W, C).
     """
-    rows = _blur_matrix(image.shape[0], sigma, radius)
-    columns = _blur_matrix(image.shape[1], sigma, radius)
+    height, width = image.shape[:2]
+    rows = _blur_matrix(height, sigma, radius)
+    columns = rows if width == height else _blur_matrix(width, sigma, radius)
     return jnp.einsum("yh,hwc,xw->yxc", rows, image, columns, precision="highest")
 
 

@@ -72,7 +72,8 @@ def hue(image: Array, shift: Array) -> Array:
         jnp.where(value == green, (blue - red) / safe_chroma + 2, (red - green) / safe_chroma + 4),
     )
     # Each primary falls off with its distance from the hue (the HSV-to-RGB formula in one line).
-    distance = (jnp.array([5.0, 3.0, 1.0]) + (sextant + 6 * shift)[..., None]) % 6
+    turned = jnp.array([5.0, 3.0, 1.0]) + (sextant + 6 * shift)[..., None]
+    distance = turned - 6 * jnp.floor(turned / 6)  # `%` is a function call for each pixel on CPUs
     falloff = jnp.clip(jnp.minimum(distance, 4 - distance), 0, 1)
     return value[..., None] - chroma[..., None] * falloff
 
@@ -90,8 +91,8 @@ def gray(image: Array, rgb: tuple[int, ...] = ()) -> Array:
     """
     if not rgb:
         return jnp.broadcast_to(image.mean(axis=-1, keepdims=True), image.shape)
-    luma = (image[..., np.array(rgb)] * LUMA).sum(axis=-1, keepdims=True)
-    return image.at[..., np.array(rgb)].set(jnp.broadcast_to(luma, (*image.shape[:2], 3)))
+    luma = (_take_bands(image, rgb) * LUMA).sum(axis=-1, keepdims=True)
+    return _put_bands(image, rgb, jnp.broadcast_to(luma, (*image.shape[:2], 3)))
 
 
 def jitter(
@@ -143,5 +144,16 @@ def _apply_to_bands(
     bands: tuple[int, ...], function: Callable[[Array, Array], Array], image: Array, amount: Array
 ) -> Array:
     """Apply `function` to the bands with the given indices and keep the others unchanged."""
-    indices = np.array(bands)
-    return image.at[..., indices].set(function(image[..., indices], amount))
+    return _put_bands(image, bands, function(_take_bands(image, bands), amount))
+
+
+# Stacks of slices: CPUs gather and scatter by indices pixel by pixel.
+def _take_bands(image: Array, bands: tuple[int, ...]) -> Array:
+    return jnp.stack([image[..., band] for band in bands], axis=-1)
+
+
+def _put_bands(image: Array, bands: tuple[int, ...], values: Array) -> Array:
+    planes = [image[..., band] for band in range(image.shape[-1])]
+    for index, band in enumerate(bands):
+        planes[band] = values[..., index]
+    return jnp.stack(planes, axis=-1)
