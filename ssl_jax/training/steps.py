@@ -75,13 +75,8 @@ def make_train_step(
             return new_state, accumulators
         return _skip_overflow(state, new_state, accumulators, all_finite(gradients))
 
-    compiled = pmap_over_mesh(
-        train_step,
-        mesh,
-        (REPLICATED, REPLICATED, REPLICATED, SHARDED),
-        (REPLICATED, REPLICATED),
-        donate=(2,),
-    )
+    inputs = (REPLICATED, REPLICATED, REPLICATED, SHARDED)
+    compiled = pmap_over_mesh(train_step, mesh, inputs, (REPLICATED, REPLICATED), donate=(2,))
     # An array of the host is the same on all processes of a job.
     seed_key = np.asarray(jax.random.key_data(jax.random.key(seed)))
     return functools.partial(compiled, seed_key, schedule)
