@@ -78,6 +78,13 @@ def _build(parsed: argparse.Namespace, fields: Sequence[str]) -> int:
     else:
         moments = summary.load_moments(folder)
     summary.print_bands(dataset, moments, published)
+    summary.print_classes(dataset)
+    if result.num_pixels:
+        used = sum(split.pixels for split in moments.values())
+        print(
+            f"used: {used:,} ({used / result.num_pixels:.1%}) of the {result.num_pixels:,} pixels "
+            "of the files"
+        )
     if (folder / summary.CONTACT_SHEET).is_file():
         print(f"contact sheet: {folder / summary.CONTACT_SHEET}")
     return 0

@@ -71,5 +71,7 @@ def replace_fields(config: Any, assignments: Iterable[str], what: str) -> Any:
         value = parse_value(type(getattr(config, name)), text, name)
         if types[name] == tuple[str, ...]:  # names that look like numbers stay names
             value = tuple(str(part) for part in value)
+        if types[name] == tuple[int, ...]:  # a single number is text so far
+            value = tuple(int(p) if re.fullmatch(r"-?\d+", str(p)) else p for p in value)
         values[name] = value
     return dataclasses.replace(config, **values)

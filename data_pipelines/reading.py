@@ -58,6 +58,8 @@ class Reading(Generic[ItemT]):
         expected: {split: number of examples}; None if the number is unknown.
         found: (subject, details) pairs about the files, printed before they are read.
         chunk: Number of items sent to a worker at once; lower it if an item holds many pixels.
+        num_pixels: Number of pixels in the files, if each is to be stored once; 0 if that is
+            unknown.
     """
 
     items: Iterable[ItemT]
@@ -65,6 +67,7 @@ class Reading(Generic[ItemT]):
     expected: Mapping[str, int | None]
     found: Sequence[tuple[str, str]] = ()
     chunk: int = 16
+    num_pixels: int = 0
 
     def splits(self) -> dict[str, "Examples"]:
         """Return the splits in the form that `_split_generators` returns."""

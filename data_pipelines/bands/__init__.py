@@ -6,6 +6,7 @@ extension (`red`, `nir`, `swir16`, ...); a sensor's own names (`B04`) are aliase
 
 from data_pipelines.bands.band import Band, Sensor
 from data_pipelines.bands.files import COMMON_BANDS, default_bands, default_scale, make_sensor
+from data_pipelines.bands.names import common_band_name, name_bands
 from data_pipelines.bands.sensors import (
     DEMO_AERIAL,
     DEMO_OBJECTS,
@@ -37,7 +38,9 @@ __all__ = [
     "TIANGONG2",
     "Band",
     "Sensor",
+    "common_band_name",
     "default_bands",
     "default_scale",
     "make_sensor",
+    "name_bands",
 ]

@@ -11,69 +11,85 @@ paths become splits.
 
 import colorsys
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import default_bands, default_scale, make_sensor
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File, format_names
-from data_pipelines.files.rasters import gdal_environment, open_raster
 from data_pipelines.geotiff_masks.pairs import assign_splits, pair_images_and_masks
+from data_pipelines.imagery.survey import ImageFields, ImageFiles, survey_images
 from data_pipelines.masked_images.blocks import BlockReader, MaskedImage
 from data_pipelines.masked_images.dataset import make_dataset_info, make_grid, make_reading
 from data_pipelines.masked_images.legends import IGNORE_LABEL, ColourLegend, NumberLegend
+from data_pipelines.masked_images.survey import survey_colours, survey_numbers
 from data_pipelines.reading import Unreadable
 
 __all__ = ["GeotiffMasks", "GeotiffMasksConfig"]
 
-# Side of a window, in pixels, unless the first image is smaller.
+# Side of a window, in pixels, unless the images are smaller.
 _DEFAULT_WINDOW = 512
 _INSTRUCTIONS = "a folder of images and one of masks"
 
 
 @dataclass(eq=False, kw_only=True)
 class GeotiffMasksConfig(tfds.core.BuilderConfig):
-    """The files to read and their contents; empty fields are inferred from the first image.
+    """The files to read and their contents; empty fields are inferred from the files.
 
     Attributes:
-        classes: Names of the classes, in the order of the masks' class numbers or of `colours`.
+        classes: Names of the classes, in the order of the masks' class numbers, of `values` or of
+            `colours`.
+        values: Number of each class in the masks; empty for numbers from 0.
         colours: Red, green and blue of each class in the masks, as `((255,0,0),(0,0,255))`; all
-            other colours are unlabelled. Empty for masks of class numbers from 0.
+            other colours are unlabelled. Empty for masks of class numbers.
+        colour_tolerance: Largest difference, in any channel, from the colour of a class.
+        unlabelled: Colours that mean unlabelled, so that many such pixels are no error.
         ignore_label: Value of unlabelled pixels, in masks of class numbers.
         images: Pattern of the image files.
         masks: Pattern of the mask files. The mask of an image is the file for which the wildcards
             match the same text.
         bands: Bands of the images, in order: names of the sensor's bands, else STAC common names.
-            Empty for red, green, blue of three bands, and also nir of four.
+            Where the files name their bands, they are found by name. Empty for the files' own
+            names, else for red, green, blue of three bands, and also nir of four.
+        channels: Numbers, from 1, of the files' bands that hold `bands`; empty to find them.
         sensor: One of `bands.SENSORS`; empty for a new sensor, whose statistics are computed.
-        resolution: Ground sampling distance in metres; 0 for the sensor's, else the first image's.
-        dtype: Dtype of the images' pixels, `uint8` or `uint16`.
-        scale: Physical units per digital number; 0 for 1/255 of uint8 and 1e-4 of uint16.
-        window: Side of a window, in pixels; 0 for 512, or the shorter side of the first image if
-            that is smaller. Pixels of windows outside the image are 0 and unlabelled.
+        resolution: Ground sampling distance in metres; 0 for the sensor's, else the images'.
+        dtype: Dtype of the images' pixels; any but `uint8` and `uint16` needs a `scale`.
+        scale: Physical units per number of the files; 0 for 1/255 of uint8 and 1e-4 of uint16.
+        offset: Added to the files' numbers, -1000 for Sentinel-2 since baseline 04.00.
+        nodata: Value of pixels without data, `nan`, or `none`; empty for what the files say.
+        window: Side of a window, in pixels; 0 for 512, or the shorter side of the commonest image
+            if that is smaller. Pixels of windows outside the image are 0 and unlabelled.
         stride: Distance from one window to the next, in pixels; 0 for half a window, or for a
             whole one if its side is odd.
         validation: Fraction of the images in the split `validation`, if there are no folders
             `train`, `val` and `test`.
+        files: What the image files hold; set by `of_files`.
     """
 
     classes: tuple[str, ...] = ()
+    values: tuple[int, ...] = ()
     colours: tuple[tuple[int, int, int], ...] = ()
+    colour_tolerance: int = 0
+    unlabelled: tuple[tuple[int, int, int], ...] = ()
     ignore_label: int = IGNORE_LABEL
     images: str = "**/images/**/*"
     masks: str = "**/masks/**/*"
     bands: tuple[str, ...] = ()
+    channels: tuple[int, ...] = ()
     sensor: str = ""
     resolution: float = 0.0
     dtype: str = ""
     scale: float = 0.0
+    offset: float = 0.0
+    nodata: str = ""
     window: int = 0
     stride: int = 0
     validation: float = 0.1
+    files: ImageFiles | None = None
 
     def of_files(self, folder: Path) -> "GeotiffMasksConfig":
         """Return this config with empty fields inferred from the files.
@@ -82,23 +98,25 @@ class GeotiffMasksConfig(tfds.core.BuilderConfig):
             folder: The folder of images and masks.
 
         Raises:
-            UserError: If there is no readable image, or if its bands or dtype can't be inferred.
+            UserError: If there is no readable image, or if the meaning of its bands or numbers is
+                not known.
         """
         images, _ = pair_images_and_masks(folder, self.images, self.masks)
-        header = _read_first_header(images.values())
-        if not self.dtype and header.dtype not in ("uint8", "uint16"):
-            raise UserError(
-                f"file {header.file}: its pixels are {header.dtype}; expected uint8 or uint16"
-            )
-        window = self.window or min(_DEFAULT_WINDOW, *header.size)
+        files = survey_images([*images.values()], ImageFields.of(self))
+        window = self.window or min(_DEFAULT_WINDOW, *files.size)
         return dataclasses.replace(
             self,
-            bands=self.bands or default_bands(header.file, header.num_bands),
-            resolution=self.resolution or (0.0 if self.sensor else header.resolution),
-            dtype=self.dtype or header.dtype,
+            files=files,
             window=window,
             stride=self.stride or (window // 2 if window % 2 == 0 else window),
         )
+
+    @property
+    def legend(self) -> ColourLegend | NumberLegend:
+        """What the pixels of the masks mean."""
+        if self.colours:
+            return ColourLegend(self.colours, tolerance=self.colour_tolerance)
+        return NumberLegend(self.values or tuple(range(len(self.classes))), self.ignore_label)
 
 
 class GeotiffMasks(tfds.core.GeneratorBasedBuilder):
@@ -112,11 +130,11 @@ class GeotiffMasks(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         _check_config(config)
-        scale = config.scale or default_scale(config.dtype)
+        files = _get_files(config)
         return make_dataset_info(
             self,
             _make_reader(config),
-            make_sensor(config.name, config.bands, config.resolution, scale, config.sensor),
+            files.sensor,
             config.classes,
             config.colours or _make_colours(len(config.classes)),
             {},
@@ -126,65 +144,39 @@ class GeotiffMasks(tfds.core.GeneratorBasedBuilder):
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
         images, masks = pair_images_and_masks(folder, config.images, config.masks)
         splits = assign_splits(images, config.validation)
-        bands = len(config.bands)
+        paired = [masks[name] for name in images if name in masks]
+        found = [*_get_files(config).found, ("masks", _survey_masks(paired, config))]
         sources = [
-            MaskedImage(name, splits[name], image, masks[name], bands)
+            MaskedImage(name, splits[name], image, masks[name])
             if name in masks
             else Unreadable(splits[name], _format_missing_mask(image, config, masks))
             for name, image in images.items()
         ]
-        return make_reading(sources, _make_reader(config)).splits()
+        return make_reading(sources, _make_reader(config), found).splits()
 
     def _generate_examples(self) -> Any:
         """Not used: `_split_generators` returns the examples."""
 
 
-@dataclass(frozen=True)
-class _ImageHeader:
-    """The header of an image file.
-
-    Attributes:
-        file: The image file.
-        num_bands: Number of bands.
-        dtype: Dtype of the pixels.
-        size: Height and width, in pixels.
-        resolution: Pixel size in metres; 0 if the image has no projected coordinates.
-    """
-
-    file: File
-    num_bands: int
-    dtype: str
-    size: tuple[int, int]
-    resolution: float
-
-
-def _read_first_header(files: Iterable[File]) -> _ImageHeader:
-    """Read the header of the first image that can be opened."""
-    errors = []
-    for file in files:
-        try:
-            with gdal_environment(), open_raster(file) as raster:
-                metres = raster.crs.linear_units_factor[1] if _is_projected(raster) else 0.0
-                resolution = round(abs(raster.transform.a) * metres, 6)
-                return _ImageHeader(file, raster.count, raster.dtypes[0], raster.shape, resolution)
-        except UserError as error:  # raised again, or skipped, when the file is read
-            errors.append(error)
-    raise errors[0]
-
-
-def _is_projected(raster: Any) -> bool:
-    return bool(raster.crs) and raster.crs.is_projected
+def _get_files(config: GeotiffMasksConfig) -> ImageFiles:
+    if config.files is None:
+        raise UserError(
+            f"dataset geotiff_masks/{config.name}: reads your own files; expected --manual_dir "
+            f"with {_INSTRUCTIONS}"
+        )
+    return config.files
 
 
 def _make_reader(config: GeotiffMasksConfig) -> BlockReader:
-    legend: ColourLegend | NumberLegend
-    if config.colours:
-        legend = ColourLegend(config.colours)
-    else:
-        legend = NumberLegend(len(config.classes), config.ignore_label)
-    return BlockReader(
-        make_grid(config.window, config.stride), len(config.bands), config.dtype, legend
-    )
+    grid = make_grid(config.window, config.stride)
+    return BlockReader(grid, _get_files(config).format, config.legend)
+
+
+def _survey_masks(masks: Sequence[File], config: GeotiffMasksConfig) -> str:
+    legend = config.legend
+    if isinstance(legend, ColourLegend):
+        return survey_colours(masks, config.classes, legend, config.unlabelled)
+    return survey_numbers(masks, config.classes, legend, bool(config.values))
 
 
 def _check_config(config: GeotiffMasksConfig) -> None:
@@ -193,11 +185,7 @@ def _check_config(config: GeotiffMasksConfig) -> None:
     Raises:
         UserError: If they aren't.
     """
-    if not config.dtype or not config.bands or not config.window:
-        raise UserError(
-            f"dataset geotiff_masks/{config.name}: reads your own files; expected --manual_dir "
-            f"with {_INSTRUCTIONS}"
-        )
+    _get_files(config)
     num_classes = len(config.classes)
     if not 0 < num_classes <= IGNORE_LABEL:
         raise UserError(
@@ -212,10 +200,36 @@ def _check_config(config: GeotiffMasksConfig) -> None:
             f"--config.colours: found {config.colours}; expected red, green and blue, 0 to 255, of "
             f"each of the {num_classes} classes, all different, as ((255,0,0),(0,0,255))"
         )
-    if not config.colours and 0 <= config.ignore_label < num_classes:
+    if not _are_valid_colours(config.unlabelled, len(config.unlabelled)):
         raise UserError(
-            f"--config.ignore_label: found {config.ignore_label}, the number of class "
-            f"{config.classes[config.ignore_label]}; expected none of 0 to {num_classes - 1}"
+            f"--config.unlabelled: found {config.unlabelled}; expected red, green and blue, 0 to "
+            "255, of colours that mean unlabelled, as ((0,0,0),)"
+        )
+    if not 0 <= config.colour_tolerance <= 127:
+        raise UserError(
+            f"--config.colour_tolerance: found {config.colour_tolerance}; expected 0 to 127"
+        )
+    if not config.colours:
+        _check_values(config)
+
+
+def _check_values(config: GeotiffMasksConfig) -> None:
+    """Check the numbers of the classes and of unlabelled pixels."""
+    count, values = len(config.classes), config.values
+    are_numbers = all(isinstance(value, int) for value in values)
+    if values and (not are_numbers or len(set(values)) < len(values) or len(values) != count):
+        raise UserError(
+            f"--config.values: found {values}; expected a number for each of the {count} classes "
+            f"{', '.join(config.classes)}, all different"
+        )
+    numbers = values or tuple(range(count))
+    if config.ignore_label in numbers and config.ignore_label != IGNORE_LABEL:
+        name = config.classes[numbers.index(config.ignore_label)]
+        others = ",".join(str(n) for n in range(count + 1) if n != config.ignore_label)
+        raise UserError(
+            f"--config.ignore_label: found {config.ignore_label}, the number of class {name}; "
+            f"expected none of {', '.join(map(str, numbers))}, or other numbers of the classes, "
+            f"such as --config.values={others}"
         )
 
 

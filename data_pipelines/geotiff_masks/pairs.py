@@ -5,18 +5,16 @@ file for which the wildcards of the masks' pattern match the same text. So `imag
 `masks/**/*` go together, and so do `**/*_sat.jpg` and `**/*_mask.png`.
 """
 
-import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import SPLIT_FOLDERS, File, find_files, format_names
+from data_pipelines.files.patterns import match_files
 from data_pipelines.files.rasters import IMAGE_SUFFIXES
 
 __all__ = ["assign_splits", "pair_images_and_masks"]
-
-_WILDCARDS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}
 
 
 def pair_images_and_masks(
@@ -38,14 +36,14 @@ def pair_images_and_masks(
         UserError: If there is no image, or if two images or two masks have the same name.
     """
     files = find_files(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES)
-    image_files = _match_files(files, images)
+    image_files = _match_by_name(files, images)
     if not image_files:
         names = [file.relative for file in files] or sorted(p.name for p in folder.iterdir())
         raise UserError(
             f"folder {folder}: no image matches {images}; found {format_names(names)}; expected "
             "images there, or --config.images=PATTERN and --config.masks=PATTERN"
         )
-    return image_files, _match_files(files, masks)
+    return image_files, _match_by_name(files, masks)
 
 
 def assign_splits(names: Mapping[str, File], validation: float) -> dict[str, str]:
@@ -79,31 +77,17 @@ def assign_splits(names: Mapping[str, File], validation: float) -> dict[str, str
     return {name: "validation" if name in selected else "train" for name in names}
 
 
-def _match_files(files: list[File], glob: str) -> dict[str, File]:
+def _match_by_name(files: list[File], pattern: str) -> dict[str, File]:
     """Return the files that match a pattern, by the text that its wildcards match."""
-    parts = re.split(r"(\*\*/|\*|\?)", glob)
-    suffix = "" if PurePosixPath(glob).suffix else r"\.[^./]+"
-    pattern = re.compile("".join(_WILDCARDS.get(p, re.escape(p)) for p in parts) + suffix)
     matches: dict[str, File] = {}
-    for file in files:
-        match = pattern.fullmatch(_make_unpacked_path(file))
-        if match:
-            name = "".join(match.groups()).strip("/")
-            first = matches.setdefault(name, file)
-            if first is not file:
-                raise UserError(
-                    f"file {file}: matches {glob} with the same name, {name!r}, as {first}; "
-                    "expected each name once; move one of them elsewhere"
-                )
+    for name, file in match_files(files, pattern):
+        first = matches.setdefault(name, file)
+        if first is not file:
+            raise UserError(
+                f"file {file}: matches {pattern} with the same name, {name!r}, as {first}; "
+                "expected each name once; move one of them elsewhere"
+            )
     return matches
-
-
-def _make_unpacked_path(file: File) -> str:
-    """Return a file's path below the folder, as if its archive were unpacked beside itself."""
-    if not file.member:
-        return file.relative
-    archive = file.relative.removesuffix(f"/{file.member}")
-    return (PurePosixPath(archive).parent / file.member).as_posix()
 
 
 def _find_split(name: str) -> str:

@@ -6,7 +6,7 @@ image takes no more memory than reading a small one.
 
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +16,9 @@ from rasterio.windows import Window
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File
 from data_pipelines.files.rasters import check_raster, gdal_environment, open_raster
+from data_pipelines.imagery.georeferences import check_same_place
+from data_pipelines.imagery.headers import Header, describe_raster
+from data_pipelines.imagery.pixels import PixelFormat
 from data_pipelines.masked_images.legends import IGNORE_LABEL, Legend
 from data_pipelines.reading import Example, Unreadable
 from data_pipelines.sources.windows import WindowGrid
@@ -34,14 +37,12 @@ class MaskedImage(NamedTuple):
         split: The split that the image belongs to.
         image: File of the image.
         mask: File of the mask, of the same height and width.
-        image_bands: Number of bands that the image should have; the first ones are read.
     """
 
     name: str
     split: str
     image: File
     mask: File
-    image_bands: int
 
 
 class Strip(NamedTuple):
@@ -71,26 +72,30 @@ class BlockReader:
 
     Attributes:
         grid: The layout of blocks and windows.
-        bands: Number of bands of the stored images.
-        dtype: Dtype of the images' pixels, `uint8` or `uint16`.
+        pixels: How the images' pixels are read.
         legend: What the pixels of the masks mean.
     """
 
     grid: WindowGrid
-    bands: int
-    dtype: str
+    pixels: PixelFormat
     legend: Legend
 
-    def read_size(self, source: MaskedImage) -> tuple[int, int]:
-        """Read the height and width of an image, in pixels.
+    def read_header(self, source: MaskedImage) -> Header:
+        """Read the header of an image, and check it and that of its mask.
 
         Raises:
-            UserError: If the image can't be read, or has another number of bands or dtype.
+            UserError: If one of them can't be read, or has other bands, dtype, size or place than
+                expected.
         """
-        with gdal_environment(), open_raster(source.image) as raster:
-            check_raster(source.image, raster, source.image_bands, self.dtype)
-            height, width = raster.shape
-        return height, width
+        with gdal_environment(sidecars=True):
+            with open_raster(source.image) as raster:
+                header = describe_raster(source.image, raster)
+                self.pixels.check(header)
+            with open_raster(source.mask) as raster:
+                self.legend.check(source.mask, raster)
+                check_raster(source.mask, raster, size=header.size)
+                check_same_place(header, describe_raster(source.mask, raster))
+        return header
 
     def make_strips(self, source: MaskedImage, size: tuple[int, int]) -> list[Strip]:
         """Divide an image into strips of as many rows of blocks as fit into memory.
@@ -102,7 +107,8 @@ class BlockReader:
         height, width = size
         total = self.grid.count_blocks(height)
         row_pixels = self.grid.count_blocks(width) * self.grid.block**2
-        rows = max(1, _STRIP_BYTES // (row_pixels * self.bands * np.dtype(self.dtype).itemsize))
+        pixel_bytes = len(self.pixels.bands) * np.dtype(self.pixels.stored_dtype).itemsize
+        rows = max(1, _STRIP_BYTES // (row_pixels * pixel_bytes))
         return [
             Strip(source, first, min(rows, total - first), total) for first in range(0, total, rows)
         ]
@@ -126,14 +132,13 @@ class BlockReader:
         """
         if isinstance(item, Unreadable):
             raise UserError(item.error_message)
-        with gdal_environment():
+        with gdal_environment(sidecars=True):
             is_part = item.num_rows < item.total_rows
             if is_part and (error_message := _find_error(self, item.source)):
                 if item.first_row == 0:
                     raise UserError(error_message)
                 return
-            image, mask = self.read_strip(item)
-            size = self.read_size(item.source)
+            image, mask, size = self.read_strip(item)
         block = self.grid.block
         for row in range(item.num_rows):
             for column in range(mask.shape[1] // block):
@@ -151,11 +156,12 @@ class BlockReader:
                     {"image": image[pixels], "mask": mask[pixels], "inside": inside, "id": key},
                 )
 
-    def read_strip(self, strip: Strip) -> tuple[np.ndarray, np.ndarray]:
+    def read_strip(self, strip: Strip) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
         """Read the image and the mask of a strip, padded to complete blocks.
 
         Returns:
-            image (h, w, bands), 0 outside the image, and mask (h, w) uint8, unlabelled there.
+            image (h, w, bands), 0 outside the image and where it has no data; mask (h, w) uint8,
+            unlabelled there; and the height and width of the whole image.
 
         Raises:
             UserError: If image or mask can't be read, is invalid, or doesn't match the other, in
@@ -164,31 +170,26 @@ class BlockReader:
         source, block = strip.source, self.grid.block
         # One file after the other: with both open, GDAL's errors could name the wrong file.
         with open_raster(source.image) as raster:
-            check_raster(source.image, raster, source.image_bands, self.dtype)
             size = raster.shape
-            pixels = _read_rows(raster, strip, block, range(1, self.bands + 1))
+            window = _make_window(strip, block, size)
+            raw = self.pixels.read(source.image, raster, window) if window.height else None
         with open_raster(source.mask) as raster:
-            self.legend.check(source.mask, raster)
             check_raster(source.mask, raster, size=size)
-            classes = self.legend.decode(
-                source.mask, _read_rows(raster, strip, block, range(1, raster.count + 1))
-            )
+            classes = self.legend.read(source.mask, raster, window) if window.height else None
         shape = (strip.num_rows * block, self.grid.count_blocks(size[1]) * block)
-        image = np.zeros((*shape, self.bands), self.dtype)
+        image = np.zeros((*shape, len(self.pixels.bands)), self.pixels.stored_dtype)
         mask = np.full(shape, IGNORE_LABEL, np.uint8)
-        height, width = classes.shape
-        image[:height, :width] = np.moveaxis(pixels, 0, -1)
-        mask[:height, :width] = classes
-        return image, mask
+        if raw is not None and classes is not None:
+            height, width = classes.shape
+            image[:height, :width] = self.pixels.convert(raw)
+            mask[:height, :width] = np.where(raw.has_data, classes, IGNORE_LABEL)
+        return image, mask, size
 
 
-def _read_rows(raster: Any, strip: Strip, block: int, bands: Iterable[int]) -> np.ndarray:
-    """Read the (bands, h, w) pixels of a strip that are inside the image."""
+def _make_window(strip: Strip, block: int, size: tuple[int, int]) -> Window:
+    """Return the part of an image that a strip covers; of height 0 if it is below the image."""
     top = strip.first_row * block
-    height = max(0, min(raster.height - top, strip.num_rows * block))
-    if not height:  # all blocks of the strip are outside the image
-        return np.zeros((len(list(bands)), 0, raster.width), raster.dtypes[0])
-    return raster.read(list(bands), window=Window(0, top, raster.width, height))
+    return Window(0, top, size[1], max(0, min(size[0] - top, strip.num_rows * block)))
 
 
 def _find_error(reader: BlockReader, source: MaskedImage) -> str:
@@ -208,7 +209,7 @@ def _find_error_cached(reader: BlockReader, source: MaskedImage, stamps: tuple[A
     again.
     """
     try:
-        for strip in reader.make_strips(source, reader.read_size(source)):
+        for strip in reader.make_strips(source, reader.read_header(source).size):
             reader.read_strip(strip)
     except UserError as error:
         return str(error)

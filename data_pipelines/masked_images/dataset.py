@@ -43,7 +43,11 @@ def make_grid(window: int, stride: int) -> WindowGrid:
     return grid
 
 
-def make_reading(sources: Iterable[MaskedImage | Unreadable], reader: BlockReader) -> Reading[Any]:
+def make_reading(
+    sources: Iterable[MaskedImage | Unreadable],
+    reader: BlockReader,
+    found: Iterable[tuple[str, str]] = (),
+) -> Reading[Any]:
     """Make the reading of all blocks of images.
 
     Images whose headers are invalid come first, so that their errors precede the reading of pixels.
@@ -51,6 +55,7 @@ def make_reading(sources: Iterable[MaskedImage | Unreadable], reader: BlockReade
     Args:
         sources: The images.
         reader: The reader of the images' blocks.
+        found: (subject, details) pairs about the files, for the user.
     """
     unreadable: list[Unreadable] = []
     strips: list[Strip] = []
@@ -61,14 +66,14 @@ def make_reading(sources: Iterable[MaskedImage | Unreadable], reader: BlockReade
             unreadable.append(source)
             continue
         try:
-            size = reader.read_size(source)
+            size = reader.read_header(source).size
         except UserError as error:
             unreadable.append(Unreadable(source.split, str(error)))
         else:
             sizes.append(size)
             strips += reader.make_strips(source, size)
     expected: dict[str, int | None] = {}
-    summary = []
+    summary = [*found]
     if unreadable:
         summary.append((f"{len(unreadable):,} unreadable", unreadable[0].error_message))
     grid = reader.grid
@@ -79,7 +84,8 @@ def make_reading(sources: Iterable[MaskedImage | Unreadable], reader: BlockReade
         expected[split] = None if any(item.split == split for item in unreadable) else blocks
         counts = f"{_format_count(len(sizes), 'image')}, {_format_count(windows, 'window')}"
         summary.append((split, f"{counts} of {side} × {side} pixels"))
-    return Reading([*unreadable, *strips], reader, expected, summary, chunk=1)
+    num_pixels = sum(height * width for sizes in split_sizes.values() for height, width in sizes)
+    return Reading([*unreadable, *strips], reader, expected, summary, 1, num_pixels)
 
 
 def make_dataset_info(
@@ -109,8 +115,8 @@ def make_dataset_info(
         features=tfds.features.FeaturesDict(
             {
                 "image": tfds.features.Tensor(
-                    shape=(block, block, reader.bands),
-                    dtype=np.dtype(reader.dtype),
+                    shape=(block, block, len(reader.pixels.bands)),
+                    dtype=np.dtype(reader.pixels.stored_dtype),
                     encoding=encoding,
                 ),
                 "mask": tfds.features.Tensor(
@@ -127,6 +133,7 @@ def make_dataset_info(
                 "colours": [list(colour) for colour in colours],
                 "ignore_label": IGNORE_LABEL,
                 "windows": reader.grid.to_dict(),
+                **({"nodata": 0} if reader.pixels.has_nodata else {}),
                 **metadata,
             }
         ),

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from data_pipelines.bands import POTSDAM
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File, find_files, format_names
+from data_pipelines.imagery.pixels import PixelFormat
 from data_pipelines.masked_images.blocks import BlockReader, MaskedImage
 from data_pipelines.masked_images.dataset import make_dataset_info, make_grid, make_reading
 from data_pipelines.masked_images.legends import ColourLegend
@@ -129,7 +130,8 @@ def _make_reader(config: PotsdamConfig) -> BlockReader:
     # (252, 255, 0). As the class colours are corners of the colour cube, one bit of each channel
     # identifies the nearest.
     legend = ColourLegend(tuple(config.classes.values()), bits=1)
-    return BlockReader(make_grid(config.window, config.stride), len(config.bands), "uint8", legend)
+    grid = make_grid(config.window, config.stride)
+    return BlockReader(grid, PixelFormat(config.bands, "uint8"), legend)
 
 
 def _check_config(config: PotsdamConfig) -> None:
@@ -171,22 +173,20 @@ def _find_images(folder: Path, config: PotsdamConfig) -> list[MaskedImage]:
     missing: dict[str, str] = {}
     for split, tiles in config.tiles.items():
         for tile in tiles:
-            names = [(name, bands) for name, bands in _image_names(tile, config) if name in files]
+            names = [name for name in _image_names(tile, config) if name in files]
             mask = _mask_name(tile, config)
             if names and mask in files:
-                name, bands = names[0]
-                images.append(MaskedImage(tile, split, files[name], files[mask], bands))
+                images.append(MaskedImage(tile, split, files[names[0]], files[mask]))
             else:
-                missing[tile] = mask if names else _image_names(tile, config)[0][0]
+                missing[tile] = mask if names else _image_names(tile, config)[0]
     if missing:
         raise _make_missing_files_error(folder, config, files, missing)
     return images
 
 
-def _image_names(tile: str, config: PotsdamConfig) -> list[tuple[str, int]]:
-    """Return the possible names of a tile's image, preferred first, with their number of bands."""
-    rgb = (f"top_potsdam_{tile}_RGB.tif", 3)
-    rgbir = (f"top_potsdam_{tile}_RGBIR.tif", 4)
+def _image_names(tile: str, config: PotsdamConfig) -> list[str]:
+    """Return the possible names of a tile's image, preferred first."""
+    rgb, rgbir = (f"top_potsdam_{tile}_{bands}.tif" for bands in ("RGB", "RGBIR"))
     return [rgbir] if "nir" in config.bands else [rgb, rgbir]
 
 

@@ -24,7 +24,7 @@ from data_pipelines.preparing.prepare import (
 )
 from data_pipelines.preparing.shards import SHARD_BYTES, SplitWriter, WrittenSplit, assemble_split
 from data_pipelines.reading import Examples, Reading
-from data_pipelines.sources.catalogue import small_features
+from data_pipelines.sources.catalogue import catalogue_columns
 
 __all__ = ["prepare_with_beam"]
 
@@ -62,10 +62,10 @@ def prepare_with_beam(
     parts.mkdir()
     try:
         with new_pipeline as pipeline:
-            collections = _read_and_encode(pipeline, splits, Encoder(builder.info.features))
+            collections = _read_and_encode(pipeline, splits, Encoder(builder.info))
             results = collections | beam.Flatten()
             item_errors = results | "ItemErrors" >> beam.FlatMap(_collect_errors, skip)
-            columns = tuple(small_features(builder.info.features))
+            columns = catalogue_columns(builder.info)
             duplicate_errors = (
                 results
                 | "Shard" >> beam.FlatMap(_assign_shards, num_shards)

@@ -43,12 +43,15 @@ class BuildResult:
         new: Whether it was prepared just now, rather than before.
         expected: {split: number of examples that its builder expects}; None if it is unknown.
         skipped: An error message for each item that was skipped.
+        num_pixels: Number of pixels in the files, if each was to be stored once; 0 if that is
+            unknown.
     """
 
     folder: Path
     new: bool
     expected: Mapping[str, int | None]
     skipped: Sequence[str]
+    num_pixels: int = 0
 
 
 def build(
@@ -119,8 +122,10 @@ def build_with(
         with silence_tfds():
             dataset = open_folder(incomplete, name)
         write_contact_sheet(dataset, incomplete / CONTACT_SHEET)
-    expected = {split: n for r in collect_readings(splits) for split, n in r.expected.items()}
-    return BuildResult(folder, True, expected, result.skipped)
+    readings = collect_readings(splits)
+    expected = {split: n for reading in readings for split, n in reading.expected.items()}
+    num_pixels = sum(reading.num_pixels for reading in readings)
+    return BuildResult(folder, True, expected, result.skipped, num_pixels)
 
 
 def _prepare_splits(

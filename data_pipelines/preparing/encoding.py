@@ -10,10 +10,17 @@ import tensorflow_datasets as tfds
 from data_pipelines.errors import UserError
 from data_pipelines.private import ExampleSerializer
 from data_pipelines.reading import Example, ItemT
-from data_pipelines.sources.catalogue import small_features
+from data_pipelines.sources.catalogue import MASK_PIXELS, MaskClasses, small_features
 
-__all__ = ["Encoder", "ItemResult", "Moments", "ReadAndEncode", "StoredRecord", "crop_to_inside"]
-
+__all__ = [
+    "Encoder",
+    "ItemResult",
+    "Moments",
+    "ReadAndEncode",
+    "StoredRecord",
+    "crop_to_inside",
+    "select_measured",
+]
 
 # Number of pixels summed at once, few enough to stay in the processor's cache.
 _BLOCK_PIXELS = 4096
@@ -86,6 +93,24 @@ def crop_to_inside(image: np.ndarray, example: Mapping[str, Any]) -> np.ndarray:
     return image[:height, :width]
 
 
+def select_measured(
+    image: np.ndarray, example: Mapping[str, Any], metadata: Mapping[str, Any] | None
+) -> np.ndarray:
+    """Select the pixels of an image that statistics include: neither padding nor without data.
+
+    Args:
+        image: (h, w, bands) stored pixels.
+        example: The example, see `crop_to_inside`.
+        metadata: Metadata of the dataset; if its `nodata` is 0, pixels that are 0 in all bands have
+            no data.
+
+    Returns:
+        (h, w, bands), or (pixels, bands) if some have no data.
+    """
+    inside = crop_to_inside(image, example)
+    return inside[inside.any(axis=-1)] if (metadata or {}).get("nodata") == 0 else inside
+
+
 class StoredRecord(NamedTuple):
     """An encoded example.
 
@@ -119,10 +144,17 @@ class ItemResult(NamedTuple):
 class Encoder:
     """A function from (key, example) to record, for the features of a dataset. Picklable."""
 
-    def __init__(self, features: tfds.features.FeaturesDict) -> None:
-        self._features = features
-        self._serializer = ExampleSerializer(features.get_serialized_info())
-        self._columns = small_features(features)
+    def __init__(self, info: tfds.core.DatasetInfo) -> None:
+        """Create the function.
+
+        Args:
+            info: TFDS's description of the dataset.
+        """
+        self._features = info.features
+        self._metadata = dict(info.metadata or {})
+        self._mask_classes = MaskClasses.of(info)
+        self._serializer = ExampleSerializer(info.features.get_serialized_info())
+        self._columns = small_features(info.features)
 
     def __call__(self, key: int | str | bytes, example: Example) -> StoredRecord:
         """Encode one example.
@@ -140,10 +172,13 @@ class Encoder:
             ) from error
         serialized = message.SerializeToString(deterministic=True)
         columns = {name: self._make_column(name, encoded[name]) for name in self._columns}
+        if self._mask_classes.number:
+            mask = crop_to_inside(np.asarray(example["mask"]), example)
+            columns[MASK_PIXELS] = self._mask_classes.count_pixels(mask)
         image = example.get("image")
         moments = None
         if isinstance(image, np.ndarray) and image.ndim == 3:
-            moments = Moments.from_image(crop_to_inside(image, example))
+            moments = Moments.from_image(select_measured(image, example, self._metadata))
         stored_key = key.encode() if isinstance(key, str) else key
         return StoredRecord(stored_key, serialized, columns, moments)
 

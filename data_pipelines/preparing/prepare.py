@@ -26,7 +26,7 @@ from data_pipelines.preparing.progress import ProgressCounter
 from data_pipelines.preparing.shards import SplitWriter, assemble_split
 from data_pipelines.reading import Examples, Reading
 from data_pipelines.registry import find_builder
-from data_pipelines.sources.catalogue import small_features
+from data_pipelines.sources.catalogue import catalogue_columns
 
 __all__ = [
     "PreparationResult",
@@ -139,7 +139,7 @@ def prepare(
     """
     _check_space(folder, estimate_bytes(builder, splits))
     result = PreparationResult()
-    columns = tuple(small_features(builder.info.features))
+    columns = catalogue_columns(builder.info)
     writers = {split: SplitWriter(folder, split, columns) for split in splits}
     try:
         with (
@@ -234,7 +234,7 @@ def report_full_disk(
 def _read_items(
     builder: tfds.core.DatasetBuilder, name: str, splits: Splits, workers: int
 ) -> Iterator[ItemResult]:
-    encoder = Encoder(builder.info.features)
+    encoder = Encoder(builder.info)
     for reading in collect_readings(splits):
         yield from parallel_map(
             ReadAndEncode(reading.read, encoder),

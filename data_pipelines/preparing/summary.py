@@ -23,12 +23,14 @@ from data_pipelines.files.writing import replace_when_written
 from data_pipelines.preparing.encoding import Moments
 from data_pipelines.preparing.prepare import Splits, collect_readings
 from data_pipelines.sources.dataset import ALL, Dataset
+from data_pipelines.sources.stored_split import StoredSplit
 from data_pipelines.sources.subset import select_subset
 
 __all__ = [
     "CONTACT_SHEET",
     "load_moments",
     "print_bands",
+    "print_classes",
     "print_input_summary",
     "print_splits",
     "write_contact_sheet",
@@ -95,6 +97,43 @@ def print_bands(dataset: Dataset, moments: Mapping[str, Moments], published: Sen
                 row.append(f"{getattr(published.bands[index], name):,.2f}")
         table.add_row(*row)
     Console().print(table)
+
+
+def print_classes(dataset: Dataset) -> None:
+    """Print the examples, or pixels, of each class and of none, and a line for each rare case.
+
+    These are classes that occur nowhere, and those that occur, but not in the split `train`.
+
+    Args:
+        dataset: The prepared dataset.
+    """
+    found = {split: StoredSplit(dataset, split).count_classes() for split in dataset.info.splits}
+    counts = {split: values for split, values in found.items() if values is not None}
+    if not counts:
+        return
+    unit = "pixels" if dataset.target == "mask" else "examples"
+    table = Table(unit, *counts)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    names = [*dataset.classes, *(["of no class"] if dataset.target == "mask" else [])]
+    for index, name in enumerate(names):
+        table.add_row(
+            name, *(_format_share(split[index], split.sum()) for split in counts.values())
+        )
+    Console().print(table)
+    for index, name in enumerate(dataset.classes):
+        splits = [split for split, values in counts.items() if values[index]]
+        if not splits:
+            print(f"warning: class {name} has no {unit[:-1]} in any split")
+        elif "train" in counts and "train" not in splits:
+            print(
+                f"warning: class {name} has no {unit[:-1]} in train, only in {', '.join(splits)}: "
+                "no network can learn it"
+            )
+
+
+def _format_share(count: int, total: int) -> str:
+    return f"{count:,} ({count / total:.1%})" if total else f"{count:,}"
 
 
 def write_contact_sheet(dataset: Dataset, file: Path) -> None:

@@ -7,9 +7,16 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipelines.errors import UserError
-from data_pipelines.preparing.encoding import Moments, crop_to_inside
+from data_pipelines.preparing.encoding import Moments, crop_to_inside, select_measured
 from data_pipelines.preparing.progress import ProgressCounter
-from data_pipelines.sources.catalogue import Catalogue, CatalogueWriter, small_features
+from data_pipelines.sources.catalogue import (
+    MASK_PIXELS,
+    Catalogue,
+    CatalogueWriter,
+    MaskClasses,
+    catalogue_columns,
+    small_features,
+)
 from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.records import Decoder
 from data_pipelines.sources.stored_split import StoredSplit
@@ -84,23 +91,29 @@ def read_back(dataset: Dataset, split: str) -> SplitContents:
         decoders.append(Decoder.for_feature("inside", features["inside"]))
     if "id" in features:
         decoders.append(Decoder.for_feature("id", features["id"]))
-    writer, moments = CatalogueWriter(columns), Moments()
+    writer, moments = CatalogueWriter(catalogue_columns(dataset.info)), Moments()
+    info, mask_classes = dataset.info, MaskClasses.of(dataset.info)
     shards = StoredSplit(dataset, split).shards
     count = dataset.info.splits[split].num_examples
     with ProgressCounter(f"verifying {split}", count) as progress:
         for index in range(count):
             record = shards.read(index, decoders)
+            if mask_classes.number:
+                mask = crop_to_inside(record["mask"], record)
+                record[MASK_PIXELS] = mask_classes.count_pixels(mask)
             writer.append(record["id"].item() if "id" in record else index, record)
-            moments += Moments.from_image(crop_to_inside(record["image"], record))
+            moments += Moments.from_image(select_measured(record["image"], record, info.metadata))
             progress.advance()
     return SplitContents(writer.make_catalogue(), moments)
 
 
 def _catalogues_match(read: Catalogue, written: Catalogue, dataset: Dataset) -> bool:
     """Return whether two catalogues are equal; keys count only if the records store them."""
-    if len(read.keys) != len(written.keys) or set(read.columns) != set(written.columns):
+    # Catalogues of earlier versions don't count the pixels of masks.
+    compared = set(read.columns) - ({MASK_PIXELS} - set(written.columns))
+    if len(read.keys) != len(written.keys) or compared != set(written.columns):
         return False
-    columns = (np.array_equal(read.columns[n], written.columns[n]) for n in read.columns)
+    columns = (np.array_equal(read.columns[n], written.columns[n]) for n in compared)
     return all(columns) and (
         "id" not in dataset.info.features or np.array_equal(read.keys, written.keys)
     )

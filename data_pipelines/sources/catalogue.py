@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,7 +17,17 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
 
-__all__ = ["Catalogue", "CatalogueWriter", "small_features"]
+__all__ = [
+    "MASK_PIXELS",
+    "Catalogue",
+    "CatalogueWriter",
+    "MaskClasses",
+    "catalogue_columns",
+    "small_features",
+]
+
+# Name of the column that counts, for each mask, the pixels of each class and, last, of none.
+MASK_PIXELS = "mask_pixels"
 
 _COLUMN = "column_"
 # Number of examples collected before they are packed into arrays.
@@ -31,7 +41,7 @@ class Catalogue:
     Attributes:
         keys: (records,) int64 or bytes, in stored order.
         columns: {feature: (records, ...)}: `label` () int32, a list of labels (classes,) uint8
-            multi-hot, or a flag () bool.
+            multi-hot, or a flag () bool; and of masks `MASK_PIXELS`, (classes + 1,) int32.
     """
 
     keys: np.ndarray
@@ -97,6 +107,46 @@ def small_features(features: tfds.features.FeaturesDict) -> dict[str, int]:
         elif name == "label" or (feature.shape == () and feature.np_dtype == np.bool_):
             num_classes[name] = 0
     return num_classes
+
+
+def catalogue_columns(info: tfds.core.DatasetInfo) -> tuple[str, ...]:
+    """Return the names of the columns of the catalogues of a dataset."""
+    masks = [MASK_PIXELS] if MaskClasses.of(info).number else []
+    return (*small_features(info.features), *masks)
+
+
+class MaskClasses(NamedTuple):
+    """The classes of a dataset's masks.
+
+    Attributes:
+        number: Number of classes; 0 without masks, or if these are encoded files.
+        ignore_label: Value of unlabelled pixels.
+    """
+
+    number: int
+    ignore_label: int
+
+    @classmethod
+    def of(cls, info: tfds.core.DatasetInfo) -> "MaskClasses":
+        """Find the classes in TFDS's description of a dataset."""
+        metadata = info.metadata or {}
+        features = dict(info.features.items())
+        has_masks = type(features.get("mask")) is tfds.features.Tensor
+        number = len(metadata.get("classes", ())) if has_masks else 0
+        return cls(number, metadata.get("ignore_label", 255))
+
+    def count_pixels(self, mask: np.ndarray) -> np.ndarray:
+        """Count the pixels of each class in a mask.
+
+        Args:
+            mask: Integer array of any shape.
+
+        Returns:
+            (classes + 1,) int32, last the number of unlabelled pixels.
+        """
+        is_unlabelled = (mask == self.ignore_label) | (mask >= self.number)
+        classes = np.where(is_unlabelled, self.number, mask).reshape(-1)
+        return np.bincount(classes, minlength=self.number + 1).astype(np.int32)
 
 
 class CatalogueWriter:

@@ -226,14 +226,14 @@ def write_invalid_class(folder):
     )
 
 
-def write_float_mask(folder):
-    write(folder / "masks" / "a.tif", make_classes("a")[None].astype(np.float32))
-    return "masks/a.tif: its pixels are float32; expected integer class numbers"
+def write_fractions(folder):
+    write(folder / "masks" / "a.tif", make_classes("a")[None] / np.float32(2))
+    return "masks/a.tif: has pixels of value 127.5; expected the numbers 0 to 2"
 
 
 def write_unexpected_colours(folder):
     write(folder / "masks" / "a.tif", make_colour_mask(make_classes("a")))
-    return "masks/a.tif: has 3 bands; expected 1"
+    return "masks/a.tif: has 3 bands that differ, as colours do; expected 1 of numbers, or --config"
 
 
 def change_mask_size(folder):
@@ -259,7 +259,7 @@ def rename_mask(folder):
 
 
 CORRUPTIONS = (
-    write_invalid_class, write_float_mask, write_unexpected_colours, change_mask_size,
+    write_invalid_class, write_fractions, write_unexpected_colours, change_mask_size,
     truncate_tif, truncate_png, rename_mask,
 )  # fmt: skip
 
@@ -299,7 +299,15 @@ def test_a_mask_of_numbers_with_config_colours_is_an_error(one_image, tmp_path):
         ((*FIELDS, "colours=1,2,3"), "--config.colours: found (1, 2, 3)"),
         ((*FIELDS, "stride=33"), "--config.stride: found 33 with a window of 32"),
         ((*FIELDS, "sensor=naipp"), "--config.sensor: found 'naipp'; expected one of"),
-        ((*FIELDS, "bands=red,green"), "a.tif: has 4 bands; expected 2"),
+        ((*FIELDS, "bands=red,nir"), "a.tif: has 4 bands without names; expected --config.bands"),
+        ((*FIELDS, "bands=red,green,blue,nir,swir16"), "a.tif: has 4 bands; expected 5"),
+        ((*FIELDS, "channels=1,2,3,9"), "a.tif: has 4 bands; expected 9 for --config.channels"),
+        ((*FIELDS, "channels=1,2"), "--config.channels: found 2 numbers; expected one for each"),
+        ((*FIELDS, "values=1,2"), "--config.values: found (1, 2); expected a number for each of"),
+        ((*FIELDS, "values=1,2,2"), "water, land, ice, all different"),
+        ((*FIELDS, "ignore_label=0"), "--config.values=1,2,3"),
+        ((*FIELDS, "nodata=black"), "--config.nodata: found 'black'; expected a number, nan, or"),
+        ((*FIELDS, "scale=-1"), "--config.scale, --config.offset: found -1 and 0"),
         ((*FIELDS, "bands=red,green,blue,ultra"), "band 'ultra'"),
         ((*FIELDS, "images=pics/*"), "no image matches pics/*; found images/a.tif, masks/a.tif"),
         ((*FIELDS, "dtype=uint16"), "its pixels are uint8; expected uint16"),
@@ -313,7 +321,7 @@ def test_an_invalid_config_is_an_error(one_image, tmp_path, fields, message):
     ("pixels", "message"),
     [
         (make_image("a", 5), "a.tif: number of bands is 5; expected 3 or 4, or --config.bands="),
-        (make_image("a").astype(np.float32), "its pixels are float32; expected uint8 or uint16"),
+        (make_image("a").astype(np.complex64), "its pixels are complex64"),
     ],
 )
 def test_images_with_unknown_bands_or_dtype_are_errors(one_image, tmp_path, pixels, message):
