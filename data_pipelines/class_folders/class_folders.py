@@ -10,27 +10,27 @@ Without them, all images are in the split `train`.
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.bands import Sensor, default_bands, default_scale, make_sensor
 from data_pipelines.class_folders.folders import (
     LabelledImage,
     check_images,
+    describe_spellings,
     find_images_in_folders,
     make_dataset_info,
     normalise_name,
     read_image,
     summarise_images,
 )
-from data_pipelines.class_folders.images import read_pixels
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import SPLIT_FOLDERS, File
+from data_pipelines.files.paths import SPLIT_FOLDERS
+from data_pipelines.imagery.fitting import METHODS
+from data_pipelines.imagery.pixels import PixelFormat
+from data_pipelines.imagery.survey import ImageFields, ImageFiles, survey_images
 from data_pipelines.reading import Reading
 
 __all__ = ["ClassFolders", "ClassFoldersConfig"]
@@ -46,22 +46,34 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
 
     Attributes:
         bands: Bands of the files, in order: names of the sensor's bands, or STAC common names.
-            Default: red, green, blue for three bands, and red, green, blue, nir for four.
+            Where the files name their bands, they are found by name. Default: the files' own
+            names, else red, green, blue of three bands, and red, green, blue, nir of four.
+        channels: Numbers, from 1, of the files' bands that hold `bands`. Default: to find them.
         classes: Class names in the order of the labels. Default: all folders in alphabetical order.
         sensor: A name in `bands.SENSORS`. Default: a new sensor, whose statistics are measured.
-        resolution: Ground sampling distance in metres. Default (0): the sensor's.
-        image_size: Height and width in pixels. Default (0): those of the first readable image.
-        dtype: `uint8` or `uint16`. Default: that of the first readable image.
-        scale: Physical units per digital number. Default (0): 1/255 for uint8, 1e-4 for uint16.
+        resolution: Ground sampling distance in metres. Default (0): the sensor's, or the files'.
+        image_size: Height and width in pixels. Default (0): those of most images.
+        fit: How images of another size are brought to it: `refuse`, `crop`, `resize`, `pad`.
+        dtype: Dtype of the files' pixels; any but `uint8` and `uint16` needs a `scale`. Default:
+            that of most images.
+        scale: Physical units per number. Default (0): 1/255 for uint8, 1e-4 for uint16.
+        offset: Added to the files' numbers, -1000 for Sentinel-2 since baseline 04.00.
+        nodata: Value of pixels without data, `nan`, or `none`. Default: what the files say.
+        files: What the image files hold; set by `of_files`.
     """
 
     bands: tuple[str, ...] = ()
+    channels: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     sensor: str = ""
     resolution: float = 0.0
     image_size: int = 0
+    fit: str = "refuse"
     dtype: str = ""
     scale: float = 0.0
+    offset: float = 0.0
+    nodata: str = ""
+    files: ImageFiles | None = None
 
     def of_files(self, folder: Path) -> "ClassFoldersConfig":
         """Return this config with its empty fields inferred from the files.
@@ -70,34 +82,30 @@ class ClassFoldersConfig(tfds.core.BuilderConfig):
             folder: The folder of class folders.
 
         Raises:
-            UserError: If the folder holds no readable image, or if the first readable image is not
-                square, is neither uint8 nor uint16 or has an unexpected number of bands.
+            UserError: If the folder holds no readable image, or if most images are not square, or
+                the meaning of their bands or numbers is not known.
         """
+        if self.fit not in METHODS:
+            raise UserError(
+                f"--config.fit: found {self.fit!r}; expected one of {', '.join(METHODS)}"
+            )
         images = _find_images(folder)
         if not self.classes:
             check_images(folder, images)
-        classes = self.classes or tuple(sorted({image.label for image in images}))
-        file, pixels = _read_first_image(images)
-        height, width, count = pixels.shape
+        files = survey_images([image.file for image in images], ImageFields.of(self))
+        height, width = files.size
         if not self.image_size and height != width:
+            file = next(h.file for h in files.headers if h.size == files.size)
             raise UserError(
-                f"file {file}: found {height} × {width} pixels; expected a square image"
+                f"file {file}: has {height} × {width} pixels, as most images; expected square "
+                "ones, or --config.image_size=SIDE with --config.fit=crop, resize or pad"
             )
-        if not self.dtype and str(pixels.dtype) not in ("uint8", "uint16"):
-            raise UserError(f"file {file}: found dtype {pixels.dtype}; expected uint8 or uint16")
         return dataclasses.replace(
             self,
-            bands=self.bands or default_bands(file, count),
-            classes=classes,
+            classes=self.classes or tuple(sorted({image.label for image in images})),
             image_size=self.image_size or height,
-            dtype=self.dtype or str(pixels.dtype),
+            files=files,
         )
-
-    @property
-    def described_sensor(self) -> Sensor:
-        """The sensor, with the bands of the files."""
-        scale = self.scale or default_scale(self.dtype)
-        return make_sensor(self.name, self.bands, self.resolution, scale, self.sensor)
 
 
 class ClassFolders(tfds.core.GeneratorBasedBuilder):
@@ -110,39 +118,72 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        if not config.classes or not config.image_size:
-            raise UserError(
-                f"dataset {self.name}: reads your own files; expected --manual_dir with "
-                + _INSTRUCTIONS
-            )
+        files = _get_files(config)
         return make_dataset_info(
-            self, config.described_sensor, config.image_size, config.dtype, config.classes
+            self, files.sensor, config.image_size, _get_format(config), config.classes
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
-        images = _find_images(folder)
+        names = {normalise_name(name): name for name in config.classes}
+        if len(names) < len(config.classes):
+            raise UserError(
+                f"--config.classes: found {', '.join(config.classes)}; expected names that differ "
+                "by more than case, blanks, - and _"
+            )
+        images = [
+            image._replace(label=names.get(normalise_name(image.label), image.label))
+            for image in _find_images(folder)
+        ]
         used = [image for image in images if image.label in config.classes]
         check_images(folder, used, config.classes)
         unused = [image for image in images if image.label not in config.classes]
         read = functools.partial(
-            read_image, size=config.image_size, dtype=config.dtype, bands=len(config.bands)
+            read_image, size=config.image_size, pixels=_get_format(config), fit=config.fit
         )
         counts = Counter(image.split for image in used)
         order = dict.fromkeys(SPLIT_FOLDERS.values())
         expected = {split: counts[split] for split in order if counts[split]}
-        summary = [
-            (
-                "images",
-                f"{config.image_size} × {config.image_size} pixels, {config.dtype}, "
-                f"{', '.join(config.described_sensor.names)}",
-            ),
+        found = [
+            ("images", _describe_sizes(config)),
+            *_get_files(config).found,
             *summarise_images(used, unused, {}),
         ]
-        return Reading(used, read, expected, summary).splits()
+        if spellings := describe_spellings(used):
+            found.append(("one class each", spellings))
+        return Reading(used, read, expected, found).splits()
 
     def _generate_examples(self) -> Any:
         """Not used: `_split_generators` returns the examples."""
+
+
+def _get_files(config: ClassFoldersConfig) -> ImageFiles:
+    if config.files is None:
+        raise UserError(
+            f"dataset class_folders/{config.name}: reads your own files; expected --manual_dir "
+            f"with {_INSTRUCTIONS}"
+        )
+    return config.files
+
+
+def _get_format(config: ClassFoldersConfig) -> PixelFormat:
+    """Return how pixels are read; those that are padded have no data."""
+    pixels = _get_files(config).format
+    return dataclasses.replace(pixels, has_nodata=pixels.has_nodata or config.fit == "pad")
+
+
+def _describe_sizes(config: ClassFoldersConfig) -> str:
+    size, headers = config.image_size, _get_files(config).headers
+    text = f"{size} × {size} pixels"
+    others = [header for header in headers if header.size != (size, size)]
+    if not others:
+        return text
+    height, width = others[0].size
+    fit = {"refuse": "refused (see --config.fit)", "crop": "cropped", "pad": "padded"}
+    return (
+        f"{text}; {len(others):,} of {len(headers):,} have another size, such as {others[0].file}, "
+        f"{height} × {width}: {fit.get(config.fit, 'resized')}"
+    )
 
 
 def _find_images(folder: Path) -> list[LabelledImage]:
@@ -168,14 +209,3 @@ def _find_images(folder: Path) -> list[LabelledImage]:
     return [
         image._replace(split=split or "train") for image, split in zip(images, splits, strict=True)
     ]
-
-
-def _read_first_image(images: Sequence[LabelledImage]) -> tuple[File, np.ndarray]:
-    """Read the first readable image; raises the first error if there is none."""
-    errors = []
-    for image in images:
-        try:
-            return image.file, read_pixels(image.file)
-        except UserError as error:  # reported or skipped later, when the examples are read
-            errors.append(error)
-    raise errors[0]

@@ -5,6 +5,7 @@ reads single images.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,15 +15,18 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.bands import Sensor
-from data_pipelines.class_folders.images import read_pixels
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File, find_files, format_names
 from data_pipelines.files.rasters import IMAGE_SUFFIXES
+from data_pipelines.imagery.decoding import decode_image
+from data_pipelines.imagery.fitting import fit_image
+from data_pipelines.imagery.pixels import PixelFormat
 from data_pipelines.reading import Example
 
 __all__ = [
     "LabelledImage",
     "check_images",
+    "describe_spellings",
     "find_images_in_folders",
     "find_images_of_classes",
     "make_dataset_info",
@@ -52,7 +56,7 @@ class LabelledImage(NamedTuple):
     @property
     def key(self) -> str:
         """The example key, such as `beach/beach_1`; without suffix, to be equal for other bands."""
-        return f"{self.label}/{self.file.stem}"
+        return f"{self.label}/{unicodedata.normalize('NFC', self.file.stem)}"
 
 
 def find_images_of_classes(
@@ -111,7 +115,21 @@ def find_images_in_folders(folder: Path) -> list[LabelledImage]:
             f"folder {folder}: found images, such as {files[0].name}, and no class folder; "
             "expected one folder of images per class"
         )
-    return [LabelledImage(f, _remove_zip_suffix(f.folders[-1]), f.folders[:-1]) for f in files]
+    labels = _merge_spellings([_remove_zip_suffix(file.folders[-1]) for file in files])
+    return [LabelledImage(f, labels[_remove_zip_suffix(f.folders[-1])], f.folders[:-1])
+            for f in files]  # fmt: skip
+
+
+def describe_spellings(images: Iterable[LabelledImage]) -> str:
+    """Describe the classes whose folders are spelt in several ways; empty if there are none."""
+    spellings: dict[str, set[str]] = {}
+    for image in images:
+        spellings.setdefault(image.label, set()).add(_remove_zip_suffix(image.file.folders[-1]))
+    return ", ".join(
+        f"{label} for {' and '.join(sorted(names))}"
+        for label, names in spellings.items()
+        if len(names) > 1
+    )
 
 
 def check_images(
@@ -185,7 +203,7 @@ def make_dataset_info(
     builder: tfds.core.DatasetBuilder,
     sensor: Sensor,
     size: int,
-    dtype: str,
+    pixels: PixelFormat,
     classes: Sequence[str],
     homepage: str | None = None,
 ) -> tfds.core.DatasetInfo:
@@ -195,7 +213,7 @@ def make_dataset_info(
         builder: The builder of the dataset, whose docstring is the description.
         sensor: The sensor with the bands of the images.
         size: Height and width of the images in pixels.
-        dtype: Dtype of the pixels.
+        pixels: How the pixels are read.
         classes: Names of the classes, in the order of the labels.
         homepage: Web page of the dataset.
     """
@@ -206,14 +224,16 @@ def make_dataset_info(
             {
                 "image": tfds.features.Tensor(
                     shape=(size, size, len(sensor.bands)),
-                    dtype=np.dtype(dtype),
+                    dtype=np.dtype(pixels.stored_dtype),
                     encoding=tfds.features.Encoding.BYTES,
                 ),
                 "label": tfds.features.ClassLabel(names=list(classes)),
                 "id": tfds.features.Text(),
             }
         ),
-        metadata=tfds.core.MetadataDict({"sensor": sensor.to_dict()}),
+        metadata=tfds.core.MetadataDict(
+            {"sensor": sensor.to_dict(), **({"nodata": 0} if pixels.has_nodata else {})}
+        ),
         homepage=homepage,
     )
 
@@ -221,49 +241,44 @@ def make_dataset_info(
 def read_image(
     image: LabelledImage,
     size: int,
-    dtype: str,
-    bands: int,
-    channels: Sequence[int] = (),
-    advice: str = "",
+    pixels: PixelFormat,
+    fit: str = "",
 ) -> Iterator[tuple[str, Example]]:
     """Read an image file into an example.
 
     Args:
         image: The image to read.
-        size: Expected height and width in pixels.
-        dtype: Expected dtype of the pixels.
-        bands: Expected number of bands; 0 for any number.
-        channels: Bands to select, numbered from 1, in the order of the example's channels; empty
-            for all.
-        advice: Appended to the error message about an unexpected number of bands or dtype.
+        size: Height and width in pixels.
+        pixels: How its pixels are read.
+        fit: How an image of another size is brought to it, see `fit_image`.
 
     Yields:
         The key of the example, and the example: `image` (size, size, bands), `label` and `id`.
 
     Raises:
-        UserError: If the file can't be read, or has another size, dtype or number of bands.
+        UserError: If the file can't be read, or has another size, dtype or other bands.
     """
-    pixels = read_pixels(image.file)
-    height, width, count = pixels.shape
-    if count != bands and (bands or count < max(channels)):
-        raise UserError(
-            f"file {image.file}: found {count} band{'s' * (count != 1)}; expected "
-            f"{bands or max(channels)}{advice}"
-        )
-    if pixels.dtype != dtype:
-        raise UserError(f"file {image.file}: found dtype {pixels.dtype}; expected {dtype}{advice}")
-    if (height, width) != (size, size):
-        raise UserError(
-            f"file {image.file}: found {height} × {width} pixels; expected {size} × {size}"
-        )
-    if channels:
-        pixels = pixels[..., [channel - 1 for channel in channels]]
-    yield image.key, {"image": pixels, "label": image.label, "id": image.key}
+    decoded = pixels.convert(decode_image(image.file, pixels))
+    fitted = fit_image(image.file, decoded, size, fit)
+    yield image.key, {"image": fitted, "label": image.label, "id": image.key}
 
 
 def normalise_name(name: str) -> str:
     """Return the name of a folder in lower case, without spaces, `_`, `-` and `.zip`."""
-    return re.sub(r"[\s_-]+", "", _remove_zip_suffix(name.casefold()))
+    composed = unicodedata.normalize("NFC", name).casefold()
+    return re.sub(r"[\s_-]+", "", _remove_zip_suffix(composed))
+
+
+def _merge_spellings(names: Iterable[str]) -> dict[str, str]:
+    """Return {name: the commonest of the names that differ from it by spelling alone}."""
+    groups: dict[str, Counter[str]] = {}
+    for name in names:
+        groups.setdefault(normalise_name(name), Counter())[name] += 1
+    return {
+        name: unicodedata.normalize("NFC", counts.most_common(1)[0][0])
+        for counts in groups.values()
+        for name in counts
+    }
 
 
 def _remove_zip_suffix(name: str) -> str:

@@ -22,6 +22,7 @@ from data_pipelines.class_folders.folders import (
     summarise_images,
 )
 from data_pipelines.errors import UserError
+from data_pipelines.imagery.pixels import PixelFormat
 from data_pipelines.reading import Reading
 
 __all__ = ["Eurosat", "EurosatConfig"]
@@ -127,7 +128,7 @@ class Eurosat(tfds.core.GeneratorBasedBuilder):
             self,
             config.sensor,
             SIZE,
-            _get_archive(config).dtype,
+            _get_pixel_format(config),
             CLASSES,
             homepage="https://github.com/phelber/EuroSAT",
         )
@@ -144,13 +145,7 @@ class Eurosat(tfds.core.GeneratorBasedBuilder):
                 f"as {images[0].file.name}; expected {expected}"
             )
         check_images(folder, used, CLASSES)
-        read = functools.partial(
-            read_image,
-            size=SIZE,
-            dtype=archive.dtype,
-            bands=len(archive.bands),
-            channels=_find_channels(config),
-        )
+        read = functools.partial(read_image, size=SIZE, pixels=_get_pixel_format(config))
         unused = [image for image in images if image.file.suffix not in archive.suffixes]
         summary = summarise_images(used, unused, _CLASS_SIZES)
         return Reading(used, read, dict(self.expected_examples), summary).splits()
@@ -167,8 +162,13 @@ def _get_archive(config: EurosatConfig) -> _Archive:
     return _ARCHIVES[config.files]
 
 
-def _find_channels(config: EurosatConfig) -> tuple[int, ...]:
-    """Return the numbers, from 1, of the channels of a file that hold the config's bands."""
+def _get_pixel_format(config: EurosatConfig) -> PixelFormat:
+    """Return how the pixels of the archive's files are read."""
     archive = _get_archive(config)
-    file_bands = archive.sensor.select(archive.bands)
-    return tuple(index + 1 for index in file_bands.indices(config.bands))
+    channels = archive.sensor.select(archive.bands).indices(config.bands)
+    return PixelFormat(
+        config.sensor.names,
+        archive.dtype,
+        tuple(index + 1 for index in channels),
+        num_bands=len(archive.bands),
+    )

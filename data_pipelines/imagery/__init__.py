@@ -2,6 +2,7 @@
 
 `headers` reads what a file says of itself (`Header`), `georeferences` compares the places of two
 files, `channels` finds the bands, `pixels` reads them with their no-data pixels and converts them
-(`PixelFormat`), `survey` looks at all files of a folder before they are read, and `values` at the
-values of some.
+(`PixelFormat`), `decoding` reads small images, `fitting` brings them to one size, `survey` looks at
+all files of a folder before they are read, `values` at the values of some, and `descriptions` says
+it in words.
 """

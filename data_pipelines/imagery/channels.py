@@ -6,7 +6,7 @@ from data_pipelines.bands import default_bands, name_bands
 from data_pipelines.errors import UserError
 from data_pipelines.imagery.headers import Header
 
-__all__ = ["describe_channels", "find_bands", "find_channels"]
+__all__ = ["find_bands", "find_channels"]
 
 
 def find_bands(header: Header, transparent: bool) -> tuple[str, ...]:
@@ -83,38 +83,6 @@ def find_channels(
                 f"file's bands that hold {', '.join(bands)}"
             )
     return leading
-
-
-def describe_channels(
-    header: Header, bands: Sequence[str], channels: Sequence[int], transparent: bool, given: bool
-) -> str:
-    """Describe, for the user, which band of a file is taken for which, and why.
-
-    Args:
-        header: Header of the file.
-        bands: Names of the dataset's bands.
-        channels: See `find_channels`.
-        transparent: Whether a band that is tagged as transparency is that.
-        given: Whether the user named the bands.
-    """
-    found = find_channels(header, bands, channels, transparent)
-    pairs = ", ".join(f"{band} from band {n}" for band, n in zip(bands, found, strict=True))
-    names = name_bands(header.names)
-    if channels:
-        reason = "as --config.channels says"
-    elif all(names[number - 1] for number in found):
-        reason = f"as the file names them {', '.join(header.names[n - 1] for n in found)}"
-    elif given:
-        reason = "in the order of --config.bands; the files name none"
-    else:
-        reason = "assumed, because the files name none; --config.bands says otherwise"
-    unused = [n for n in range(1, header.num_bands + 1) if n not in found]
-    if transparent and header.alpha in unused:
-        unused.remove(header.alpha)
-        reason += f"; band {header.alpha} is transparency, and where it is 0 there is no data"
-    if unused:
-        reason += f"; not read: band {', '.join(map(str, unused))} of {header.num_bands}"
-    return f"{pairs} ({reason})"
 
 
 def _count_bands(header: Header, transparent: bool) -> int:

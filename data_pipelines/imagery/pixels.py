@@ -70,6 +70,8 @@ class PixelFormat:
         has_nodata: Whether some files have pixels without data.
         offset: Added to the files' numbers.
         factor: Stored digital numbers per number of the files.
+        num_bands: Number of bands that a file must have; 0 for as many as are needed.
+        advice: Appended to error messages about other bands or another dtype.
     """
 
     bands: tuple[str, ...]
@@ -80,6 +82,8 @@ class PixelFormat:
     has_nodata: bool = False
     offset: float = 0.0
     factor: float = 1.0
+    num_bands: int = 0
+    advice: str = ""
 
     @property
     def stored_dtype(self) -> str:
@@ -95,6 +99,13 @@ class PixelFormat:
         if header.dtype != self.dtype:
             raise UserError(
                 f"file {header.file}: its pixels are {header.dtype}; expected {self.dtype}"
+                f"{self.advice}"
+            )
+        if self.num_bands and header.num_bands != self.num_bands:
+            plural = "s" * (header.num_bands != 1)
+            raise UserError(
+                f"file {header.file}: has {header.num_bands} band{plural}; expected "
+                f"{self.num_bands}{self.advice}"
             )
         self.find_channels(header)
 

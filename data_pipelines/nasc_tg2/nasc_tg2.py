@@ -24,6 +24,7 @@ from data_pipelines.class_folders.folders import (
     summarise_images,
 )
 from data_pipelines.errors import UserError
+from data_pipelines.imagery.pixels import PixelFormat
 from data_pipelines.reading import Reading
 
 __all__ = ["NascTg2", "NascTg2Config"]
@@ -70,6 +71,18 @@ class NascTg2Config(tfds.core.BuilderConfig):
         """Tiangong-2 with the bands of this config."""
         return TIANGONG2.select(self.bands).with_scale(default_scale(self.dtype))
 
+    @property
+    def pixels(self) -> PixelFormat:
+        """How the files' pixels are read."""
+        return PixelFormat(
+            self.bands,
+            self.dtype,
+            self.channels,
+            num_bands=0 if self.channels else len(self.bands),
+            advice=f" for {', '.join(self.bands)}: set the channels of the files that hold these "
+            "bands, and their dtype, with --config.channels=… --config.dtype=… --config.name=…",
+        )
+
 
 class NascTg2(tfds.core.GeneratorBasedBuilder):
     """Natural scenes of ten classes, 2,000 images each, taken by Tiangong-2.
@@ -95,7 +108,7 @@ class NascTg2(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         _check_config(config)
-        return make_dataset_info(self, config.sensor, SIZE, config.dtype, CLASSES)
+        return make_dataset_info(self, config.sensor, SIZE, config.pixels, CLASSES)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
@@ -103,15 +116,7 @@ class NascTg2(tfds.core.GeneratorBasedBuilder):
         images = find_images_of_classes(folder, CLASSES, expected, config.folder)
         used = _select_images(images, rgb="nir" not in config.sensor.names)
         check_images(folder, used, CLASSES)
-        read = functools.partial(
-            read_image,
-            size=SIZE,
-            dtype=config.dtype,
-            bands=0 if config.channels else len(config.bands),
-            channels=config.channels,
-            advice=f" for {', '.join(config.bands)}: set the channels of the files that hold these "
-            "bands, and their dtype, with --config.channels=… --config.dtype=… --config.name=…",
-        )
+        read = functools.partial(read_image, size=SIZE, pixels=config.pixels)
         unused = sorted(set(images) - set(used))
         summary = summarise_images(used, unused, dict.fromkeys(CLASSES, _CLASS_SIZE))
         return Reading(used, read, {"train": len(used)}, summary).splits()

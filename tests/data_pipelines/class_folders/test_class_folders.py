@@ -154,7 +154,9 @@ def test_a_dry_run_prints_the_inferred_format(mine, tmp_path, capsys):
     arguments = ["--data_dir", str(tmp_path), "--manual_dir", str(mine[0]), "--dry_run"]
     assert main(["class_folders/other", *arguments]) == 0
     output = capsys.readouterr().out
-    assert "images: 32 × 32 pixels, uint8, red, green, blue" in output
+    assert "images: 32 × 32 pixels" in output
+    assert "bands: red from band 1, green from band 2, blue from band 3 (assumed" in output
+    assert "numbers: uint8, of 1/255 each (assumed)" in output
     assert "class folders in .: Forest 2, Sea Lake 2, annual-crop 2" in output
     assert "split train: 6 examples" in output
     assert not list(tmp_path.rglob("*array_record*"))
@@ -213,24 +215,19 @@ def palette(folder):
     image.save(folder / "Forest" / "palette.png")
 
 
-def transparent(folder):
-    write_image(folder / "Forest" / "transparent.png", make_smooth_image(0, 32, 4))
-
-
 @pytest.mark.parametrize(
     ("corrupt", "message"),
     [
         (no_class_folder, "found images, such as Forest_1.jpg, and no class folder"),
         (stray, "overview.jpg: is beside the folder Forest, which also holds images"),
         (empty, "files/meadow: holds no image, .*; found list.txt; expected jpg"),
-        (other_size, "Sea Lake/big.jpg: found 40 × 40 pixels; expected 32 × 32"),
-        (other_bands, "Sea Lake/grey.jpg: found 1 band; expected 3"),
-        (other_dtype, "Sea Lake/deep.tif: found dtype uint16; expected uint8"),
+        (other_size, "Sea Lake/big.jpg: has 40 × 40 pixels; expected 32 × 32"),
+        (other_bands, "Sea Lake/grey.jpg: has 1 band; expected 3"),
+        (other_dtype, "Sea Lake/deep.tif: its pixels are uint16; expected uint8"),
         (same_name, "more/Forest/Forest_1.png: has the same name and class as .*/Forest_1.jpg"),
         (partly_split, "test/Forest/1.jpg is in a split, .*Forest_1.jpg in none"),
         (unlabelled_split, "test/1.jpg: is in the folder test, which is a split"),
         (palette, "palette.png: found the colour mode P; expected"),
-        (transparent, "transparent.png: found the colour mode RGBA; expected"),
     ],
 )
 def test_an_error_names_the_file_and_no_dataset_is_left(tmp_path, corrupt, message):
@@ -249,8 +246,11 @@ def test_an_error_names_the_file_and_no_dataset_is_left(tmp_path, corrupt, messa
         (("bands=B04,B08",), "band 'B04': sensor common_bands does not have it; it has coastal"),
         (("bands=red,nir", "sensor=landsat"), "--config.sensor: found 'landsat'; expected one of"),
         (("bands=red,nir", "sensor=pictures"), "band 'nir': sensor pictures does not have it"),
-        (("bands=red,green,blue",), "Forest_1.tif: found 2 bands; expected 3"),
-        (("bands=red,nir", "dtype=int16"), "--config.dtype: found 'int16'; expected uint8 or"),
+        (("bands=red,green,blue",), "Forest_1.tif: has 2 bands; expected 3"),
+        (("bands=red,nir", "dtype=int16"), "Forest_1.tif: its pixels are uint8; expected int16"),
+        (("bands=red,nir", "dtype=text"), "--config.dtype: found 'text'; expected uint8 or uint16"),
+        (("bands=red,nir", "fit=squeeze"), "--config.fit: found 'squeeze'; expected one of refuse"),
+        (("bands=red,nir", "classes=Forest,forest"), "expected names that differ by more than"),
         (("bands=red,nir", "classes=Forest,sea"), "lacks a folder of class sea; found those of F"),
     ],
 )
@@ -263,10 +263,10 @@ def test_an_unsuitable_config_is_refused(tmp_path, fields, message):
 
 def test_float_and_non_square_images_are_refused(tmp_path):
     write_image(tmp_path / "files" / "forest" / "1.tif", np.ones((32, 32, 3), np.float32))
-    with pytest.raises(UserError, match=r"1.tif: found dtype float32; expected uint8 or uint16"):
+    with pytest.raises(UserError, match=r"1.tif: its pixels are float32, 1 to 1; expected uint8"):
         build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files")
     write_image(tmp_path / "files" / "forest" / "1.tif", np.ones((32, 30, 3), np.uint8))
-    with pytest.raises(UserError, match=r"1.tif: found 32 × 30 pixels; expected a square image"):
+    with pytest.raises(UserError, match=r"1.tif: has 32 × 30 pixels, as most images; expected squ"):
         build("class_folders/mine", tmp_path, manual_dir=tmp_path / "files")
 
 

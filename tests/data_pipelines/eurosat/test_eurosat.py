@@ -165,9 +165,9 @@ def truncated(folder):
             unpacked_and_zipped,
             "has the same name and class as .*/EuroSAT_MS.zip/AnnualCrop/AnnualCrop_1.tif;",
         ),
-        (twelve_bands, "River_1.tif: found 12 bands; expected 13"),
-        (of_eight_bits, "River_1.tif: found dtype uint8; expected uint16"),
-        (large, "River_1.tif: found 64 × 70 pixels; expected 64 × 64"),
+        (twelve_bands, "River_1.tif: has 12 bands; expected 13"),
+        (of_eight_bits, "River_1.tif: its pixels are uint8; expected uint16"),
+        (large, "River_1.tif: has 64 × 70 pixels; expected 64 × 64"),
         (truncated, "River_1.tif: can't be read as GeoTIFF"),
     ],
 )

@@ -139,9 +139,7 @@ def test_a_folder_of_rgb_and_near_infrared_is_multispectral(tmp_path, name):
 def test_channels_select_bands_of_files_with_many(tmp_path):
     manual_dir = tmp_path / "files"
     files = write_scenes(manual_dir / "MS", ".tif", 14, np.uint16)
-    with pytest.raises(
-        UserError, match="found 14 bands; expected 4 for red, green, blue, nir"
-    ) as e:
+    with pytest.raises(UserError, match="has 14 bands; expected 4 for red, green, blue, nir") as e:
         build("nasc_tg2/rgbn", tmp_path, manual_dir=manual_dir)
     assert "--config.channels=… --config.dtype=… --config.name=…" in str(e.value)
     assert not list(tmp_path.rglob("*array_record*"))
@@ -227,10 +225,10 @@ def sixteen_bits(folder):
         (truncated_png, "forest_1.png: can't be read as JPEG or PNG .*truncated"),
         (nothing, "forest_1.jpg: is empty; expected an image"),
         (text, "forest_1.jpg: can't be read as GeoTIFF, JPEG or PNG"),
-        (small, "forest_1.jpg: found 100 × 100 pixels; expected 128 × 128"),
-        (grey, "forest_1.jpg: found 1 band; expected 3 for red, green, blue: .*config.channels=…"),
-        (transparent, "forest_1.png: found the colour mode RGBA; expected"),
-        (sixteen_bits, "beach_1.tif: found dtype uint16; expected uint8 .*--config.dtype=…"),
+        (small, "forest_1.jpg: has 100 × 100 pixels; expected 128 × 128"),
+        (grey, "forest_1.jpg: has 1 band; expected 3 for red, green, blue: .*config.channels=…"),
+        (transparent, "forest_1.png: has 4 bands; expected 3 for red"),
+        (sixteen_bits, "beach_1.tif: its pixels are uint16; expected uint8 .*--config.dtype=…"),
     ],
 )
 def test_an_error_names_the_file_and_no_dataset_is_left(tmp_path, corrupt, message):
@@ -249,9 +247,13 @@ def test_an_error_names_the_file_and_no_dataset_is_left(tmp_path, corrupt, messa
         ("rgb", "channels=1,2", r"--config.channels: found \(1, 2\); expected 3 numbers from 1"),
         ("rgb", "channels=0,1,2", r"--config.channels: found \(0, 1, 2\); expected 3 numbers"),
         ("rgb", "channels=r,g,b", r"--config.channels: found \('r', 'g', 'b'\); expected 3"),
-        ("rgb", "channels=1,2,9", r"beach_1.jpg: found 3 bands; expected 9 for red, green, blue"),
+        (
+            "rgb",
+            "channels=1,2,9",
+            r"has 3 bands; expected 9 for --config.channels=1,2,9",
+        ),
         ("rgb", "dtype=float32", "--config.dtype: found 'float32'; expected uint8 or uint16"),
-        ("rgbn", "dtype=uint8", "beach_1.jpg: found 3 bands; expected 4"),
+        ("rgbn", "dtype=uint8", "beach_1.jpg: has 3 bands; expected 4"),
     ],
 )
 def test_an_unsuitable_config_is_refused(tmp_path, config, field, message):

@@ -19,56 +19,67 @@ from rasterio.enums import ColorInterp
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File
 from data_pipelines.files.rasters import gdal_environment, open_raster
+from data_pipelines.imagery.headers import Header, describe_raster
+from data_pipelines.imagery.pixels import PixelFormat, RawPixels
 
-__all__ = ["read_pixels"]
+__all__ = ["decode_image"]
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_BIT_DEPTH = slice(24, 25)  # the byte of a PNG file that holds the bits per sample
-# Colour modes without palette and alpha channel, whose channels are measurements.
-_MODES = ("L", "RGB")
+# {colour mode without palette: number of its band that is transparency, 0 for none}.
+_MODES = {"L": 0, "LA": 2, "RGB": 0, "RGBA": 4}
 
 
-def read_pixels(file: File) -> np.ndarray:
-    """Read an image.
+def decode_image(file: File, pixels: PixelFormat) -> RawPixels:
+    """Read a small image completely.
 
-    Returns:
-        (height, width, bands) pixels, in the dtype of the file.
+    Args:
+        file: The file.
+        pixels: How its pixels are read.
 
     Raises:
-        UserError: If the file can't be read completely, or has a palette or transparency.
+        UserError: If the file can't be read completely, has a palette, another dtype or other
+            bands.
     """
     content = _read_content(file)
     if content.startswith(_JPEG) or (
         content.startswith(_PNG) and content[_PNG_BIT_DEPTH] != bytes([16])
     ):
-        return _decode_with_pillow(file, content)
+        header, bands = _decode_with_pillow(file, content)
+        pixels.check(header)
+        mask = bands[header.alpha - 1] if pixels.transparent and header.alpha else None
+        numbers = bands[[number - 1 for number in pixels.find_channels(header)]]
+        return pixels.interpret(header, numbers, mask)
     with gdal_environment(), open_raster(file, content) as raster:
-        transparent = raster.driver == "PNG" and ColorInterp.alpha in raster.colorinterp
-        if transparent or ColorInterp.palette in raster.colorinterp:
-            raise _unsupported_channels_error(file, "transparency" if transparent else "a palette")
-        return np.ascontiguousarray(np.moveaxis(raster.read(), 0, -1))
+        pixels.check(describe_raster(file, raster))
+        if ColorInterp.palette in raster.colorinterp:
+            raise _make_palette_error(file, "a palette")
+        return pixels.read(file, raster)
 
 
-def _decode_with_pillow(file: File, content: bytes) -> np.ndarray:
+def _decode_with_pillow(file: File, content: bytes) -> tuple[Header, np.ndarray]:
+    """Return the header and the (bands, h, w) pixels of a JPEG or PNG file."""
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             if image.mode not in _MODES:
-                raise _unsupported_channels_error(file, f"the colour mode {image.mode}")
-            pixels = np.array(image)
+                raise _make_palette_error(file, f"the colour mode {image.mode}")
+            pixels, alpha = np.array(image), _MODES[image.mode]
     # The errors that Pillow raises for corrupt files; SyntaxError for a corrupt PNG.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(
             f"file {file}: can't be read as JPEG or PNG ({' '.join(str(error).split())}); "
             "replace it with an intact copy"
         ) from error
-    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+    bands = np.moveaxis(np.atleast_3d(pixels), -1, 0)
+    header = Header(file, len(bands), str(pixels.dtype), pixels.shape[:2], alpha=alpha)
+    return header._replace(names=("",) * len(bands)), bands
 
 
-def _unsupported_channels_error(file: File, content: str) -> UserError:
+def _make_palette_error(file: File, content: str) -> UserError:
     return UserError(
-        f"file {file}: found {content}; expected a greyscale or RGB image without palette and "
-        "transparency: convert it"
+        f"file {file}: found {content}; expected a greyscale or RGB image without palette: "
+        "convert it"
     )
 
 
