@@ -64,7 +64,11 @@ def default_bands(file: object, count: int) -> tuple[str, ...]:
 
 
 def make_sensor(
-    name: str, bands: Sequence[str], resolution: float, scale: float, known_sensor: str = ""
+    name: str,
+    bands: Sequence[str],
+    resolution: float,
+    scale: float,
+    known_sensor: str | Sensor = "",
 ) -> Sensor:
     """Create the sensor of a user's own files.
 
@@ -73,11 +77,15 @@ def make_sensor(
         bands: Names of the files' bands, in their order: the known sensor's names, or common names.
         resolution: Ground sampling distance, in metres; 0 for the known sensor's.
         scale: Physical units per digital number.
-        known_sensor: Name of one of `SENSORS` that took the images; empty for a new sensor.
+        known_sensor: The sensor that took the images, or its name in `SENSORS`; empty for a new
+            one.
 
     Raises:
         UserError: If there is no such sensor or band.
     """
+    if isinstance(known_sensor, Sensor):
+        sensor = known_sensor.select(bands).with_scale(scale)
+        return dataclasses.replace(sensor, resolution=resolution or sensor.resolution)
     if known_sensor and known_sensor not in SENSORS:
         raise UserError(
             f"--config.sensor: found {known_sensor!r}; expected one of {', '.join(SENSORS)}, "

@@ -27,10 +27,15 @@ from data_pipelines.class_folders.folders import (
     summarise_images,
 )
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import SPLIT_FOLDERS
+from data_pipelines.files.paths import SPLIT_FOLDERS, format_counts
 from data_pipelines.imagery.fitting import METHODS
 from data_pipelines.imagery.pixels import PixelFormat
-from data_pipelines.imagery.survey import ImageFields, ImageFiles, survey_images
+from data_pipelines.imagery.survey import (
+    ImageFields,
+    ImageFiles,
+    describe_reading,
+    survey_images,
+)
 from data_pipelines.reading import Reading
 
 __all__ = ["ClassFolders", "ClassFoldersConfig"]
@@ -119,9 +124,12 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         files = _get_files(config)
-        return make_dataset_info(
+        info = make_dataset_info(
             self, files.sensor, config.image_size, _get_format(config), config.classes
         )
+        fields = ("channels", "offset", "nodata", "fit")
+        info.metadata.update(describe_reading(config, fields, files.format))
+        return info
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
@@ -131,9 +139,10 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
                 f"--config.classes: found {', '.join(config.classes)}; expected names that differ "
                 "by more than case, blanks, - and _"
             )
+        aside: Counter[str] = Counter()
         images = [
             image._replace(label=names.get(normalise_name(image.label), image.label))
-            for image in _find_images(folder)
+            for image in _find_images(folder, aside)
         ]
         used = [image for image in images if image.label in config.classes]
         check_images(folder, used, config.classes)
@@ -149,6 +158,8 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
             *_get_files(config).found,
             *summarise_images(used, unused, {}),
         ]
+        if aside.total():
+            found.append(("left aside", format_counts(aside)))
         if spellings := describe_spellings(used):
             found.append(("one class each", spellings))
         return Reading(used, read, expected, found).splits()
@@ -186,9 +197,9 @@ def _describe_sizes(config: ClassFoldersConfig) -> str:
     )
 
 
-def _find_images(folder: Path) -> list[LabelledImage]:
-    """Find all images below a folder, with their splits."""
-    images = find_images_in_folders(folder)
+def _find_images(folder: Path, aside: Counter[str] | None = None) -> list[LabelledImage]:
+    """Find all images below a folder, with their splits; `aside` counts other files."""
+    images = find_images_in_folders(folder, aside)
     for image in images:
         if normalise_name(image.label) in SPLIT_FOLDERS:
             raise UserError(

@@ -16,8 +16,8 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.bands import Sensor
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import File, find_files, format_names
-from data_pipelines.files.rasters import IMAGE_SUFFIXES
+from data_pipelines.files.paths import File, format_names
+from data_pipelines.files.rasters import IMAGE_SUFFIXES, find_images
 from data_pipelines.imagery.decoding import decode_image
 from data_pipelines.imagery.fitting import fit_image
 from data_pipelines.imagery.pixels import PixelFormat
@@ -93,13 +93,17 @@ def find_images_of_classes(
     return images
 
 
-def find_images_in_folders(folder: Path) -> list[LabelledImage]:
+def find_images_in_folders(folder: Path, aside: Counter[str] | None = None) -> list[LabelledImage]:
     """Find all images below a folder; the class of an image is the name of its folder.
+
+    Args:
+        folder: The folder to search.
+        aside: Counts the other files by their kind, see `find_files`.
 
     Raises:
         UserError: If there is no image, or if a folder holds both images and folders with images.
     """
-    files = _find_image_files(folder, f"{_SUFFIXES} files in class folders")
+    files = _find_image_files(folder, f"{_SUFFIXES} files in class folders", aside)
     first_files: dict[tuple[str, ...], File] = {}
     for file in files:
         first_files.setdefault(file.folders, file)
@@ -285,8 +289,8 @@ def _remove_zip_suffix(name: str) -> str:
     return name[:-4] if name.casefold().endswith(".zip") else name
 
 
-def _find_image_files(folder: Path, expected: str) -> list[File]:
-    files = find_files(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES)
+def _find_image_files(folder: Path, expected: str, aside: Counter[str] | None = None) -> list[File]:
+    files = find_images(folder, aside)
     if not files:
         entries = sorted(path.name for path in folder.iterdir())
         raise UserError(

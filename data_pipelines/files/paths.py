@@ -3,13 +3,22 @@
 import os
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import UserError
 
-__all__ = ["SPLIT_FOLDERS", "File", "find_files", "format_names", "refuse_url", "walk"]
+__all__ = [
+    "SPLIT_FOLDERS",
+    "File",
+    "find_files",
+    "format_counts",
+    "format_names",
+    "refuse_url",
+    "walk",
+]
 
 # {lower-case name of a folder: the split that its files belong to}.
 SPLIT_FOLDERS = {
@@ -83,7 +92,9 @@ class File:
         return f"{self.path}/{self.member}" if self.member else self.path
 
 
-def find_files(folder: Path, predicate: Callable[[str], bool]) -> list[File]:
+def find_files(
+    folder: Path, predicate: Callable[[str], bool], aside: Counter[str] | None = None
+) -> list[File]:
     """Find files below a folder and in the zip archives there.
 
     Symbolic links to folders are followed. Hidden files, and those that macOS adds to archives, are
@@ -92,6 +103,8 @@ def find_files(folder: Path, predicate: Callable[[str], bool]) -> list[File]:
     Args:
         folder: Folder to search, at any depth.
         predicate: Function that returns whether to include the file of a name.
+        aside: Counts the files that are not included by their kind, which is their suffix or
+            `hidden`.
 
     Returns:
         The files, sorted by their relative paths.
@@ -99,22 +112,28 @@ def find_files(folder: Path, predicate: Callable[[str], bool]) -> list[File]:
     Raises:
         UserError: If an archive is corrupt.
     """
+    aside = Counter() if aside is None else aside
     files = []
-    for path in walk(folder):
+    for path in walk(folder, aside=aside):
         relative = path.relative_to(folder).as_posix()
         if path.suffix.casefold() == ".zip":
-            files += _list_zip_members(path, relative, predicate)
+            files += _list_zip_members(path, relative, predicate, aside)
         elif predicate(path.name):
             files.append(File(relative, os.fspath(path)))
+        else:
+            aside[_get_kind(path.name)] += 1
     return sorted(files)
 
 
-def walk(folder: Path, exclude_prefixes: tuple[str, ...] = ()) -> Iterator[Path]:
+def walk(
+    folder: Path, exclude_prefixes: tuple[str, ...] = (), aside: Counter[str] | None = None
+) -> Iterator[Path]:
     """List all files below a folder, following symbolic links, without hidden ones.
 
     Args:
         folder: Folder to search, at any depth.
         exclude_prefixes: Folders whose names begin with one of these are not searched.
+        aside: Counts the hidden files and folders.
 
     Yields:
         Path of each file.
@@ -126,6 +145,8 @@ def walk(folder: Path, exclude_prefixes: tuple[str, ...] = ()) -> Iterator[Path]
             folders.clear()
             continue
         visited.add(real)
+        if aside is not None:
+            aside["hidden"] += sum(map(_is_hidden, (*folders, *names)))
         folders[:] = sorted(
             name
             for name in folders
@@ -134,12 +155,19 @@ def walk(folder: Path, exclude_prefixes: tuple[str, ...] = ()) -> Iterator[Path]
         yield from (Path(root, name) for name in names if not _is_hidden(name))
 
 
+def format_counts(counts: Counter[str]) -> str:
+    """Format the numbers of files of each kind, the commonest first, without zeros."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common() if count)
+
+
 def format_names(names: Sequence[str], limit: int = 5) -> str:
     """Format the first `limit` names for a message, or `nothing` if there are none."""
     return (", ".join(names[:limit]) + (", …" if len(names) > limit else "")) or "nothing"
 
 
-def _list_zip_members(archive: Path, relative: str, predicate: Callable[[str], bool]) -> list[File]:
+def _list_zip_members(
+    archive: Path, relative: str, predicate: Callable[[str], bool], aside: Counter[str]
+) -> list[File]:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [info.filename for info in opened.infolist() if not info.is_dir()]
@@ -148,12 +176,20 @@ def _list_zip_members(archive: Path, relative: str, predicate: Callable[[str], b
             f"archive {archive}: is corrupt or not a complete zip archive ({error}); copy or "
             "download it again"
         ) from error
-    return [
-        File(f"{relative}/{member}", os.fspath(archive), member)
-        for member in members
-        if predicate(PurePosixPath(member).name)
-        and not any(_is_hidden(part) for part in PurePosixPath(member).parts)
-    ]
+    files = []
+    for member in members:
+        path = PurePosixPath(member)
+        if any(map(_is_hidden, path.parts)):
+            aside["hidden"] += 1
+        elif predicate(path.name):
+            files.append(File(f"{relative}/{member}", os.fspath(archive), member))
+        else:
+            aside[_get_kind(path.name)] += 1
+    return files
+
+
+def _get_kind(name: str) -> str:
+    return PurePosixPath(name).suffix.casefold() or "without suffix"
 
 
 def _is_hidden(name: str) -> bool:

@@ -15,7 +15,8 @@ _WILDCARDS = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}
 def match_files(files: Iterable[File], pattern: str) -> list[tuple[str, File]]:
     """Find the files that match a pattern.
 
-    Letters with accents match in composed and in decomposed Unicode, and suffixes in any case.
+    Letters with accents match in composed and in decomposed Unicode, suffixes in any case, and
+    `.tif` also `.tiff`.
 
     Args:
         files: The files; those in an archive are treated as if they were unpacked beside it.
@@ -29,6 +30,7 @@ def match_files(files: Iterable[File], pattern: str) -> list[tuple[str, File]]:
     suffix = PurePosixPath(pattern).suffix
     parts = re.split(r"(\*\*/|\*|\?)", pattern.removesuffix(suffix))
     end = "".join(_translate(part) for part in re.split(r"(\*|\?)", suffix))
+    end += "f?" * (suffix.casefold() == ".tif")
     regex = re.compile("".join(map(_translate, parts)) + (f"(?i:{end})" if suffix else r"\.[^./]+"))
     matches = []
     for file in files:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,20 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import File
+from data_pipelines.files.paths import File, find_files
 
-__all__ = ["IMAGE_SUFFIXES", "check_raster", "gdal_environment", "open_raster"]
+__all__ = ["IMAGE_SUFFIXES", "check_raster", "find_images", "gdal_environment", "open_raster"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".jp2")
 
 # Formats that contain all of their pixels: GDAL's others can refer to further files.
-_FORMATS = ("GTiff", "JPEG", "PNG")
+_FORMATS = ("GTiff", "JPEG", "PNG", "JP2OpenJPEG")
+_FORMAT_NAMES = "GeoTIFF, JPEG, PNG or JPEG 2000"
+
+
+def find_images(folder: Path, aside: Counter[str] | None = None) -> list[File]:
+    """Find the image files below a folder and in the zip archives there; see `find_files`."""
+    return find_files(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES, aside)
 
 
 def gdal_environment(sidecars: bool = False) -> Any:
@@ -41,7 +48,7 @@ def gdal_environment(sidecars: bool = False) -> Any:
 
 @contextlib.contextmanager
 def open_raster(file: File | Path, content: bytes | None = None) -> Iterator[Any]:
-    """Open a GeoTIFF, JPEG or PNG file as a rasterio dataset.
+    """Open a GeoTIFF, JPEG, PNG or JPEG 2000 file as a rasterio dataset.
 
     Args:
         file: The file, which error messages name.
@@ -67,11 +74,11 @@ def open_raster(file: File | Path, content: bytes | None = None) -> Iterator[Any
                 raster = DatasetReader(path)
             stack.enter_context(raster)
             if raster.driver not in _FORMATS:
-                raise UserError(f"file {file}: is {raster.driver}; expected GeoTIFF, JPEG or PNG")
+                raise UserError(f"file {file}: is {raster.driver}; expected {_FORMAT_NAMES}")
             yield raster
     except RasterioError as error:
         raise UserError(
-            f"file {file}: can't be read as GeoTIFF, JPEG or PNG ({' '.join(str(error).split())})"
+            f"file {file}: can't be read as {_FORMAT_NAMES} ({' '.join(str(error).split())})"
         ) from error
 
 

@@ -11,7 +11,8 @@ paths become splits.
 
 import colorsys
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,16 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.paths import File, format_names
+from data_pipelines.files.paths import File, format_counts, format_names
 from data_pipelines.geotiff_masks.pairs import assign_splits, pair_images_and_masks
-from data_pipelines.imagery.survey import ImageFields, ImageFiles, survey_images
+from data_pipelines.imagery.headers import Header, read_headers
+from data_pipelines.imagery.places import describe_shared_places, group_by_place
+from data_pipelines.imagery.survey import (
+    ImageFields,
+    ImageFiles,
+    describe_reading,
+    survey_images,
+)
 from data_pipelines.masked_images.blocks import BlockReader, MaskedImage
 from data_pipelines.masked_images.dataset import make_dataset_info, make_grid, make_reading
 from data_pipelines.masked_images.legends import IGNORE_LABEL, ColourLegend, NumberLegend
@@ -32,6 +40,8 @@ __all__ = ["GeotiffMasks", "GeotiffMasksConfig"]
 
 # Side of a window, in pixels, unless the images are smaller.
 _DEFAULT_WINDOW = 512
+# Fields that change the stored pixels, besides those that are stored anyway.
+_READING = ("channels", "offset", "nodata", "values", "colour_tolerance", "ignore_label")
 _INSTRUCTIONS = "a folder of images and one of masks"
 
 
@@ -137,15 +147,21 @@ class GeotiffMasks(tfds.core.GeneratorBasedBuilder):
             files.sensor,
             config.classes,
             config.colours or _make_colours(len(config.classes)),
-            {},
+            describe_reading(config, _READING, files.format),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config, folder = self.builder_config, Path(dl_manager.manual_dir)
-        images, masks = pair_images_and_masks(folder, config.images, config.masks)
-        splits = assign_splits(images, config.validation)
+        aside: Counter[str] = Counter()
+        images, masks = pair_images_and_masks(folder, config.images, config.masks, aside)
+        headers = _find_headers(images, _get_files(config))
+        splits = assign_splits(images, config.validation, group_by_place(headers))
         paired = [masks[name] for name in images if name in masks]
         found = [*_get_files(config).found, ("masks", _survey_masks(paired, config))]
+        if shared := describe_shared_places(headers, splits):
+            found.append(("warning", shared))
+        if aside.total():
+            found.append(("left aside", format_counts(aside)))
         sources = [
             MaskedImage(name, splits[name], image, masks[name])
             if name in masks
@@ -165,6 +181,15 @@ def _get_files(config: GeotiffMasksConfig) -> ImageFiles:
             f"with {_INSTRUCTIONS}"
         )
     return config.files
+
+
+def _find_headers(images: Mapping[str, File], files: ImageFiles) -> dict[str, Header]:
+    """Return the headers of the images that can be opened, by name."""
+    headers = files.headers
+    if len(headers) < len(images):  # some weren't looked at, or can't be opened
+        headers = tuple(read_headers(images.values())[0])
+    by_file = {header.file: header for header in headers}
+    return {name: by_file[file] for name, file in images.items() if file in by_file}
 
 
 def _make_reader(config: GeotiffMasksConfig) -> BlockReader:

@@ -39,7 +39,7 @@ def describe_channels(header: Header, pixels: PixelFormat, given: bool) -> str:
     elif all(names[number - 1] for number in found):
         reason = f"as the file names them {', '.join(header.names[n - 1] for n in found)}"
     elif given:
-        reason = "in the order of --config.bands; the files name none"
+        reason = "in the order of the config; the files name none"
     else:
         reason = "assumed, because the files name none; --config.bands says otherwise"
     unused = [n for n in range(1, header.num_bands + 1) if n not in found]

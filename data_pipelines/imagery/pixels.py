@@ -14,9 +14,11 @@ from data_pipelines.errors import UserError
 from data_pipelines.imagery.channels import find_channels
 from data_pipelines.imagery.headers import Header, describe_raster
 
-__all__ = ["STORED_DTYPES", "PixelFormat", "RawPixels"]
+__all__ = ["STORED_DTYPES", "STORED_SCALE", "PixelFormat", "RawPixels"]
 
 STORED_DTYPES = ("uint8", "uint16")
+# Physical units per stored number of images whose own numbers aren't stored.
+STORED_SCALE = 1e-4
 # The highest number that images of 16 bits may have measured.
 _MAX_MEASURED = 65_535
 
@@ -113,13 +115,21 @@ class PixelFormat:
         """Find the numbers, from 1, of the file's bands that hold the dataset's bands."""
         return find_channels(header, self.bands, self.channels, self.transparent)
 
-    def read(self, file: Any, raster: Any, window: Any = None) -> RawPixels:
+    def read(
+        self,
+        file: Any,
+        raster: Any,
+        window: Any = None,
+        shape: tuple[int, int] | None = None,
+    ) -> RawPixels:
         """Read the bands of a rasterio dataset.
 
         Args:
             file: The file, for error messages.
             raster: The rasterio dataset.
             window: The part to read; all by default.
+            shape: Height and width of the result, to which pixels are repeated; those of the window
+                by default.
 
         Raises:
             UserError: If the file has another dtype or other bands.
@@ -127,10 +137,12 @@ class PixelFormat:
         header = describe_raster(file, raster)
         self.check(header)
         channels = self.find_channels(header)
-        mask = raster.read_masks(1, window=window) if header.has_mask else None
+        options = {"window": window, "out_shape": shape}
+        mask = raster.read_masks(1, **options) if header.has_mask else None
         if self.transparent and header.alpha:
-            mask = raster.read(header.alpha, window=window)
-        return self.interpret(header, raster.read(channels, window=window), mask)
+            mask = raster.read(header.alpha, **options)
+        options["out_shape"] = (len(channels), *shape) if shape else None
+        return self.interpret(header, raster.read(channels, **options), mask)
 
     def interpret(
         self, header: Header, numbers: np.ndarray, mask: np.ndarray | None = None
@@ -156,11 +168,17 @@ class PixelFormat:
                 is_missing |= is_value
         return RawPixels(numbers, is_background, is_missing)
 
-    def convert(self, raw: RawPixels) -> np.ndarray:
-        """Convert pixels to (h, w, bands) of the stored dtype; see the module's docstring."""
+    def convert(self, raw: RawPixels, offsets: Sequence[float] = ()) -> np.ndarray:
+        """Convert pixels to (h, w, bands) of the stored dtype; see the module's docstring.
+
+        Args:
+            raw: The pixels.
+            offsets: Added to the numbers of each band, besides `offset`; empty for none.
+        """
         pixels = raw.numbers
-        if self.factor != 1 or self.offset or self.stored_dtype != self.dtype:
-            values = (np.nan_to_num(pixels.astype(np.float64)) + self.offset) * self.factor
+        if self.factor != 1 or self.offset or any(offsets) or self.stored_dtype != self.dtype:
+            added = self.offset + np.reshape(offsets or 0.0, (-1, 1, 1))
+            values = (np.nan_to_num(pixels.astype(np.float64)) + added) * self.factor
             high = np.iinfo(self.stored_dtype).max
             pixels = np.rint(values).clip(1, high).astype(self.stored_dtype)
         image = np.moveaxis(pixels, 0, -1)

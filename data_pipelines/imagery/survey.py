@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,15 +21,13 @@ from data_pipelines.imagery.descriptions import (
     refuse_unknown_scale,
 )
 from data_pipelines.imagery.headers import Header, read_headers
-from data_pipelines.imagery.pixels import STORED_DTYPES, PixelFormat
+from data_pipelines.imagery.pixels import STORED_DTYPES, STORED_SCALE, PixelFormat
 from data_pipelines.imagery.values import Sample, is_transparency, sample_pixels, select_evenly
 
-__all__ = ["ImageFields", "ImageFiles", "survey_images"]
+__all__ = ["ImageFields", "ImageFiles", "describe_reading", "survey_images"]
 
 # Limits on the files whose headers, and whose pixels, are looked at.
 _MAX_HEADERS, _MAX_SAMPLES = 2000, 8
-# Physical units per stored number of images whose own numbers aren't stored.
-_STORED_SCALE = 1e-4
 
 
 class ImageFields(NamedTuple):
@@ -39,7 +37,7 @@ class ImageFields(NamedTuple):
         name: Name of the config.
         bands: Names of the bands; empty for those of the files.
         channels: Numbers, from 1, of the files' bands that hold them; empty to find them.
-        sensor: Name of one of `bands.SENSORS`; empty for a new sensor.
+        sensor: The sensor, or its name in `bands.SENSORS`; empty for a new one.
         resolution: Ground sampling distance in metres; 0 for the sensor's, or the files'.
         dtype: Dtype of the files' pixels; empty for the commonest.
         scale: Physical units per number of the files, after `offset`; 0 for the usual ones.
@@ -50,7 +48,7 @@ class ImageFields(NamedTuple):
     name: str
     bands: tuple[str, ...] = ()
     channels: tuple[int, ...] = ()
-    sensor: str = ""
+    sensor: str | Sensor = ""
     resolution: float = 0.0
     dtype: str = ""
     scale: float = 0.0
@@ -82,6 +80,29 @@ class ImageFiles:
     found: tuple[tuple[str, str], ...]
 
 
+def describe_reading(
+    config: Any, names: Iterable[str], pixels: PixelFormat | None = None
+) -> dict[str, Any]:
+    """Describe the fields of a config that change the stored pixels, as metadata of a dataset.
+
+    With them stored, a dataset is not taken for one with other fields.
+
+    Args:
+        config: The config.
+        names: Names of such fields; those with their default value are left out.
+        pixels: How pixels are read, if `scale` matters only where it is the factor of these.
+
+    Returns:
+        The metadata `reading`, or nothing if there is no such field.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    given = {name: getattr(config, name) for name in names}
+    reading = {name: value for name, value in given.items() if value != defaults[name]}
+    if pixels is not None and pixels.factor != 1:
+        reading["scale"] = config.scale
+    return {"reading": reading} if reading else {}
+
+
 def survey_images(files: Sequence[File], fields: ImageFields) -> ImageFiles:
     """Look at the image files of a dataset.
 
@@ -106,8 +127,10 @@ def survey_images(files: Sequence[File], fields: ImageFields) -> ImageFiles:
     scale = fields.scale
     if pixels.dtype not in STORED_DTYPES:
         scale = scale or refuse_unknown_scale(typical, samples)
-        pixels = dataclasses.replace(pixels, factor=scale / _STORED_SCALE)
-        scale = _STORED_SCALE
+        pixels = dataclasses.replace(pixels, factor=scale / STORED_SCALE)
+        scale = STORED_SCALE
+    if isinstance(fields.sensor, Sensor):
+        scale = scale or fields.sensor.bands[0].scale
     scale = scale or default_scale(pixels.dtype)
     resolution = fields.resolution or (0.0 if fields.sensor else typical.resolution)
     sensor = make_sensor(fields.name, pixels.bands, resolution, scale, fields.sensor)

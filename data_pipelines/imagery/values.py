@@ -66,4 +66,5 @@ def is_transparency(samples: Iterable[Sample]) -> bool:
         return False
     values = np.concatenate(bands)
     high = np.iinfo(values.dtype).max if np.issubdtype(values.dtype, np.integer) else values.max()
-    return bool(np.isin(values, (0, high)).mean() >= _OPAQUE)
+    is_opaque = values == high
+    return bool(is_opaque.any() and (is_opaque | (values == 0)).mean() >= _OPAQUE)

@@ -148,8 +148,7 @@ def _check_same_config(builder: tfds.core.DatasetBuilder, name: str, folder: Pat
     """Check that the dataset prepared under a name was prepared with the name's present config."""
     stored = tfds.builder_from_directory(folder).info
     present, prepared = (
-        (info.features.to_json(), _strip_statistics(info.metadata))
-        for info in (builder.info, stored)
+        (info.features.to_json(), _strip_measured(info.metadata)) for info in (builder.info, stored)
     )
     if present != prepared:
         raise UserError(
@@ -158,9 +157,10 @@ def _check_same_config(builder: tfds.core.DatasetBuilder, name: str, folder: Pat
         )
 
 
-def _strip_statistics(metadata: Mapping[str, Any] | None) -> Any:
-    """Return metadata as JSON has it, without the statistics, which a build may have measured."""
+def _strip_measured(metadata: Mapping[str, Any] | None) -> Any:
+    """Return metadata as JSON has it, without what a build may have measured in the files."""
     plain = json.loads(json.dumps(dict(metadata or {})))
+    plain.pop("nodata", None)
     for band in plain.get("sensor", {}).get("bands", ()):
         del band["mean"], band["std"]
     return plain

@@ -249,7 +249,7 @@ CORRUPTIONS = {
     ),
     "a band is truncated": (
         lambda patch: os.truncate(patch / f"{patch.name}_B04.tif", 5000),
-        f"{V1[0]}_B04.tif: can't be read as GeoTIFF, JPEG or PNG",
+        f"{V1[0]}_B04.tif: can't be read as GeoTIFF, JPEG, PNG",
     ),
     "a band has the wrong size": (
         lambda patch: write_band(patch / f"{patch.name}_B08.tif", make_band(V1[0], "B08", 60)),

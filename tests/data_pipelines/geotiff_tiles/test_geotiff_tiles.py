@@ -9,7 +9,7 @@ from rasterio.transform import from_origin
 
 from data_pipelines.build import main
 from data_pipelines.errors import UserError
-from data_pipelines.geotiff_tiles import geotiff_tiles
+from data_pipelines.geotiff_tiles import tiles as tiles_module
 from data_pipelines.preparing.build import build
 from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.subset import select_subset
@@ -170,7 +170,7 @@ def test_the_stored_tiles_do_not_depend_on_workers_or_memory(images, tmp_path, m
     two_workers = build("geotiff_tiles/naip", tmp_path / "b", manual_dir=images, workers=2)
     for file in one_worker.glob("*array_record*"):
         assert file.read_bytes() == (two_workers / file.name).read_bytes()
-    monkeypatch.setattr(geotiff_tiles, "_ITEM_BYTES", 1)
+    monkeypatch.setattr(tiles_module, "_ITEM_BYTES", 1)
     build("geotiff_tiles/naip", tmp_path / "c", manual_dir=images)
     for split in ("train", "validation"):
         tiles = [read_tiles(tmp_path / folder, "naip", split) for folder in ("a", "c")]

@@ -224,7 +224,7 @@ def sixteen_bits(folder):
         (truncated, "forest_1.jpg: can't be read as JPEG or PNG .*truncated"),
         (truncated_png, "forest_1.png: can't be read as JPEG or PNG .*truncated"),
         (nothing, "forest_1.jpg: is empty; expected an image"),
-        (text, "forest_1.jpg: can't be read as GeoTIFF, JPEG or PNG"),
+        (text, "forest_1.jpg: can't be read as GeoTIFF, JPEG, PNG"),
         (small, "forest_1.jpg: has 100 × 100 pixels; expected 128 × 128"),
         (grey, "forest_1.jpg: has 1 band; expected 3 for red, green, blue: .*config.channels=…"),
         (transparent, "forest_1.png: has 4 bands; expected 3 for red"),
