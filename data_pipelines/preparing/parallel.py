@@ -24,7 +24,9 @@ class WorkerError(RuntimeError):
 
 def available_cores() -> int:
     """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS has no affinities
 
 
 def parallel_map(

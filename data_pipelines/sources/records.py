@@ -12,6 +12,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.errors import UserError
+from data_pipelines.files.limits import allow_open_files
 
 __all__ = ["BadRecord", "Decoder", "Record", "RecordSource", "Shards", "fingerprint"]
 
@@ -62,12 +63,18 @@ class Shards:
         Args:
             instructions: TFDS's file instructions; each covers a complete file.
         """
-        self._records = ArrayRecordDataSource(instructions)
+        self._instructions = list(instructions)
         self._files = [str(instruction.filename) for instruction in instructions]
         self._ends = np.cumsum([instruction.take for instruction in instructions])
+        self._max_open = allow_open_files(len(self._files))
+        # The source keeps each shard open that it has read from; the set holds their indices.
+        self._opened: tuple[ArrayRecordDataSource, set[int]] = (
+            ArrayRecordDataSource(instructions),
+            set(),
+        )
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._opened[0])
 
     def read(self, row: int, decoders: "Sequence[Decoder]") -> Record:
         """Read features of the record stored at a position.
@@ -81,14 +88,30 @@ class Shards:
             UserError: If its whole file is unreadable.
         """
         try:
-            return decode(self._records[row], decoders)
+            return decode(self._find_source(row)[row], decoders)
         except MemoryError:
             raise
         except Exception as error:  # the libraries raise many types for corrupt bytes
             raise self._make_error(row, error) from error
 
+    def _find_source(self, row: int) -> ArrayRecordDataSource:
+        """Return a source to read a record from, a new one if the last holds too many files open.
+
+        The files of the last one are closed when no other thread reads from it any more.
+        """
+        source, shards = self._opened
+        shard = self._find_shard(row)
+        if shard not in shards:
+            if len(shards) >= self._max_open:
+                source, shards = self._opened = ArrayRecordDataSource(self._instructions), set()
+            shards.add(shard)
+        return source
+
+    def _find_shard(self, row: int) -> int:
+        return int(np.searchsorted(self._ends, row, side="right"))
+
     def _make_error(self, row: int, error: Exception) -> UserError:
-        shard = int(np.searchsorted(self._ends, row, side="right"))
+        shard = self._find_shard(row)
         index = int(row) - int(self._ends[shard - 1] if shard else 0)
         try:
             ArrayRecordReader(self._files[shard]).close()

@@ -1,6 +1,7 @@
 """The training of one run, from its config to its `results.json`; interrupted runs are resumed."""
 
 import resource
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -180,9 +181,15 @@ def train_from_state(
         "waiting_fraction": loader.wait_seconds / seconds,
         "devices": jax.device_count(),
         "device_kind": jax.devices()[0].device_kind,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": measure_peak_memory(),
         "parameters": parameters,
     }
+
+
+def measure_peak_memory() -> int:
+    """Return the largest memory that this process had resident so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes, but on macOS bytes
 
 
 def save_checkpoint(

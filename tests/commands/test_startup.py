@@ -121,6 +121,25 @@ def test_jax_gets_a_compilation_cache_unless_the_user_has_configured_one(
     assert found.split() == ([folder, "7.0"] if folder else [f"{tmp_path}/ssl_jax/xla", "0.3"])
 
 
+# macOS has no affinities of processes, and counts memory in bytes.
+MACOS = """
+import os, resource, runpy, sys
+del os.sched_getaffinity
+from ssl_jax.runs.training import measure_peak_memory
+platform, sys.platform = sys.platform, "darwin"
+assert measure_peak_memory() == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+sys.platform = platform
+sys.argv = ["build", *sys.argv[1:]]
+runpy.run_module("data_pipelines.build", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_dataset_is_prepared_on_macos(tmp_path):
+    assert "usage: python -m data_pipelines.build" in run_script(MACOS, "--help")
+    output = run_script(MACOS, "demo_tiles/tiny", "--data_dir", str(tmp_path))
+    assert "demo_tiles/tiny prepared in" in output
+
+
 def run_script(script, *arguments):
     process = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True

@@ -3,8 +3,10 @@
 import io
 import pickle
 import re
+import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.errors import UserError
+from data_pipelines.preparing import shards
+from data_pipelines.preparing.build import build
+from data_pipelines.sources import records
 from data_pipelines.sources.bad_records import BadRecords, SkippingSource
 from data_pipelines.sources.loader import Loader, evaluation_batches
 from data_pipelines.sources.opening import open_dataset
@@ -284,3 +289,44 @@ def test_an_encoded_image_of_another_shape_is_an_error():
     )
     with pytest.raises(ValueError, match=r"found shape \(5, 5, 3\), expected \(4, 4, 3\)"):
         Decoder.for_feature("image", tfds.features.Image(shape=(4, 4, 3)))(stored)
+
+
+FEW_FILES = """
+import resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 60))
+from data_pipelines.preparing import shards
+shards.SHARD_BYTES = 1
+from data_pipelines.preparing.build import build
+from data_pipelines.preparing.verify import verify
+from data_pipelines.sources.opening import open_dataset
+from data_pipelines.sources.subset import select_subset
+folder = build("demo_scenes/tiny", sys.argv[1])
+assert len(list(Path(folder).glob("*array_record*"))) == 80
+dataset = open_dataset("demo_scenes/tiny", sys.argv[1])
+verify(dataset)
+source = select_subset(dataset, "all").examples
+print(sum(int(source[i]["image"].sum()) for i in [*range(80), *range(80)]))
+"""
+
+
+def test_a_dataset_may_have_more_shards_than_a_process_may_open_files(data_dir, tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-c", FEW_FILES, str(tmp_path)], capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    source, _ = open_examples(data_dir)
+    assert int(process.stdout) == 2 * sum(int(source[i]["image"].sum()) for i in range(80))
+
+
+def test_shards_are_read_by_many_threads_while_files_are_closed(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1)
+    monkeypatch.setattr(records, "allow_open_files", lambda count: 3)
+    build(SCENES, tmp_path)
+    expected, _ = open_examples(data_dir)
+    source, _ = open_examples(tmp_path)
+    rows = np.random.default_rng(0).integers(0, 80, 400).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(source.__getitem__, rows))
+    for row, record in zip(rows, found, strict=True):
+        assert are_equal(record, expected[row])
