@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from data_pipelines.files.writing import write_json
+from data_pipelines.files.writing import replace_non_finite, write_json
 from ssl_jax import terminal
 from ssl_jax.checkpoints.finding import find_newest_checkpoint
 
@@ -91,7 +91,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if jax.process_index() == 0:
         print_metrics(metrics, args.checkpoint)
         if args.json:
-            write_json(Path(args.json), metrics)
+            write_json(Path(args.json), replace_non_finite(metrics))
     return 0
 
 

@@ -41,6 +41,7 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
     config.objective.name = "classification"
     config.objective.frozen = False
     config.objective.multi_label = False
+    config.objective.class_weights = ()  # a number for each class, or balanced
     config.objective.accumulate = 1
 
     config.augment = ConfigDict()

@@ -40,6 +40,7 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
     config.objective.frozen = True
     config.objective.multi_label = False
     config.objective.label_smoothing = 0.0
+    config.objective.class_weights = ()  # a number for each class, or balanced
     config.objective.accumulate = 1
 
     config.augment = ConfigDict()

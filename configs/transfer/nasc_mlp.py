@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     config.objective.frozen = True  # the paper's 94 % suggests that its ImageNet backbone is frozen
     config.objective.multi_label = False
     config.objective.label_smoothing = 0.0
+    config.objective.class_weights = ()  # a number for each class, or balanced
     config.objective.accumulate = 1
 
     config.augment = ConfigDict()

@@ -38,6 +38,7 @@ def get_config(backbone: str = "resnet50") -> ConfigDict:
     config.objective.name = "segmentation"
     config.objective.excluded = ("clutter",)
     config.objective.auxiliary_weight = 0.4  # _base_/models/upernet_r50.py
+    config.objective.class_weights = ()  # a number for each class, or balanced
     config.objective.accumulate = 1  # number of micro-batches per device
 
     config.augment = ConfigDict()

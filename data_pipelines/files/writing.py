@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["replace_when_written", "write_arrays", "write_json", "write_text"]
+__all__ = ["replace_non_finite", "replace_when_written", "write_arrays", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
@@ -44,6 +45,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def replace_non_finite(content: Any) -> Any:
+    """Replace NaN and infinities, which JSON does not have, by None (null).
+
+    Args:
+        content: Nested dicts, lists and tuples of values.
+    """
+    if isinstance(content, Mapping):
+        return {key: replace_non_finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [replace_non_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Summaries of a dataset for the user: tables and a contact sheet."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,6 @@ from data_pipelines.files.writing import replace_when_written
 from data_pipelines.preparing.encoding import Moments
 from data_pipelines.preparing.prepare import Splits, collect_readings
 from data_pipelines.sources.dataset import ALL, Dataset
-from data_pipelines.sources.stored_split import StoredSplit
 from data_pipelines.sources.subset import select_subset
 
 __all__ = [
@@ -107,7 +107,7 @@ def print_classes(dataset: Dataset) -> None:
     Args:
         dataset: The prepared dataset.
     """
-    found = {split: StoredSplit(dataset, split).count_classes() for split in dataset.info.splits}
+    found = {split: _count_classes(dataset, split) for split in dataset.info.splits}
     counts = {split: values for split, values in found.items() if values is not None}
     if not counts:
         return
@@ -130,6 +130,13 @@ def print_classes(dataset: Dataset) -> None:
                 f"warning: class {name} has no {unit[:-1]} in train, only in {', '.join(splits)}: "
                 "no network can learn it"
             )
+
+
+def _count_classes(dataset: Dataset, split: str) -> np.ndarray | None:
+    """Count the examples, or stored pixels, of each class, or return None if that is unknown."""
+    # Without windows, which overlap, each stored pixel counts once.
+    records = dataclasses.replace(dataset, grid=None)
+    return select_subset(records, split).count_classes() if dataset.classes else None
 
 
 def _format_share(count: int, total: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
-from data_pipelines.sources.catalogue import MASK_PIXELS, Catalogue, small_features
+from data_pipelines.sources.catalogue import Catalogue, small_features
 from data_pipelines.sources.dataset import ALL, Dataset, build_command
 from data_pipelines.sources.records import Decoder, RecordSource, Shards
 from data_pipelines.sources.windows import Windows
@@ -82,22 +82,6 @@ class StoredSplit:
             return np.zeros(len(self.examples), int)
         labels = self._load_column(self.dataset.target_feature)
         return np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
-
-    def count_classes(self) -> np.ndarray | None:
-        """Count the examples, or pixels, of each class.
-
-        Returns:
-            (classes,) int, of masks (classes + 1,), last the unlabelled pixels; None if the
-            catalogue doesn't know.
-        """
-        target, feature = self.dataset.target, self.dataset.target_feature
-        column = MASK_PIXELS if target == "mask" else feature
-        if self.catalogue is None or column not in self.catalogue.columns:
-            return None
-        values = self.catalogue.columns[column]
-        if target == "label":
-            return np.bincount(values, minlength=len(self.dataset.classes))
-        return values.sum(axis=0, dtype=np.int64)
 
     def load_flag(self, name: str, error_prefix: str) -> np.ndarray:
         """Load a boolean feature of the examples.

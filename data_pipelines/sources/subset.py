@@ -9,6 +9,7 @@ import numpy as np
 
 from data_pipelines.errors import UserError
 from data_pipelines.sources.bad_records import SkippingSource
+from data_pipelines.sources.catalogue import MASK_PIXELS
 from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.images import StoredImage, images_from_blocks, images_from_records
 from data_pipelines.sources.records import RecordSource, fingerprint
@@ -56,15 +57,31 @@ class Subset:
         """
         dataset, selected = self.dataset, self.selected
         description = {"split": self.expression, "seed": self.seed, "examples": len(self)}
-        catalogue = self.stored.catalogue
-        has_labels = dataset.target in ("label", "labels")
-        if isinstance(selected, RecordSource) and catalogue and has_labels:
-            labels = catalogue.columns[dataset.target_feature][selected.order][selected.rows]
-            if labels.ndim == 1:
-                labels = labels[:, None] == np.arange(len(dataset.classes))
-            counts = labels.sum(axis=0).tolist()
-            description["classes"] = dict(zip(dataset.classes, counts, strict=True))
+        counts = self.count_classes() if dataset.target in ("label", "labels") else None
+        if isinstance(selected, RecordSource) and counts is not None:
+            description["classes"] = dict(zip(dataset.classes, counts.tolist(), strict=True))
         return {**description, "digest": fingerprint(selected.example_ids())}
+
+    def count_classes(self) -> np.ndarray | None:
+        """Count the examples or, in masks, the pixels of each class.
+
+        Returns:
+            (classes,) int, of masks (classes + 1,), last the unlabelled pixels; the pixels of
+            windows that overlap count in each. None if the dataset's catalogue doesn't know.
+        """
+        dataset, selected = self.dataset, self.selected
+        column = MASK_PIXELS if dataset.target == "mask" else dataset.target_feature
+        catalogue = self.stored.catalogue
+        if catalogue is None or column not in catalogue.columns:
+            return None
+        if isinstance(selected, Windows):
+            positions = selected.block_rows[selected.rows].reshape(-1)
+            values = catalogue.columns[column][selected.blocks.order][positions]
+        else:
+            values = catalogue.columns[column][selected.order][selected.rows]
+        if values.ndim == 1:
+            return np.bincount(values, minlength=len(dataset.classes))
+        return values.sum(axis=0, dtype=np.int64)
 
     def images(self) -> list[StoredImage]:
         """Return the full images of the examples, in which every pixel occurs once.

@@ -20,6 +20,7 @@ from ssl_jax.objectives.shared import (
     DROPOUT,
     MIXING,
     apply_in_train_mode,
+    check_values,
     make_deterministic_view,
     make_example_keys,
     make_random_views,
@@ -47,6 +48,8 @@ class Classification:
             for each, rather than one `label` (B,), with a softmax.
         label_smoothing: Fraction of the target probability that is distributed uniformly over the
             classes or, with several labels, over 0 and 1.
+        class_weights: Factor of the loss of each class in training; empty for 1. With several
+            labels it is that of each label's part. Metrics are unweighted.
         mix: Mixing of neighbouring examples and their targets.
         accumulate: Number of micro-batches that a device's batch is split into.
     """
@@ -60,8 +63,16 @@ class Classification:
     frozen: bool = True
     multi_label: bool = False
     label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
     mix: Mix = _NO_MIX
     accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        check_values(self.accumulate, self.class_weights, self.classes)
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"label_smoothing: found {self.label_smoothing}; expected at least 0 and below 1"
+            )
 
     @property
     def precomputable(self) -> bool:
@@ -129,7 +140,8 @@ class Classification:
             accumulators["top1"] = Mean.from_values(
                 logits.argmax(axis=-1) == targets.argmax(axis=-1)
             )
-        return losses.mean(), {"batch_stats": batch_stats, "accumulators": accumulators}
+        weighted = self._cross_entropy(logits, targets, self.class_weights)
+        return weighted.mean(), {"batch_stats": batch_stats, "accumulators": accumulators}
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
         """Compute `loss`, the `predictions` of each example and, with one label, further metrics.
@@ -212,9 +224,17 @@ class Classification:
             return batch["labels"] * (1 - smoothing) + smoothing / 2
         return optax.smooth_labels(jax.nn.one_hot(batch["label"], len(self.classes)), smoothing)
 
-    def _cross_entropy(self, logits: Array, targets: Array) -> Array:
-        """Compute the losses (B,), which with several labels are means over the classes."""
+    def _cross_entropy(
+        self, logits: Array, targets: Array, class_weights: tuple[float, ...] = ()
+    ) -> Array:
+        """Compute the losses (B,), which with several labels are means over the classes.
+
+        The loss of an example of one class is multiplied by the weight of its class, on average
+        over its target probabilities.
+        """
         logits = logits.astype(jnp.float32)
+        weights = jnp.asarray(class_weights or 1.0, jnp.float32)
         if self.multi_label:
-            return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)
-        return optax.softmax_cross_entropy(logits, targets)
+            return (weights * optax.sigmoid_binary_cross_entropy(logits, targets)).mean(axis=-1)
+        losses = optax.softmax_cross_entropy(logits, targets)
+        return losses * (weights * targets).sum(axis=-1) if class_weights else losses

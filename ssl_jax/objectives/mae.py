@@ -19,6 +19,7 @@ from ssl_jax.objectives.micro_batches import apply_in_micro_batches
 from ssl_jax.objectives.shared import (
     DROPOUT,
     apply_in_train_mode,
+    check_values,
     make_deterministic_view,
     make_example_keys,
     make_random_views,
@@ -47,6 +48,13 @@ class MAE:
     mask_ratio: float = 0.75
     norm_pix_loss: bool = True
     accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        check_values(self.accumulate)
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(
+                f"mask_ratio: found {self.mask_ratio}; expected a fraction above 0 and below 1"
+            )
 
     def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Initialise the variables; only the shape of the images in `batch` matters."""

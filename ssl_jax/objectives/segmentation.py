@@ -17,7 +17,12 @@ from ssl_jax import metrics
 from ssl_jax.augment import Normalisation, SegmentationAugmentation
 from ssl_jax.metrics import Mean, PerExample
 from ssl_jax.objectives.micro_batches import apply_in_micro_batches
-from ssl_jax.objectives.shared import DROPOUT, apply_in_train_mode, make_example_keys
+from ssl_jax.objectives.shared import (
+    DROPOUT,
+    apply_in_train_mode,
+    check_values,
+    make_example_keys,
+)
 
 
 def kept_classes(classes: tuple[str, ...], excluded: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,6 +52,8 @@ class Segmentation:
             `ignore_label`.
         ignore_label: Value of pixels without a label.
         auxiliary_weight: Weight of the auxiliary head's loss.
+        class_weights: Factor of the loss of the pixels of each class in training, in the order of
+            `classes`; empty for 1. Metrics are unweighted.
         accumulate: Number of micro-batches that a device's batch is split into.
     """
 
@@ -57,7 +64,15 @@ class Segmentation:
     excluded: tuple[int, ...] = ()
     ignore_label: int = 255
     auxiliary_weight: float = 0.4
+    class_weights: tuple[float, ...] = ()
     accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        check_values(self.accumulate, self.class_weights, self.classes)
+        if not self.auxiliary_weight >= 0:
+            raise ValueError(
+                f"auxiliary_weight: found {self.auxiliary_weight}; expected at least 0"
+            )
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -86,9 +101,13 @@ class Segmentation:
             )
             target, counted = self._make_targets(mask)
             correct = (jnp.argmax(logits, axis=-1) == target) & counted
+            losses = _cross_entropy(logits, target, counted)
+            auxiliary_losses = _cross_entropy(auxiliary, target, counted)
+            weighted = losses + self.auxiliary_weight * auxiliary_losses
             sums = {
-                "loss": _cross_entropy(logits, target, counted).sum(axis=(1, 2)),
-                "auxiliary": _cross_entropy(auxiliary, target, counted).sum(axis=(1, 2)),
+                "weighted": (weighted * self._make_weights(target)).sum(axis=(1, 2)),
+                "loss": losses.sum(axis=(1, 2)),
+                "auxiliary": auxiliary_losses.sum(axis=(1, 2)),
                 "correct": correct.sum(axis=(1, 2)),
                 "count": counted.sum(axis=(1, 2)),
             }
@@ -99,14 +118,13 @@ class Segmentation:
         )
         total = jax.tree.map(lambda x: x.sum(axis=0), sums)
         num_pixels = jax.lax.pmean(total["count"].astype(jnp.float32), "data")
-        loss = total["loss"] + self.auxiliary_weight * total["auxiliary"]
         means = {
             "loss": Mean(total["loss"], total["count"]),
             "auxiliary_loss": Mean(total["auxiliary"], total["count"]),
             "OA": Mean(total["correct"], total["count"]),
         }
         aux = {"batch_stats": batch_stats, "accumulators": means}
-        return loss / jnp.where(num_pixels == 0, 1.0, num_pixels), aux
+        return total["weighted"] / jnp.where(num_pixels == 0, 1.0, num_pixels), aux
 
     def evaluate(self, variables: dict[str, Any], batch: dict[str, Array]) -> dict[str, Any]:
         """Compute `loss`, the `confusion` of the kept classes over pixels, and `predictions`.
@@ -200,6 +218,12 @@ class Segmentation:
         output[labels] = [self.kept.index(label) for label in labels]
         target = jnp.asarray(output)[mask.astype(jnp.int32)]
         return jnp.maximum(target, 0), target >= 0
+
+    def _make_weights(self, target: Array) -> Array:
+        """Return the factor of the loss of each pixel (...), given its output's index."""
+        if not self.class_weights:
+            return jnp.ones((), jnp.float32)
+        return jnp.asarray([self.class_weights[label] for label in self.kept])[target]
 
 
 def _cross_entropy(logits: Array, target: Array, counted: Array) -> Array:

@@ -82,3 +82,28 @@ def apply_in_train_mode(
     """
     output, changed = module.apply(variables, x, train=True, mutable=["batch_stats"], **options)
     return output, changed.get("batch_stats", {})
+
+
+def check_values(
+    accumulate: int, class_weights: tuple[float, ...] = (), classes: tuple[str, ...] = ()
+) -> None:
+    """Check values that several objectives have.
+
+    Args:
+        accumulate: Number of micro-batches.
+        class_weights: Weight of each class, or empty.
+        classes: Names of the classes.
+
+    Raises:
+        ValueError: If one is impossible.
+    """
+    if accumulate < 1:
+        raise ValueError(f"accumulate: found {accumulate}; expected at least 1")
+    are_numbers = all(isinstance(w, int | float) and 0 <= w < float("inf") for w in class_weights)
+    if class_weights and not (
+        are_numbers and any(class_weights) and len(class_weights) == len(classes)
+    ):
+        raise ValueError(
+            f"class_weights: found {class_weights}; expected balanced, or a positive number for "
+            f"each of the {len(classes)} classes {', '.join(classes)}"
+        )

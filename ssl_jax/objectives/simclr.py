@@ -18,6 +18,7 @@ from ssl_jax.objectives.micro_batches import apply_in_micro_batches
 from ssl_jax.objectives.shared import (
     DROPOUT,
     apply_in_train_mode,
+    check_values,
     make_deterministic_view,
     make_example_keys,
     make_random_views,
@@ -43,6 +44,11 @@ class SimCLR:
     normalise: Normalisation
     temperature: float = 0.1
     accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        check_values(self.accumulate)
+        if not self.temperature > 0:
+            raise ValueError(f"temperature: found {self.temperature}; expected a positive number")
 
     def init(self, key: Array, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Initialise the variables; only the shape of the images in `batch` matters."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from data_pipelines.files.writing import write_json, write_text
+from data_pipelines.files.writing import replace_non_finite, write_json, write_text
 from ssl_jax.reporting.conclusions import state_conclusion
 from ssl_jax.reporting.estimates import Estimate, estimate_cell, estimate_contrast
 from ssl_jax.reporting.page import (
@@ -58,7 +58,7 @@ def write_report(workdir: str | Path) -> Path:
     title = results.study.title
     write_text(folder / "report.md", render_markdown(title, sections, figure_folder="figures"))
     write_text(folder / "report.html", render_html(title, sections))
-    write_json(folder / "results.json", report_to_dict(results))
+    write_json(folder / "results.json", replace_non_finite(report_to_dict(results)))
     return folder / "report.html"
 
 

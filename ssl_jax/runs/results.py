@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_pipelines.files.writing import write_arrays, write_json
+from data_pipelines.files.writing import replace_non_finite, write_arrays, write_json
 from ssl_jax.checkpoints.card import package_versions
 from ssl_jax.devices.mesh import jit_for_single_use
 from ssl_jax.devices.processes import decide
@@ -122,5 +122,5 @@ def _read_first_and_last_loss(folder: Path) -> tuple[float, float]:
 
 def write_results(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Write `results.json`, which marks the run as finished, and return its content."""
-    write_json(folder / "results.json", summary)
+    write_json(folder / "results.json", replace_non_finite(summary))
     return summary

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,12 @@ _FREE_TO_CHANGE = (
     "probe.",
 )
 # Values of fields that older configs lack.
-_DEFAULTS = {"deterministic": False, "model.backbone.attention": "auto"}
+_DEFAULTS = {
+    "deterministic": False,
+    "model.backbone.attention": "auto",
+    "model.backbone.stride_in": "3x3",
+    "objective.class_weights": [],
+}
 
 
 @contextlib.contextmanager
@@ -147,9 +153,17 @@ def find_trainer(workdir: Path) -> Owner | None:
 
 
 def read_results(workdir: Path) -> dict[str, Any] | None:
-    """Return the content of `results.json`, or None if the run isn't finished."""
+    """Return the content of `results.json`, or None if the run isn't finished.
+
+    Metrics that are null there, such as those of a class that doesn't occur, are NaN.
+    """
     path = workdir / "results.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    results = json.loads(path.read_text())
+    metrics = results.get("metrics", {}).items()
+    results["metrics"] = {name: math.nan if value is None else value for name, value in metrics}
+    return results
 
 
 def _find_differences(

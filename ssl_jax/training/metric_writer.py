@@ -1,6 +1,7 @@
 """Writing of a run's metrics to `metrics.jsonl`, TensorBoard and a progress bar."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import jax
 from rich.progress import Progress
 
-from data_pipelines.files.writing import write_text
+from data_pipelines.files.writing import replace_non_finite, write_text
 from data_pipelines.preparing.progress import progress_bar
 from ssl_jax.devices.processes import decide
 from ssl_jax.training.tensorboard import TensorBoardWriter
@@ -66,7 +67,8 @@ class MetricWriter:
             metrics: The metrics by name.
         """
         if self._is_writer:
-            self._file.write(json.dumps({"step": step, "phase": phase, **metrics}) + "\n")
+            record = {"step": step, "phase": phase, **metrics}
+            self._file.write(_format_record(record))
             scalars = {f"{phase}/{name}": value for name, value in metrics.items()}
             self._tensorboard.write(step, scalars)
 
@@ -91,7 +93,7 @@ class MetricWriter:
 def _drop_records_after(path: Path, step: int) -> list[str]:
     """Drop the records of later steps from a metrics file; return the phases recorded at `step`."""
     kept = [record for record in read_records(path) if record["step"] <= step]
-    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+    write_text(path, "".join(map(_format_record, kept)))
     return [record["phase"] for record in kept if record["step"] == step]
 
 
@@ -104,8 +106,17 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         path: The file `metrics.jsonl`.
 
     Returns:
-        The records, each with `step`, `phase` and the metrics; empty if the file does not exist.
+        The records, each with `step`, `phase` and the metrics, NaN where the file has null; empty
+        if the file does not exist.
     """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("}\n")]
+    lines = [line for line in path.read_text().splitlines(True) if line.endswith("}\n")]
+    return [
+        {name: math.nan if value is None else value for name, value in json.loads(line).items()}
+        for line in lines
+    ]
+
+
+def _format_record(record: Mapping[str, Any]) -> str:
+    return json.dumps(replace_non_finite(record)) + "\n"

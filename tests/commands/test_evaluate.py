@@ -6,6 +6,7 @@ import pytest
 
 from data_pipelines.errors import UserError
 from ssl_jax.evaluate import main
+from ssl_jax.runs import evaluation
 from ssl_jax.runs.evaluation import evaluate_checkpoint
 
 
@@ -36,6 +37,14 @@ def test_the_command_prints_and_writes_the_metrics(classifier, tmp_path, capsys)
     assert main(["--checkpoint", str(workdir), "--json", str(file)]) == 0
     assert "top1" in capsys.readouterr().out
     assert json.loads(file.read_text())["top1"] == pytest.approx(results["metrics"]["top1"])
+
+
+def test_a_figure_of_a_class_that_does_not_occur_is_null(classifier, tmp_path, monkeypatch):
+    file = tmp_path / "metrics.json"
+    metrics = {"OA": 0.5, "IoU/ice": float("nan")}
+    monkeypatch.setattr(evaluation, "evaluate_checkpoint", lambda *arguments: metrics)
+    assert main(["--checkpoint", str(classifier[0]), "--json", str(file)]) == 0
+    assert file.read_text() == '{\n  "OA": 0.5,\n  "IoU/ice": null\n}\n'
 
 
 def test_a_dataset_with_other_classes_is_rejected(classifier, data_dir):

@@ -170,3 +170,42 @@ def test_predictions_are_probabilities(lab):
     objective, batch = lab.make_objective("classification"), lab.draw_batch()
     scores = objective.predict(lab.init(objective, batch), jnp.asarray(batch["image"]))
     np.testing.assert_allclose(scores.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_class_weights_multiply_the_loss_and_leave_metrics_unweighted(lab, multi_label):
+    view, weights = Augmentation.evaluation(lab.size), (0.0, 0.5, 1.0, 2.0, 8.0)
+    options = {"frozen": True, "views": view, "multi_label": multi_label}
+    plain = lab.make_objective("classification", **options)
+    weighted = lab.make_objective("classification", class_weights=weights, **options)
+    batch = lab.draw_batch()
+    variables = lab.init(plain, batch)
+    logits = compute_logits(plain, variables, batch)
+    if multi_label:
+        losses = np.logaddexp(0, logits) - logits * batch["labels"]
+        expected = (np.array(weights) * losses).mean()
+    else:
+        log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        losses = -log_p[np.arange(len(log_p)), batch["label"]]
+        expected = (np.array(weights)[batch["label"]] * losses).mean()
+    loss, _, _, metrics = lab.compute_gradient(weighted, variables, batch)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert metrics["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+    evaluated = [lab.evaluate(objective, variables, batch) for objective in (plain, weighted)]
+    assert plain.compute_metrics(evaluated[0]) == weighted.compute_metrics(evaluated[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_weights": (1.0,)}, "class_weights: found .*; expected balanced, or a positive"),
+        ({"class_weights": (1, 1, 1, 1, -1)}, "for each of the 5 classes class 0, class 1"),
+        ({"class_weights": (0, 0, 0, 0, 0)}, "class_weights"),
+        ({"class_weights": (1, 1, 1, 1, "x")}, "class_weights"),
+        ({"label_smoothing": 1.0}, "label_smoothing: found 1.0"),
+        ({"accumulate": 0}, "accumulate: found 0; expected at least 1"),
+    ],
+)
+def test_impossible_values_are_refused(lab, options, message):
+    with pytest.raises(ValueError, match=message):
+        lab.make_objective("classification", **options)

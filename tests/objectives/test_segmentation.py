@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -99,3 +101,24 @@ def test_confusion_counts_valid_labelled_pixels_once(lab):
     assert metrics["mIoU"] == pytest.approx(np.mean(np.diag(expected) / union))
     assert metrics["IoU/class 2"] == pytest.approx(expected[1, 1] / union[1])
     assert "IoU/class 1" not in metrics
+
+
+def test_class_weights_multiply_the_loss_of_pixels_and_leave_metrics_unweighted(lab):
+    batch, weights = lab.draw_batch(), (0.5, 7.0, 1.0, 0.0, 4.0)
+    objective = make_objective(lab, norm=False)
+    views = {"views": SegmentationAugmentation()}
+    plain = dataclasses.replace(objective, **views)
+    weighted = dataclasses.replace(objective, class_weights=weights, **views)
+    variables = lab.init(plain, batch)
+    main, auxiliary = compute_log_probabilities(plain, variables, batch, train=True)
+    losses, expected = [], []
+    for pixel in np.ndindex(batch["mask"].shape):
+        if batch["mask"][pixel] in KEPT:
+            output = KEPT.index(batch["mask"][pixel])
+            losses.append(-main[pixel][output])
+            both = losses[-1] - 0.4 * auxiliary[pixel][output]
+            expected.append(weights[batch["mask"][pixel]] * both)
+    for devices in (1, 8):
+        loss, _, _, metrics = lab.compute_gradient(weighted, variables, batch, devices)
+        assert loss == pytest.approx(np.mean(expected), rel=1e-5)
+        assert metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-5)

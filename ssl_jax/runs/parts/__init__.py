@@ -1,8 +1,8 @@
 """The parts of a run, built from its config; below the commands, only this package reads configs.
 
 `run` assembles all parts (`Run`). `objectives`, `networks`, `views` and `optimization` build one
-kind each, `construct` calls a constructor with a section of a config, and `sections` checks which
-sections a config has.
+kind each, `class_weights` balances the classes of a loss, `construct` calls a constructor with a
+section of a config, and `sections` checks which sections a config has.
 """
 
 from ssl_jax.runs.parts.networks import has_attention

@@ -21,6 +21,7 @@ from ssl_jax.devices.determinism import check_determinism
 from ssl_jax.devices.mesh import make_data_mesh
 from ssl_jax.devices.precision import Precision, check_attention
 from ssl_jax.devices.processes import gather_json
+from ssl_jax.runs.parts.class_weights import balance
 from ssl_jax.runs.parts.construct import construct
 from ssl_jax.runs.parts.networks import get_device_kind, make_precision
 from ssl_jax.runs.parts.objectives import make_objective
@@ -143,6 +144,7 @@ def assemble_run(config: ConfigDict) -> Run:
     objective = make_objective(card)
     seed = config.data.split_seed
     train = select_subset(data, config.data.train, seed)
+    objective = balance(objective, config.objective.get("class_weights", ()), train)
     check_batch(config, mesh.size, len(train))
     if config.pretrained:
         _check_pretrained(config, card)

@@ -3,6 +3,7 @@
 from ssl_jax import models, objectives
 from ssl_jax.augment import Normalisation
 from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.runs.parts.class_weights import drop_balanced
 from ssl_jax.runs.parts.construct import construct
 from ssl_jax.runs.parts.networks import make_backbone, make_precision
 from ssl_jax.runs.parts.sections import check_sections, check_target
@@ -28,7 +29,7 @@ def from_card(card: ModelCard) -> objectives.Classification:
         num_classes=len(card.classes),
         dtype=make_precision(config).dtype,
     )
-    section = config.objective.to_dict()
+    section = drop_balanced(config.objective.to_dict())
     section.pop("mix", None)
     return construct(
         objectives.Classification,

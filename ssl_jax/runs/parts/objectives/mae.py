@@ -1,5 +1,8 @@
 """The MAE objective of a config."""
 
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import UserError
 from ssl_jax import models, objectives
 from ssl_jax.augment import Normalisation
 from ssl_jax.checkpoints.card import ModelCard
@@ -27,6 +30,7 @@ def from_card(card: ModelCard) -> objectives.MAE:
         channels=len(card.sensor.bands),
         dtype=make_precision(config).dtype,
     )
+    _check_mask_ratio(config, model.backbone.patch_size)
     return construct(
         objectives.MAE,
         config.objective,
@@ -35,3 +39,14 @@ def from_card(card: ModelCard) -> objectives.MAE:
         views=make_views(card, "train"),
         normalise=Normalisation.from_sensor(card.sensor),
     )
+
+
+def _check_mask_ratio(config: ConfigDict, patch_size: int) -> None:
+    """Check that some patches of a view are hidden, and some are visible."""
+    ratio = config.objective.get("mask_ratio", objectives.MAE.mask_ratio)
+    count = (config.augment.train.size // patch_size) ** 2
+    if 0 < ratio < 1 and not 0 < int(count * (1 - ratio)) < count:
+        raise UserError(
+            f"config.objective.mask_ratio: found {ratio}, which hides all or none of the {count} "
+            "patches of a view; expected a fraction that leaves some of each"
+        )

@@ -4,6 +4,7 @@ from data_pipelines.errors import UserError
 from ssl_jax import models, objectives
 from ssl_jax.augment import Normalisation
 from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.runs.parts.class_weights import drop_balanced
 from ssl_jax.runs.parts.construct import construct
 from ssl_jax.runs.parts.networks import make_backbone, make_precision
 from ssl_jax.runs.parts.sections import check_sections, check_target
@@ -37,7 +38,7 @@ def from_card(card: ModelCard) -> objectives.Segmentation:
         num_classes=len(objectives.kept_classes(card.classes, excluded)),
         dtype=make_precision(config).dtype,
     )
-    section = config.objective.to_dict()
+    section = drop_balanced(config.objective.to_dict())
     del section["excluded"]
     return construct(
         objectives.Segmentation,
