@@ -13,7 +13,7 @@ from pathlib import Path
 from data_pipelines.bands import Sensor
 from ssl_jax import terminal
 from ssl_jax.checkpoints.finding import find_newest_checkpoint
-from ssl_jax.weights.choices import LAYOUTS, METHODS, NETWORKS, STATISTICS
+from ssl_jax.weights.choices import LAYOUTS, METHODS, NETWORKS, STATISTICS, STRIDES
 
 __all__ = ["main"]
 
@@ -50,6 +50,8 @@ def _import(args: argparse.Namespace) -> tuple[Sensor, dict[str, str]]:
         decoder_heads=args.decoder_heads,
         classifier=args.classifier,
         statistics=args.statistics,
+        prefix=args.prefix,
+        stride_in=args.stride_in,
     )
     card, unused = import_weights(
         args.file, args.network, _split_names(args.bands), args.workdir, options
@@ -112,6 +114,11 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
         "bands, or draw random weights (default: copy)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of random weights (default: 0)")
+    _add_network_arguments(parser)
+
+
+def _add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the file doesn't say of its network."""
     parser.add_argument(
         "--image_size",
         type=int,
@@ -139,8 +146,21 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
         "--statistics",
         default="imagenet",
         choices=STATISTICS,
-        help="normalisation that the network was trained with: imagenet, or half for mean 0.5 and "
-        "std 0.5 (default: imagenet)",
+        help="normalisation that the network was trained with: imagenet, half for mean 0.5 and "
+        "std 0.5, or that of Sentinel-2's digital numbers (default: imagenet)",
+    )
+    parser.add_argument(
+        "--prefix",
+        default="",
+        help="what the names of the network's tensors begin with, in a file of several networks, "
+        "such as module.encoder_q.",
+    )
+    parser.add_argument(
+        "--stride_in",
+        default="3x3",
+        choices=STRIDES,
+        help="convolution of a ResNet's bottlenecks that has the stride: 3x3, as in torchvision "
+        "and timm, or the first 1x1, as in MSRA's and Keras's (default: 3x3)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Residual networks (He et al. 2016) with the stride in the 3×3 convolution ("v1.5").
+"""Residual networks (He et al. 2016), by default with the stride in the 3×3 convolution ("v1.5").
 
 Padding is symmetric as in PyTorch, 3 pixels in the stem and 1 elsewhere. The names of the
 parameters are those of torchvision and timm, with `_` before the index of a block:
@@ -31,6 +31,8 @@ class ResNet(nn.Module):
         small_stem: Whether the stem is one 3×3 convolution without pooling, for images of up to 32
             pixels (SimCLR, appendix B.9); the strides are then 1, 2, 4 and 8.
         norm: `batch` (over all devices) or `group`.
+        stride_in: Convolution of a bottleneck that has the stride: `3x3`, or the first `1x1`, as in
+            the paper.
         dtype: Dtype of the computations.
     """
 
@@ -39,11 +41,15 @@ class ResNet(nn.Module):
     width: int = 64
     small_stem: bool = False
     norm: str = "batch"
+    stride_in: str = "3x3"
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("norm", self.norm, "batch", "group")
+        check_choice("stride_in", self.stride_in, "3x3", "1x1")
+        if self.stride_in == "1x1" and not self.bottleneck:
+            raise ValueError("stride_in: found 1x1 in a network without bottlenecks; expected 3x3")
 
     @property
     def features(self) -> int:
@@ -83,7 +89,8 @@ class ResNet(nn.Module):
         x = nn.relu(norm(channels=self.width, name="bn1")(x))
         if not self.small_stem:
             x = max_pool(x)
-        block = Bottleneck if self.bottleneck else BasicBlock
+        bottleneck = functools.partial(Bottleneck, stride_in=self.stride_in)
+        block = bottleneck if self.bottleneck else BasicBlock
         maps = []
         for stage, num_blocks in enumerate(self.stages):
             for i in range(num_blocks):
@@ -124,14 +131,16 @@ class Bottleneck(nn.Module):
     stride: int
     norm: str
     dtype: DTypeLike
+    stride_in: str = "3x3"
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Map (B, H, W, c) to (B, ⌈H/stride⌉, ⌈W/stride⌉, 4 width)."""
         norm = functools.partial(make_norm, self.norm, train=train, dtype=self.dtype)
-        y = _conv(self.width, 1, 1, self.dtype, "conv1")(x)
+        first, second = (1, self.stride) if self.stride_in == "3x3" else (self.stride, 1)
+        y = _conv(self.width, 1, first, self.dtype, "conv1")(x)
         y = nn.relu(norm(channels=self.width, name="bn1")(y))
-        y = _conv(self.width, 3, self.stride, self.dtype, "conv2")(y)
+        y = _conv(self.width, 3, second, self.dtype, "conv2")(y)
         y = nn.relu(norm(channels=self.width, name="bn2")(y))
         y = _conv(4 * self.width, 1, 1, self.dtype, "conv3")(y)
         norm = functools.partial(norm, channels=4 * self.width)

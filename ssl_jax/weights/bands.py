@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines.bands import COMMON_BANDS
+from data_pipelines.bands import common_band_name
 from data_pipelines.errors import UserError
 from ssl_jax.weights import resnet, vit
 from ssl_jax.weights.choices import METHODS
@@ -22,8 +22,8 @@ _PREDICTION = ("decoder_pred.weight", "decoder_pred.bias")
 
 
 def common_name(name: str) -> str:
-    """Return the common name of a band (`NIR` -> `nir`), or `name` itself if it has none."""
-    return next((band.name for band in COMMON_BANDS.bands if band.has_name(name)), name)
+    """Return the common name of a band (`NIR` or `B08` -> `nir`), or `name` if it has none."""
+    return common_band_name(name) or name
 
 
 def adapt_to_bands(

@@ -61,6 +61,9 @@ class ImportOptions:
         decoder_heads: Number of attention heads of an MAE's decoder; 0 for one per 32 channels.
         classifier: Whether to keep the classifier of a ViT; that of a ResNet is always kept.
         statistics: One of `STATISTICS`, with which the network's images were normalised.
+        prefix: What the names of the network's tensors begin with, in a file of several networks.
+        stride_in: The convolution of a ResNet's bottlenecks that has the stride: `3x3`, as in
+            torchvision and timm, or the first `1x1`, as in He et al. 2016, Caffe and Keras.
     """
 
     file_bands: Sequence[str] = ()
@@ -71,6 +74,8 @@ class ImportOptions:
     decoder_heads: int = 0
     classifier: bool = False
     statistics: str = "imagenet"
+    prefix: str = ""
+    stride_in: str = "3x3"
 
 
 def import_weights(
@@ -101,9 +106,9 @@ def import_weights(
     file_bands = options.file_bands or metadata.get("bands", "red,green,blue").split(",")
     bands = bands or file_bands
     try:
-        tensors, unused = _select_tensors(tensors, network, options.classifier)
+        tensors, unused = _select_tensors(tensors, network, options)
         tensors = adapt_to_bands(tensors, file_bands, bands, options.new_bands, options.seed)
-        model = _infer_model_config(tensors, network, options.heads, options.decoder_heads)
+        model = _infer_model_config(tensors, network, options)
         tensors, model = _resize_learned_positions(options.image_size, tensors, model, network)
         variables = (resnet if layouts.is_resnet(tensors) else vit).from_torch(tensors)
         file_sensor = _get_file_sensor(metadata, options.statistics)
@@ -119,6 +124,7 @@ def import_weights(
         "new_bands": options.new_bands,
         "seed": options.seed,
         "statistics": options.statistics,
+        "prefix": options.prefix,
     }
     card = _make_card(config, variables, metadata, _select_bands(file_sensor, config.data.bands))
     _check_variables(card, variables, network, file)
@@ -138,7 +144,7 @@ def _read_file(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise UserError(f"{file}: is not a safetensors file ({error})") from error
-    for name, tensor in tensors.items():
+    for name, tensor in tensors.items():  # of float16 and bfloat16, too
         if not jax.numpy.issubdtype(tensor.dtype, jax.numpy.integer):
             tensors[name] = tensor.astype(np.float32)
             if not np.isfinite(tensors[name]).all():
@@ -170,12 +176,12 @@ def _check_network(tensors: Mapping[str, np.ndarray], network: str) -> None:
 
 
 def _select_tensors(
-    tensors: Mapping[str, np.ndarray], network: str, classifier: bool
+    tensors: Mapping[str, np.ndarray], network: str, options: ImportOptions
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the tensors of the network in timm's layout, and the unused ones with the reasons."""
-    tensors, unused = layouts.to_timm_layout(tensors)
+    tensors, unused = layouts.to_timm_layout(tensors, options.prefix)
     _check_network(tensors, network)
-    tensors, dropped = _drop_unrequested(tensors, network, classifier)
+    tensors, dropped = _drop_unrequested(tensors, network, options.classifier)
     return tensors, unused | dropped
 
 
@@ -220,14 +226,20 @@ def _drop_unrequested(
 
 
 def _infer_model_config(
-    tensors: Mapping[str, np.ndarray], network: str, heads: int, decoder_heads: int
+    tensors: Mapping[str, np.ndarray], network: str, options: ImportOptions
 ) -> dict[str, dict[str, Any]]:
     """Infer the fields of `config.model`."""
+    if options.stride_in != "3x3" and network != "resnet50":
+        raise UserError(
+            f"--stride_in: found {options.stride_in} with --as {network}, which has no "
+            "bottlenecks; expected --as resnet50"
+        )
     if layouts.is_resnet(tensors):
-        return {"backbone": {"name": network}}
-    model = {"backbone": networks.infer_vit_config(tensors, heads)}
+        stride = {} if options.stride_in == "3x3" else {"stride_in": options.stride_in}
+        return {"backbone": {"name": network, **stride}}
+    model = {"backbone": networks.infer_vit_config(tensors, options.heads)}
     if network == "mae":
-        model["decoder"] = networks.infer_decoder_config(tensors, decoder_heads)
+        model["decoder"] = networks.infer_decoder_config(tensors, options.decoder_heads)
     return model
 
 
@@ -268,7 +280,10 @@ def _make_card(
     return ModelCard(
         sensor=sensor,
         image_shape=(side, side, len(sensor.bands)),
-        image_dtype=metadata.get("image_dtype", "uint8"),
+        # Pixels in units of 1/10,000 have 16 bits, in a file of which nothing is known but that.
+        image_dtype=metadata.get(
+            "image_dtype", "uint8" if sensor.bands[0].scale > 1e-3 else "uint16"
+        ),
         target=target,
         classes=classes,
         colours=(),

@@ -108,6 +108,11 @@ def format_timm_call(
             f'global_pool="{pool}")'
         )
     _check_torchvision_compatible(backbone)
+    if backbone.stride_in != "3x3":
+        raise UserError(
+            f"--layout timm: found a ResNet with stride_in {backbone.stride_in}; expected 3x3, as "
+            "timm's have, or --layout transformers"
+        )
     name = _RESNETS.get((tuple(backbone.stages), backbone.bottleneck, backbone.width))
     if not name:
         raise UserError(
@@ -170,6 +175,7 @@ def make_transformers_config(
         "depths": list(backbone.stages),
         "layer_type": "bottleneck" if backbone.bottleneck else "basic",
         "hidden_act": "relu",
+        "downsample_in_bottleneck": backbone.stride_in == "1x1",
     }
 
 

@@ -16,6 +16,7 @@ from ssl_jax.models import ViT
 from ssl_jax.weights import resnet, vit
 
 __all__ = [
+    "STEMS",
     "find_unused_tensors",
     "from_timm",
     "from_torch",
@@ -26,6 +27,7 @@ __all__ = [
 
 _RESNET_STEM = "embedder.embedder.convolution.weight"
 _VIT_STEM = "embeddings.patch_embeddings.projection.weight"
+STEMS = (_RESNET_STEM, _VIT_STEM)
 _QKV = ("query", "key", "value")
 _CONV, _NORM = "convolution", "normalization"
 

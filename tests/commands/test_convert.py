@@ -3,6 +3,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from safetensors import flax
 from safetensors.numpy import save_file
 from small_configs import VIT as SMALL_VIT
 from small_configs import make_small_config
@@ -296,3 +297,62 @@ def test_a_file_that_is_not_safetensors_is_rejected(tmp_path):
     file.write_bytes(b"not at all")
     with pytest.raises(UserError, match="is not a safetensors file"):
         import_weights(file, "resnet18", ("red", "green", "blue"), tmp_path / "run")
+
+
+SENTINEL2 = "B01,B02,B03,B04,B05,B06,B07,B08,B8A,B09,B10,B11,B12"
+
+
+def read_stem(workdir):
+    """Return the first layer's kernel, (h, w, bands, channels)."""
+    variables = loading.load_variables(workdir)
+    return variables["params"]["backbone"]["conv1"]["kernel"]
+
+
+def test_bands_of_sentinel_2_are_known_by_their_names(tmp_path, capsys):
+    tensors = torchvision_resnet18()
+    tensors["conv1.weight"] = np.tile(
+        np.arange(13, dtype=np.float32)[None, :, None, None], (64, 1, 7, 7)
+    )
+    save_file(tensors, tmp_path / "s2.safetensors")
+    command = ["import", str(tmp_path / "s2.safetensors"), "--as", "resnet18"]
+    command += ["--workdir", str(tmp_path / "run"), "--file_bands", SENTINEL2]
+    command += ["--bands", "red,green,blue,nir", "--statistics", "sentinel2_l2a"]
+    assert main(command) == 0
+    assert read_stem(tmp_path / "run")[0, 0, :, 0].tolist() == [3, 2, 1, 7]
+    output = capsys.readouterr().out
+    assert "red: mean 590.24, std 675.89, clipped to 0 … 10000" in output
+    card = ssl_jax.load(tmp_path / "run").card
+    assert card.sensor.names == ("red", "green", "blue", "nir")
+    assert card.image_dtype == "uint16"
+
+
+@pytest.mark.parametrize("dtype", [jax.numpy.bfloat16, np.float16])
+def test_weights_of_16_bits_are_imported(tmp_path, dtype):
+    tensors = {name: tensor.astype(dtype) for name, tensor in torchvision_resnet18().items()}
+    flax.save_file(
+        {name: jax.numpy.asarray(t) for name, t in tensors.items()}, tmp_path / "half.safetensors"
+    )
+    import_weights(tmp_path / "half.safetensors", "resnet18", (), tmp_path / "run")
+    stem = tensors["conv1.weight"].astype(np.float32)
+    np.testing.assert_array_equal(read_stem(tmp_path / "run"), stem.transpose(2, 3, 1, 0))
+
+
+def test_one_of_several_networks_is_imported_by_its_prefix(tmp_path, capsys):
+    tensors = torchvision_resnet18()
+    file = {f"module.encoder_q.{name}": tensor for name, tensor in tensors.items()}
+    file |= {f"module.encoder_k.{name}": tensor * 0 for name, tensor in tensors.items()}
+    file["module.queue"] = np.ones((128, 8), np.float32)
+    save_file(file, tmp_path / "moco.safetensors")
+    command = ["import", str(tmp_path / "moco.safetensors"), "--as", "resnet18"]
+    command += ["--workdir", str(tmp_path / "run"), "--prefix", "module.encoder_q"]
+    assert main(command) == 0
+    output = capsys.readouterr().out
+    assert "its name doesn't begin with --prefix module.encoder_q." in output
+    stem = tensors["conv1.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(read_stem(tmp_path / "run"), stem)
+
+
+def test_the_stride_of_bottlenecks_can_be_in_the_first_convolution(weights, tmp_path):
+    options = ImportOptions(stride_in="1x1")
+    with pytest.raises(UserError, match=r"--stride_in: found 1x1 with --as resnet18, which has no"):
+        import_weights(weights, "resnet18", (), tmp_path / "run", options)

@@ -137,3 +137,27 @@ def test_bfloat16_computes_with_float32_parameters(draw):
 def test_an_unknown_norm_is_an_error_at_construction():
     with pytest.raises(ValueError, match="norm: found 'layer'; expected one of batch, group"):
         ResNet(norm="layer")
+
+
+def test_a_stride_in_the_first_convolution_skips_every_other_pixel():
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 12)).astype(np.float32)
+    first = Bottleneck(4, 2, "group", jnp.float32, stride_in="1x1")
+    variables = jax.jit(first.init, static_argnums=2)(jax.random.key(0), x, False)
+    third = Bottleneck(4, 2, "group", jnp.float32)
+    plain = Bottleneck(4, 1, "group", jnp.float32)
+    expected = plain.apply(variables, x[:, ::2, ::2], False)
+    np.testing.assert_allclose(first.apply(variables, x, False), expected, atol=1e-5)
+    ones = jax.tree.map(jnp.ones_like, variables)
+    assert not np.allclose(first.apply(ones, x, False), third.apply(ones, x, False))
+
+
+def test_the_stride_of_a_network_reaches_its_blocks():
+    x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    networks = [resnet50(stages=(1, 1), width=8, stride_in=s) for s in ("3x3", "1x1")]
+    variables = jax.jit(networks[0].init)(jax.random.key(0), x)
+    variables = jax.tree.map(lambda leaf: leaf + 0.1, variables)
+    outputs = [network.apply(variables, x) for network in networks]
+    assert outputs[0].shape == outputs[1].shape
+    assert not np.allclose(*outputs)
+    with pytest.raises(ValueError, match="stride_in: found 1x1 in a network without bottlenecks"):
+        resnet18(stride_in="1x1")

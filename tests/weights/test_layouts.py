@@ -13,13 +13,32 @@ def test_the_prefix_of_a_wrapper_is_removed(prefix):
     assert tensors.keys() == TENSORS.keys()
 
 
-def test_two_networks_in_one_file_are_rejected():
-    """MoCo's file has two encoders, of which only the user can choose one."""
-    both = {
-        f"module.{q}.{name}": t for q in ("encoder_q", "encoder_k") for name, t in TENSORS.items()
+def test_of_several_networks_in_one_file_the_user_chooses_one_by_its_prefix():
+    """MoCo's file has two encoders and a queue."""
+    file = {
+        f"module.{encoder}.{name}": tensor + (encoder == "encoder_k")
+        for encoder in ("encoder_q", "encoder_k")
+        for name, tensor in TENSORS.items()
     }
-    with pytest.raises(UserError, match=r"is no known layout; expected a single network"):
-        to_timm_layout(both)
+    file["module.queue"] = np.ones(3)
+    message = r"--prefix with one of the prefixes .*: module.encoder_k., module.encoder_q.$"
+    with pytest.raises(UserError, match=message):
+        to_timm_layout(file)
+    for prefix in ("module.encoder_q", "module.encoder_q."):
+        tensors, unused = to_timm_layout(file, prefix)
+        assert tensors.keys() == TENSORS.keys()
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(tensor, TENSORS[name])
+        assert unused["module.queue"] == "its name doesn't begin with --prefix module.encoder_q."
+        assert len(unused) == len(TENSORS) + 1
+    with pytest.raises(UserError, match=r"--prefix: found encoder_x., .*: module.encoder_k., mod"):
+        to_timm_layout(file, "encoder_x")
+
+
+def test_the_first_layer_of_a_network_of_videos_is_summed_over_time():
+    stem = np.random.default_rng(0).normal(size=(4, 3, 2, 2, 2))
+    tensors, _ = to_timm_layout({"encoder.patch_embed.proj.weight": stem})
+    np.testing.assert_array_equal(tensors["patch_embed.proj.weight"], stem.sum(axis=2))
 
 
 def test_unused_tensors_are_returned_with_the_reason():
