@@ -80,8 +80,7 @@ def prepare_with_beam(
     written = [WrittenSplit.load(part) for part in sorted(parts.iterdir())]
     for split in splits:
         if split_parts := [part for part in written if part.split == split]:
-            info, result.moments[split] = assemble_split(builder.name, folder, split_parts)
-            result.infos.append(info)
+            result.add(split, *assemble_split(builder.name, folder, split_parts))
     shutil.rmtree(parts)
     for file in sorted(folder.glob("errors*")):
         result.skipped += file.read_text().splitlines()

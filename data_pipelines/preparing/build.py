@@ -28,6 +28,7 @@ from data_pipelines.preparing.prepare import (
     write_folder_atomically,
 )
 from data_pipelines.preparing.summary import CONTACT_SHEET, write_contact_sheet
+from data_pipelines.profiles.stored import PROFILES, write_profiles
 from data_pipelines.sources.dataset import check_usable
 from data_pipelines.sources.opening import open_folder
 
@@ -121,6 +122,7 @@ def build_with(
         write_description(builder, incomplete, result)
         with silence_tfds():
             dataset = open_folder(incomplete, name)
+        write_profiles(dataset, result.counts, incomplete / PROFILES)
         write_contact_sheet(dataset, incomplete / CONTACT_SHEET)
     readings = collect_readings(splits)
     expected = {split: n for reading in readings for split, n in reading.expected.items()}

@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.errors import UserError
 from data_pipelines.private import ExampleSerializer
+from data_pipelines.profiles.counts import ImageCounts, count_image
 from data_pipelines.reading import Example, ItemT
 from data_pipelines.sources.catalogue import MASK_PIXELS, MaskClasses, small_features
 
@@ -53,6 +54,12 @@ class Moments:
             total += bands.sum(axis=1)
             squares += np.einsum("ij,ij->i", bands, bands)
         return cls(len(pixels), total, squares)
+
+    @classmethod
+    def from_counts(cls, counts: ImageCounts) -> "Moments":
+        """Compute the moments of an image from the counts of its pixels."""
+        total, squares = counts.sums
+        return cls(counts.pixels, total, squares)
 
     @classmethod
     def from_statistics(cls, pixels: int, mean: np.ndarray, std: np.ndarray) -> "Moments":
@@ -119,12 +126,14 @@ class StoredRecord(NamedTuple):
         serialized: A serialised `tf.train.Example`.
         columns: Its small features, for the catalogue.
         moments: Moments of its image; None if the image is an encoded file.
+        counts: Counts of its image and mask for the data profile; None like `moments`.
     """
 
     key: int | bytes
     serialized: bytes
     columns: dict[str, Any]
     moments: Moments | None
+    counts: ImageCounts | None
 
 
 class ItemResult(NamedTuple):
@@ -179,8 +188,9 @@ class Encoder:
         moments = None
         if isinstance(image, np.ndarray) and image.ndim == 3:
             moments = Moments.from_image(select_measured(image, example, self._metadata))
+        counts = _count_pixels(example)
         stored_key = key.encode() if isinstance(key, str) else key
-        return StoredRecord(stored_key, serialized, columns, moments)
+        return StoredRecord(stored_key, serialized, columns, moments, counts)
 
     def _make_column(self, name: str, value: Any) -> Any:
         feature, num_classes = self._features[name], self._columns[name]
@@ -191,6 +201,17 @@ class Encoder:
         multi_hot = np.zeros(num_classes, np.uint8)
         multi_hot[np.asarray(value, int)] = 1
         return multi_hot
+
+
+def _count_pixels(example: Example) -> ImageCounts | None:
+    """Count the pixels of an example; None if its image is an encoded file."""
+    image, mask = example.get("image"), example.get("mask")
+    if not isinstance(image, np.ndarray) or image.ndim != 3:
+        return None
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8:
+        mask = None
+    cropped_mask = None if mask is None else crop_to_inside(mask, example)
+    return count_image(crop_to_inside(image, example), cropped_mask)
 
 
 class ReadAndEncode(Generic[ItemT]):

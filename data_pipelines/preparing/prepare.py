@@ -24,6 +24,7 @@ from data_pipelines.preparing.encoding import Encoder, ItemResult, Moments, Read
 from data_pipelines.preparing.parallel import parallel_map
 from data_pipelines.preparing.progress import ProgressCounter
 from data_pipelines.preparing.shards import SplitWriter, assemble_split
+from data_pipelines.profiles.counts import SplitCounts
 from data_pipelines.reading import Examples, Reading
 from data_pipelines.registry import find_builder
 from data_pipelines.sources.catalogue import catalogue_columns
@@ -48,12 +49,22 @@ class PreparationResult:
     Attributes:
         infos: TFDS's descriptions of the splits that have examples.
         moments: {split: moments of its images}; without pixels if the images are encoded files.
+        counts: {split: counts of its images for the data profile}; without pixels like `moments`.
         skipped: An error message for each skipped item.
     """
 
     infos: list[tfds.core.SplitInfo] = field(default_factory=list)
     moments: dict[str, Moments] = field(default_factory=dict)
+    counts: dict[str, SplitCounts] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+
+    def add(
+        self, split: str, info: tfds.core.SplitInfo, moments: Moments, counts: SplitCounts
+    ) -> None:
+        """Add a split that was written: its description, and what was measured of its images."""
+        self.infos.append(info)
+        self.moments[split] = moments
+        self.counts[split] = counts
 
     def check(self, name: str) -> None:
         """Check that the dataset has an example.
@@ -159,8 +170,7 @@ def prepare(
                 progress.advance(len(item.records))
             for split, writer in writers.items():
                 if (written := writer.finish()) is not None:
-                    info, result.moments[split] = assemble_split(builder.name, folder, [written])
-                    result.infos.append(info)
+                    result.add(split, *assemble_split(builder.name, folder, [written]))
     finally:
         for writer in writers.values():
             writer.abort()

@@ -18,6 +18,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.encoding import Moments, StoredRecord
+from data_pipelines.profiles.counts import SplitCounts
 from data_pipelines.sources.catalogue import Catalogue, CatalogueWriter
 
 __all__ = ["SHARD_BYTES", "SplitWriter", "WrittenSplit", "assemble_split"]
@@ -27,6 +28,7 @@ SHARD_BYTES = 256 * 2**20
 # No compression: it makes pixels a sixth smaller, but halves the reading speed. One record per
 # group, so that reading a record does not read its neighbours.
 _OPTIONS = "group_size:1,uncompressed"
+_COUNTS = "counts.npz"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class WrittenSplit:
         bytes: Total size of the records.
         catalogue: Catalogue of all records, in order.
         moments: Moments of their images; without pixels if the images are encoded files.
+        counts: Counts of their images for the data profile; without pixels like `moments`.
     """
 
     split: str
@@ -48,6 +51,7 @@ class WrittenSplit:
     bytes: int
     catalogue: Catalogue
     moments: Moments
+    counts: SplitCounts
 
     def save(self, folder: Path) -> None:
         """Save the description of the shards to `folder`, for another process."""
@@ -62,6 +66,7 @@ class WrittenSplit:
             "squares": self.moments.squares.tolist(),
         }
         (folder / "written.json").write_text(json.dumps(description))
+        np.savez_compressed(folder / _COUNTS, **self.counts.to_arrays())
 
     @classmethod
     def load(cls, folder: Path) -> "WrittenSplit":
@@ -78,6 +83,7 @@ class WrittenSplit:
                 np.array(description["total"]),
                 np.array(description["squares"]),
             ),
+            _load_counts(folder / _COUNTS),
         )
 
 
@@ -99,6 +105,7 @@ class SplitWriter:
         self._keys: set[int | bytes] = set()
         self._catalogue = CatalogueWriter(columns)
         self._moments = Moments()
+        self._counts = SplitCounts()
         self.num_bytes = 0
 
     @property
@@ -136,6 +143,8 @@ class SplitWriter:
         self._catalogue.append(record.key, record.columns)
         if record.moments is not None:
             self._moments += record.moments
+        if record.counts is not None:
+            self._counts.add(record.counts)
 
     def finish(self) -> WrittenSplit | None:
         """Close the last shard and return the written split, or None if it has no records."""
@@ -149,6 +158,7 @@ class SplitWriter:
             self.num_bytes,
             self._catalogue.make_catalogue(),
             self._moments,
+            self._counts,
         )
 
     def abort(self) -> None:
@@ -164,7 +174,7 @@ class SplitWriter:
 
 def assemble_split(
     dataset_name: str, folder: Path, parts: Sequence[WrittenSplit]
-) -> tuple[tfds.core.SplitInfo, Moments]:
+) -> tuple[tfds.core.SplitInfo, Moments, SplitCounts]:
     """Merge the parts of a split: rename their shards and write the common catalogue.
 
     Args:
@@ -173,7 +183,7 @@ def assemble_split(
         parts: At least one part, all of the same split.
 
     Returns:
-        TFDS's description of the split, and the moments of its images.
+        TFDS's description of the split, and the moments and the counts of its images.
     """
     split = parts[0].split
     template = tfds.core.ShardedFileTemplate(
@@ -190,4 +200,12 @@ def assemble_split(
         num_bytes=sum(part.bytes for part in parts),
         filename_template=template,
     )
-    return info, sum((part.moments for part in parts), Moments())
+    counts = SplitCounts()
+    for part in parts:
+        counts.merge(part.counts)
+    return info, sum((part.moments for part in parts), Moments()), counts
+
+
+def _load_counts(file: Path) -> SplitCounts:
+    with np.load(file, allow_pickle=False) as arrays:
+        return SplitCounts.from_arrays(arrays)

@@ -1,0 +1,132 @@
+"""Measurement of profiles: from exact counts, or from the published statistics of a sensor."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_pipelines.bands import Sensor
+from data_pipelines.profiles.counts import SplitCounts
+from data_pipelines.profiles.profile import PERCENTS, BandProfile, ClassProfile, DataProfile
+from data_pipelines.profiles.unit import name_unit
+
+__all__ = ["make_profile", "make_published_profile"]
+
+# The quantiles of the normal distribution at PERCENTS.
+_NORMAL_QUANTILES = (-3.0902, -2.3263, -1.6449, -0.6745, 0.0, 0.6745, 1.6449, 2.3263, 3.0902)
+
+
+def make_profile(
+    sensor: Sensor,
+    image_size: tuple[int, int],
+    counts: SplitCounts,
+    is_sample: bool = False,
+    counted: str = "",
+    classes: Sequence[ClassProfile] = (),
+) -> DataProfile:
+    """Make the profile of counted images.
+
+    Args:
+        sensor: The sensor, with a band for each channel of the images.
+        image_size: Height and width of an image.
+        counts: The counts of at least one image.
+        is_sample: Whether only a random sample of the images was counted.
+        counted: What the classes' counts are of, `examples` or `pixels`; empty without classes.
+        classes: The classes.
+    """
+    assert counts.histograms is not None
+    covariance = _make_covariance(counts)
+    std = np.sqrt(np.diag(covariance))
+    # A constant band has no correlation with any other.
+    scales = np.outer(std, std)
+    correlation = np.divide(covariance, scales, out=np.zeros_like(scales), where=scales > 0)
+    np.fill_diagonal(correlation, 1.0)
+    return DataProfile(
+        sensor=sensor.name,
+        resolution=sensor.resolution,
+        image_size=image_size,
+        dtype=counts.dtype,
+        images=counts.images,
+        pixels=counts.pixels,
+        is_sample=is_sample,
+        nodata=counts.nodata / counts.pixels,
+        bands=tuple(
+            _make_band(sensor, index, histogram)
+            for index, histogram in enumerate(counts.histograms)
+        ),
+        correlation=tuple(map(tuple, correlation.clip(-1, 1).tolist())),
+        counted=counted,
+        classes=tuple(classes),
+    )
+
+
+def _make_covariance(counts: SplitCounts) -> np.ndarray:
+    mean = counts.total / counts.sampled
+    covariance = counts.products / counts.sampled - np.outer(mean, mean)
+    # What rounding leaves of a constant band's variance.
+    covariance[np.abs(covariance) < 1e-9 * counts.products / counts.sampled] = 0.0
+    return covariance
+
+
+def _make_band(sensor: Sensor, index: int, histogram: np.ndarray) -> BandProfile:
+    band, values = sensor.bands[index], np.arange(len(histogram))
+    pixels = int(histogram.sum())
+    mean = float(values @ histogram) / pixels
+    variance = float((values - mean) ** 2 @ histogram) / pixels
+    ranks = np.ceil(np.array(PERCENTS) / 100 * pixels)
+    physical = values * band.scale + band.offset
+    # A digit of the scale may be missing: 255 × 0.0039216 is slightly more than 1.
+    outside = (physical < -1e-6) | (physical > 1 + 1e-4)
+    return BandProfile(
+        name=band.name,
+        wavelength=band.wavelength,
+        unit=name_unit(band.scale),
+        scale=band.scale,
+        offset=band.offset,
+        quantiles=tuple(np.searchsorted(histogram.cumsum(), ranks).astype(float).tolist()),
+        mean=mean,
+        std=math.sqrt(variance),
+        saturated=float(histogram[-1]) / pixels,
+        beyond=float(histogram[outside].sum()) / pixels,
+    )
+
+
+def make_published_profile(
+    sensor: Sensor, image_size: tuple[int, int], dtype: str
+) -> DataProfile | None:
+    """Make the profile of a sensor's images from their published means and deviations.
+
+    The quantiles are those of the log-normal distribution with these moments, which reflectances
+    follow roughly; the correlation is unknown.
+
+    Args:
+        sensor: The sensor.
+        image_size: Height and width of an image.
+        dtype: Dtype of its digital numbers.
+
+    Returns:
+        The profile, or None if the sensor has no statistics or not of positive numbers.
+    """
+    if not sensor.measured or any(band.mean <= 0 for band in sensor.bands):
+        return None
+    bands = []
+    for band in sensor.bands:
+        variance = math.log1p((band.std / band.mean) ** 2)
+        centre, width = math.log(band.mean) - variance / 2, math.sqrt(variance)
+        bands.append(
+            BandProfile(
+                name=band.name,
+                wavelength=band.wavelength,
+                unit=name_unit(band.scale),
+                scale=band.scale,
+                offset=band.offset,
+                quantiles=tuple(math.exp(centre + width * z) for z in _NORMAL_QUANTILES),
+                mean=band.mean,
+                std=band.std,
+                saturated=0.0,
+                beyond=0.0,
+            )
+        )
+    return DataProfile(
+        sensor.name, sensor.resolution, image_size, dtype, 0, 0, False, 0.0, tuple(bands), ()
+    )
