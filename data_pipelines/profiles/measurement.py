@@ -7,8 +7,13 @@ import numpy as np
 
 from data_pipelines.bands import Sensor
 from data_pipelines.profiles.counts import SplitCounts
-from data_pipelines.profiles.profile import PERCENTS, BandProfile, ClassProfile, DataProfile
-from data_pipelines.profiles.unit import name_unit
+from data_pipelines.profiles.profile import (
+    PERCENTS,
+    BandProfile,
+    ClassProfile,
+    DataProfile,
+    name_unit,
+)
 
 __all__ = ["make_profile", "make_published_profile"]
 

@@ -1,19 +1,25 @@
 """The data profile: a few kilobytes that describe the pixels of a dataset, as plain JSON."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from data_pipelines.profiles.divergence import LearnedPixels
 from data_pipelines.profiles.validation import check_profile
 
-__all__ = ["PERCENTS", "BandProfile", "ClassProfile", "DataProfile"]
+__all__ = ["PERCENTS", "REFLECTANCE", "BandProfile", "ClassProfile", "DataProfile", "name_unit"]
 
 # The quantiles of each band, in percent.
 PERCENTS = (0.1, 1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0, 99.9)
 _FORMAT = 1
+
+REFLECTANCE = "reflectance"
+_FULL_SCALE = "fraction of full scale"
 
 
 @dataclass(frozen=True)
@@ -99,19 +105,19 @@ class DataProfile:
         """The bands' names, in order."""
         return tuple(band.name for band in self.bands)
 
-    @property
+    @cached_property
     def mean(self) -> np.ndarray:
         """The mean of each band, (bands,) float64."""
         return np.array([band.mean for band in self.bands])
 
-    @property
-    def covariance(self) -> np.ndarray:
-        """The covariance of the bands, (bands, bands) float64; bands of unknown correlation: 0."""
+    @cached_property
+    def pixel_distribution(self) -> LearnedPixels:
+        """The distribution of the pixels; bands of unknown correlation are independent."""
         std = np.array([band.std for band in self.bands])
         correlation = np.array(self.correlation) if self.correlation else np.eye(len(std))
-        return correlation * np.outer(std, std)
+        return LearnedPixels.from_moments(self.mean, correlation * np.outer(std, std))
 
-    @property
+    @cached_property
     def quantiles(self) -> np.ndarray:
         """The quantiles of each band, (quantiles, bands) float64."""
         return np.array([band.quantiles for band in self.bands]).T
@@ -170,3 +176,16 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_to_json(inner) for inner in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def name_unit(scale: float) -> str:
+    """Name the unit of `digital number * scale`.
+
+    Cameras that aren't calibrated have numbers up to 255 or 65,535, which stand for full scale.
+
+    Args:
+        scale: Physical units per digital number.
+    """
+    full_scales = (1 / 255, 1 / 65535)
+    is_camera = any(math.isclose(scale, full, rel_tol=1e-6) for full in full_scales)
+    return _FULL_SCALE if is_camera else REFLECTANCE
