@@ -38,6 +38,7 @@ def _build(parsed: argparse.Namespace, fields: Sequence[str]) -> int:
     # Imported after the arguments were parsed, because TFDS takes a second.
     from data_pipelines.preparing import build, builders, summary
     from data_pipelines.preparing.verify import verify
+    from data_pipelines.profiles.findings import check_accepted
     from data_pipelines.sources.opening import open_folder
 
     options = builders.BuildOptions(
@@ -49,6 +50,7 @@ def _build(parsed: argparse.Namespace, fields: Sequence[str]) -> int:
         fields=tuple(fields),
         beam_runner=parsed.beam_runner,
         beam_options=tuple(parsed.beam_options.split()),
+        accept=check_accepted(parsed.accept, "--accept"),
     )
     builder = builders.make_builder(parsed.name, options)
     if parsed.dry_run:
@@ -149,6 +151,19 @@ def _make_parser() -> argparse.ArgumentParser:
         help="read all records back, count them and compare them with the dataset's description",
     )
     parser.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="CHECK",
+        help="pass over a check of the pixels that refuses the dataset, by the name that its "
+        "message gives; recorded in profiles.json",
+    )
+    _add_beam_arguments(parser)
+    return parser
+
+
+def _add_beam_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--beam_runner",
         default="",
         metavar="RUNNER",
@@ -158,7 +173,6 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--beam_options", default="", metavar="OPTIONS", help="Beam's options, in one quoted string"
     )
-    return parser
 
 
 class _PreemptionSignal(KeyboardInterrupt):

@@ -14,6 +14,7 @@ __all__ = [
     "USER_ERROR",
     "UserError",
     "end_process",
+    "note_once",
     "os_error_reason",
     "warn_once",
 ]
@@ -71,3 +72,9 @@ def end_process(message: str) -> NoReturn:
 def warn_once(text: str) -> None:
     """Print a warning on stderr, the same text once per process."""
     print(f"warning: {text}", file=sys.stderr)
+
+
+@functools.cache
+def note_once(text: str) -> None:
+    """Print a note on stderr, the same text once per process."""
+    print(f"note: {text}", file=sys.stderr)

@@ -6,6 +6,7 @@ imports and exports weights of PyTorch libraries, and `bench`, which measures th
 holds what the commands share.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
-def load(path: str | Path) -> "Model":
+def load(path: str | Path, accept: Sequence[str] = (), verify: bool = False) -> "Model":
     """Load the model of a run's workdir, or of one of its `checkpoints/<step>` folders.
 
     Args:
         path: The workdir or checkpoint.
+        accept: Names of checks of images to pass over.
+        verify: Whether to compute the answers of the checkpoint's canary again, and to warn if this
+            machine answers otherwise.
 
     Returns:
         The model, a function of images; see `ssl_jax.runs.inference.Model`.
@@ -30,4 +34,4 @@ def load(path: str | Path) -> "Model":
     # Imported here, so that importing a subpackage does not import all the others.
     from ssl_jax.runs import inference
 
-    return inference.load(path)
+    return inference.load(path, accept, verify)

@@ -65,16 +65,48 @@ def main(argv: Sequence[str]) -> int:
         default=None,
         help="average over the flips of each window (default: the config's)",
     )
+    _add_value_arguments(parser)
     parser.add_argument("--json", default="", help="file to write the metrics to, as JSON")
     args = parser.parse_args(argv)
     find_newest_checkpoint(Path(args.checkpoint))  # an error, if there is none
     return _evaluate(args)
 
 
+def _add_value_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "values of the images",
+        "The network sees (value + offset) / scale. The images are compared with those that it "
+        "learned, on the checkpoint's model card.",
+    )
+    group.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="what one learned digital number is in the images' values, such as 1e-4 if they are "
+        "reflectances 0…1 and the network learned digital numbers 0…10,000 (default: 1)",
+    )
+    group.add_argument(
+        "--offset",
+        type=float,
+        default=0.0,
+        help="number to add to the images' values, such as -1000 for Sentinel-2 products since "
+        "baseline 04.00 (default: 0)",
+    )
+    group.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="CHECK",
+        help="pass over a check that refuses the images, by the name that its message gives; "
+        "recorded in the file of --json",
+    )
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     # Imported after the arguments were checked: see `terminal`.
     import jax
 
+    from data_pipelines.sources.records import Conversion
     from ssl_jax.devices import cluster
     from ssl_jax.runs.evaluation import evaluate_checkpoint
 
@@ -87,6 +119,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         args.batch_size,
         args.stride,
         args.flips,
+        Conversion(args.scale, args.offset),
+        args.accept,
     )
     if jax.process_index() == 0:
         print_metrics(metrics, args.checkpoint)
@@ -99,7 +133,8 @@ def print_metrics(metrics: Mapping[str, Any], title: str) -> None:
     """Print metrics as a table."""
     table = Table("metric", "value", title=title)
     for name, value in metrics.items():
-        table.add_row(name, f"{value:.4f}")
+        text = f"{value:.4f}" if isinstance(value, float) else ", ".join(value)
+        table.add_row(name, text)
     Console().print(table)
 
 

@@ -1,5 +1,6 @@
 """Preparation of a dataset, unless it is prepared already."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from data_pipelines.preparing.builders import (
     explain_tensorflow_errors,
     make_builder,
     make_split_generators,
+    published_sensor,
     silence_tfds,
 )
 from data_pipelines.preparing.prepare import (
@@ -28,11 +30,16 @@ from data_pipelines.preparing.prepare import (
     write_folder_atomically,
 )
 from data_pipelines.preparing.summary import CONTACT_SHEET, write_contact_sheet
-from data_pipelines.profiles.stored import PROFILES, write_profiles
-from data_pipelines.sources.dataset import check_usable
+from data_pipelines.profiles.comparison import compare, compare_range
+from data_pipelines.profiles.findings import Finding, Remedies, check_accepted, settle
+from data_pipelines.profiles.measurement import make_published_profile, make_range_profile
+from data_pipelines.profiles.stored import PROFILES, observe_dataset, write_profiles
+from data_pipelines.sources.dataset import ALL, Dataset, check_usable
 from data_pipelines.sources.opening import open_folder
 
 __all__ = ["BuildResult", "build", "build_with"]
+
+_REMEDIES = Remedies("--config.scale={}", "--config.offset={}", "--config.bands={}", "--accept {}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ def build(
     workers: int = 1,
     skip: bool = False,
     fields: Sequence[str] = (),
+    accept: Sequence[str] = (),
 ) -> Path:
     """Prepare a dataset, unless it is prepared already.
 
@@ -76,6 +84,7 @@ def build(
         skip: Whether to skip invalid items and list them in `skipped.txt`, instead of stopping at
             the first one.
         fields: Fields of the builder's config, as `FIELD=VALUE`.
+        accept: Names of checks of the pixels to pass over.
 
     Returns:
         The folder of the prepared dataset.
@@ -85,7 +94,13 @@ def build(
     """
     manual = None if manual_dir is None else Path(manual_dir)
     options = BuildOptions(
-        Path(data_dir).expanduser(), manual, overwrite, workers, skip, tuple(fields)
+        Path(data_dir).expanduser(),
+        manual,
+        overwrite,
+        workers,
+        skip,
+        tuple(fields),
+        accept=check_accepted(accept, "accept"),
     )
     return build_with(name, make_builder(name, options), options).folder
 
@@ -122,12 +137,45 @@ def build_with(
         write_description(builder, incomplete, result)
         with silence_tfds():
             dataset = open_folder(incomplete, name)
-        write_profiles(dataset, result.counts, incomplete / PROFILES)
+        to_tell, accepted = _check_pixels(dataset, builder, options)
+        write_profiles(dataset, result.counts, accepted, incomplete / PROFILES)
         write_contact_sheet(dataset, incomplete / CONTACT_SHEET)
     readings = collect_readings(splits)
     expected = {split: n for reading in readings for split, n in reading.expected.items()}
     num_pixels = sum(reading.num_pixels for reading in readings)
+    for finding in to_tell:
+        print(f"warning: {finding.message}", file=sys.stderr)
     return BuildResult(folder, True, expected, result.skipped, num_pixels)
+
+
+def _check_pixels(
+    dataset: Dataset, builder: tfds.core.DatasetBuilder, options: BuildOptions
+) -> tuple[list[Finding], list[str]]:
+    """Compare the images with the sensor that the builder names.
+
+    Returns:
+        What to warn of, and the names of the checks that found something and were passed over.
+
+    Raises:
+        UserError: If the images can't be of that sensor.
+    """
+    observed, sensor = observe_dataset(dataset, ALL), published_sensor(builder)
+    if observed is None or sensor is None:
+        return [], []
+    size, dtype = dataset.image_shape[:2], str(dataset.image_dtype)
+    remedies = dataclasses.replace(_REMEDIES, unit=sensor.bands[0].scale)
+    published = make_published_profile(sensor, size, dtype)
+    if published is not None:
+        findings = compare(observed, published, remedies)
+    else:
+        findings = compare_range(observed, make_range_profile(sensor, size, dtype), remedies)
+    # A build keeps what the files contain, and tells what is strange about it. But a band without
+    # any content is none.
+    findings = [
+        dataclasses.replace(finding, refuse=finding.refuse and finding.check == "constant")
+        for finding in findings
+    ]
+    return settle(findings, f"dataset {dataset.name}", remedies, options.accept)
 
 
 def _prepare_splits(

@@ -45,6 +45,7 @@ class BuildOptions:
         fields: Fields of the builder's config, as `FIELD=VALUE`.
         beam_runner: Name of an Apache Beam runner to use instead of `workers`; empty for none.
         beam_options: Apache Beam's pipeline options.
+        accept: Names of checks of the pixels to pass over.
     """
 
     data_dir: Path
@@ -55,6 +56,7 @@ class BuildOptions:
     fields: tuple[str, ...] = ()
     beam_runner: str = ""
     beam_options: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
 
 
 def make_builder(name: str, options: BuildOptions) -> tfds.core.DatasetBuilder:

@@ -12,6 +12,7 @@ from data_pipelines.private import ExampleSerializer
 from data_pipelines.profiles.counts import ImageCounts, count_image
 from data_pipelines.reading import Example, ItemT
 from data_pipelines.sources.catalogue import MASK_PIXELS, MaskClasses, small_features
+from data_pipelines.sources.windows import crop_to_inside
 
 __all__ = [
     "Encoder",
@@ -19,7 +20,6 @@ __all__ = [
     "Moments",
     "ReadAndEncode",
     "StoredRecord",
-    "crop_to_inside",
     "select_measured",
 ]
 
@@ -86,18 +86,6 @@ class Moments:
     def std(self) -> np.ndarray:
         """The standard deviation of each band, (bands,) float64."""
         return np.sqrt(np.maximum(self.squares / self.pixels - self.mean**2, 0))
-
-
-def crop_to_inside(image: np.ndarray, example: Mapping[str, Any]) -> np.ndarray:
-    """Crop padding off an image, if the example has the feature `inside`.
-
-    Args:
-        image: (h, w, ...) array, padded at the bottom and on the right.
-        example: The example; its feature `inside`, (2,) int, is the height and width without
-            padding.
-    """
-    height, width = example.get("inside", image.shape[:2])
-    return image[:height, :width]
 
 
 def select_measured(

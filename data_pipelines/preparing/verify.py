@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipelines.errors import UserError
-from data_pipelines.preparing.encoding import Moments, crop_to_inside, select_measured
+from data_pipelines.preparing.encoding import Moments, select_measured
 from data_pipelines.preparing.progress import ProgressCounter
 from data_pipelines.sources.catalogue import (
     MASK_PIXELS,
@@ -20,6 +20,7 @@ from data_pipelines.sources.catalogue import (
 from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.records import Decoder
 from data_pipelines.sources.stored_split import StoredSplit
+from data_pipelines.sources.windows import crop_to_inside
 
 __all__ = ["SplitContents", "read_back", "verify"]
 

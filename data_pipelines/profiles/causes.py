@@ -55,8 +55,8 @@ def find_shift(observed: Observation, learned: DataProfile, remedies: Remedies) 
         "offset",
         False,
         f"values {cause}: the darkest twentieth of {learned.names[index]} goes up to "
-        f"{observed.quantiles[2, index]:,.0f}, learned {learned.quantiles[2, index]:,.0f}, and it "
-        f"is alike in all bands: {remedies.offset.format(f'{-added:.0f}')}",
+        f"{observed.quantiles[2, index]:,.0f}, {learned.verb} {learned.quantiles[2, index]:,.0f}, "
+        f"and so in all bands: {remedies.offset.format(f'{-added:.0f}')}",
     )
 
 
@@ -87,7 +87,7 @@ def find_order(observed: Observation, learned: DataProfile, remedies: Remedies) 
     return Finding(
         "order",
         False,
-        f"{what}: {names[index]} has mean {observed.mean[index]:,.4g}, learned "
+        f"{what}: {names[index]} has mean {observed.mean[index]:,.4g}, {learned.verb} "
         f"{learned.mean[index]:,.4g}: {remedies.bands.format(','.join(actual))}",
     )
 
@@ -107,7 +107,9 @@ def _list_orders(count: int) -> np.ndarray:
 
 def find_steps(observed: Observation, learned: DataProfile) -> Finding | None:
     """Find values with wide steps between them, which a stretch of eight-bit images leaves."""
-    was_learned = np.gcd.reduce(learned.quantiles.astype(np.int64), axis=None) > 1
+    was_learned = (
+        learned.images and np.gcd.reduce(learned.quantiles.astype(np.int64), axis=None) > 1
+    )
     if learned.dtype == "uint8" or was_learned or observed.pixels.shape[1] < _STEP_RANGE:
         return None
     if (factor := find_common_factor(observed, learned)) > 2:

@@ -15,7 +15,7 @@ from data_pipelines.profiles.observation import COLLAR, Observation
 from data_pipelines.profiles.profile import DataProfile
 from data_pipelines.profiles.scales import find_scale
 
-__all__ = ["MANY_IMAGES", "compare", "compare_resolution"]
+__all__ = ["MANY_IMAGES", "compare", "compare_range", "compare_resolution"]
 
 # From this number of images on, they are expected to be as varied as the learned ones.
 MANY_IMAGES = 8
@@ -44,21 +44,46 @@ def compare(observed: Observation, learned: DataProfile, remedies: Remedies) -> 
     Returns:
         The findings, at most one a check.
     """
-    findings = [*_check_values(observed, learned, remedies)]
-    if not observed.is_blank:
-        findings += _check_bands(observed, learned)
+    findings = _check_kind(observed, learned, remedies)
     if observed.is_blank or any(finding.refuse for finding in findings):
         return findings
     if scale := find_scale(observed, learned, remedies):
         return [*findings, scale]  # which explains values that are clipped
-    findings += _check_range(observed, learned, remedies)
     causes = (
         find_shift(observed, learned, remedies),
         find_order(observed, learned, remedies),
         find_steps(observed, learned),
     )
+    findings += _check_range(observed, learned, remedies)
     findings += [cause for cause in causes if cause is not None]
     return findings or [*_check_distribution(observed, learned)]
+
+
+def compare_range(observed: Observation, sensor: DataProfile, remedies: Remedies) -> list[Finding]:
+    """Compare images with the range of a sensor whose statistics aren't known.
+
+    Args:
+        observed: The images.
+        sensor: A profile with the sensor's bands and dtype; its statistics are only an example.
+        remedies: How the command is told what to do.
+
+    Returns:
+        The findings, at most one a check.
+    """
+    findings = _check_kind(observed, sensor, remedies)
+    if observed.is_blank or any(finding.refuse for finding in findings):
+        return findings
+    findings += _check_range(observed, sensor, remedies)
+    steps = find_steps(observed, sensor)
+    return [*findings, steps] if steps else findings
+
+
+def _check_kind(observed: Observation, learned: DataProfile, remedies: Remedies) -> list[Finding]:
+    """Find values and bands that are no pixels of the sensor."""
+    findings = [*_check_values(observed, learned, remedies)]
+    if not observed.is_blank:
+        findings += _check_bands(observed, learned)
+    return findings
 
 
 def compare_resolution(found: float, learned: DataProfile) -> list[Finding]:
@@ -72,8 +97,8 @@ def compare_resolution(found: float, learned: DataProfile) -> list[Finding]:
         Finding(
             "resolution",
             False,
-            f"another resolution: {found:g} m, learned at {expected:g} m; resample the images to "
-            f"{expected:g} m",
+            f"another resolution: {found:g} m, {learned.verb} at {expected:g} m; resample the "
+            f"images to {expected:g} m",
         )
     ]
 
@@ -96,12 +121,13 @@ def _check_values(
             f"dtype {observed.dtype}; expected {learned.dtype} or other real numbers",
         )
     brightest = max(band.quantiles[-1] for band in learned.bands)
-    if observed.dtype == np.uint8 and brightest > np.iinfo(np.uint8).max:
+    is_cut = learned.dtype != "uint8" and brightest > np.iinfo(np.uint8).max
+    if observed.dtype == np.uint8 and is_cut:
         median = float(np.median(learned.quantiles[4]))
         yield Finding(
             "dtype",
             True,
-            f"eight-bit values (dtype uint8); the network learned {learned.dtype} digital numbers "
+            f"eight-bit values (dtype uint8); {learned.subject} {learned.dtype} digital numbers "
             f"around {median:,.0f}: an eight-bit stretch for display? Give the original values",
         )
     yield from _check_signs(observed, learned, remedies)
@@ -119,8 +145,8 @@ def _check_signs(
     yield Finding(
         "negative",
         bool(shares[band] > _FEW),
-        f"{shares[band]:.1%} of {learned.names[band]} are below zero, down to {lowest:,.5g}; the "
-        f"network learned {learned.dtype}: " + _explain_signs(observed, lowest, remedies),
+        f"{shares[band]:.1%} of {learned.names[band]} are below zero, down to {lowest:,.5g}; "
+        f"{learned.subject} {learned.dtype}: " + _explain_signs(observed, lowest, remedies),
     )
 
 
@@ -153,8 +179,8 @@ def _check_collars(observed: Observation, learned: DataProfile) -> Iterator[Find
             yield Finding(
                 check,
                 False,
-                f"{share:.0%} of the pixels are {value} in all bands, learned {learned_share:.0%}"
-                ": a collar of nodata?",
+                f"{share:.0%} of the pixels are {value} in all bands, {learned.verb} "
+                f"{learned_share:.0%}: a collar of nodata?",
             )
 
 
@@ -179,7 +205,7 @@ def _check_bands(observed: Observation, learned: DataProfile) -> Iterator[Findin
         yield Finding(
             "constant",
             is_alpha or many or not is_possible,
-            f"{band.name} is {kind}; learned {band.quantiles[1]:,.0f} to "
+            f"{band.name} is {kind}; {learned.verb} {band.quantiles[1]:,.0f} to "
             f"{band.quantiles[7]:,.0f}: {cause}",
         )
         return
@@ -215,7 +241,7 @@ def _check_range(
             "range",
             bool(excess[band] > _MOST),
             f"{beyond[band]:.0%} of {learned.names[band]} are cut at {top:,.0f}: values up to "
-            f"{highest:,.0f}, learned up to {learned.bands[band].quantiles[-1]:,.0f}: "
+            f"{highest:,.0f}, {learned.verb} up to {learned.bands[band].quantiles[-1]:,.0f}: "
             + _explain_range(highest, top, remedies),
         )
     zeros = 1 - observed.share_from(0.5)
@@ -228,7 +254,7 @@ def _check_range(
         yield Finding(
             "zeros",
             False,
-            f"{zeros[band]:.0%} of {learned.names[band]} are 0, learned from "
+            f"{zeros[band]:.0%} of {learned.names[band]} are 0, {learned.verb} from "
             f"{learned.bands[band].quantiles[1]:,.0f} on: an offset subtracted twice?",
         )
 
@@ -236,7 +262,7 @@ def _check_range(
 def _explain_range(highest: float, top: float, remedies: Remedies) -> str:
     """Name the likely cause of values that are clipped."""
     if top < 256:
-        return "digital numbers of 16 bits? The network learned eight-bit values"
+        return "digital numbers of 16 bits, where eight-bit values are expected?"
     if highest > 2 * top:
         flag = remedies.divide_by(65535 / top)
         return f"16-bit values up to 65,535? {flag}; or bytes in the other order"
@@ -256,7 +282,7 @@ def _check_distribution(observed: Observation, learned: DataProfile) -> Iterator
     yield Finding(
         "distribution",
         False,
-        f"the pixels are unlike the learned ones, most of all {learned.names[band]}: mean "
-        f"{observed.mean[band]:,.5g}, learned {learned.mean[band]:,.5g} ± {deviations[band]:,.5g}: "
-        "another sensor, processing, season or region?",
+        f"the pixels are unlike the {learned.verb} ones, most of all {learned.names[band]}: mean "
+        f"{observed.mean[band]:,.5g}, {learned.verb} {learned.mean[band]:,.5g} ± "
+        f"{deviations[band]:,.5g}: another sensor, processing, season or region?",
     )

@@ -1,7 +1,7 @@
 """Findings of a comparison, and what is done about them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data_pipelines.errors import UserError
 
@@ -84,7 +84,7 @@ def check_accepted(accept: Iterable[str], where: str) -> tuple[str, ...]:
 
 def settle(
     findings: Sequence[Finding], subject: str, remedies: Remedies, accept: Sequence[str] = ()
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[Finding], list[str]]:
     """Refuse what can only be wrong, and return what to warn of.
 
     Args:
@@ -94,20 +94,22 @@ def settle(
         accept: Names of checks to pass over.
 
     Returns:
-        The warnings, and the names of the checks that found something and were passed over.
+        The findings to warn of, whose messages begin with the subject, and the names of the checks
+        that found something and were passed over.
 
     Raises:
         UserError: If there is a finding to refuse.
     """
     order = list(CHECKS)
     findings = sorted(findings, key=lambda finding: order.index(finding.check))
-    open_findings = [finding for finding in findings if finding.check not in accept]
-    for finding in open_findings:
+    to_tell = [
+        replace(finding, message=f"{subject}: {finding.message}")
+        for finding in findings
+        if finding.check not in accept
+    ]
+    for finding in to_tell:
         if finding.refuse:
             all_the_same = remedies.accept.format(finding.check)
-            raise UserError(f"{subject}: {finding.message}; to go on all the same: {all_the_same}")
-    accepted = [name for name in order if any(f.check == name for f in findings)]
-    return (
-        [f"{subject}: {finding.message}" for finding in open_findings],
-        [name for name in accepted if name in accept],
-    )
+            raise UserError(f"{finding.message}; to go on all the same: {all_the_same}")
+    found = {finding.check for finding in findings}
+    return to_tell, [name for name in order if name in found and name in accept]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines.bands import Sensor
+from data_pipelines.bands import Band, Sensor
 from data_pipelines.profiles.counts import SplitCounts
 from data_pipelines.profiles.profile import (
     PERCENTS,
@@ -15,7 +15,7 @@ from data_pipelines.profiles.profile import (
     name_unit,
 )
 
-__all__ = ["make_profile", "make_published_profile"]
+__all__ = ["make_profile", "make_published_profile", "make_range_profile"]
 
 # The quantiles of the normal distribution at PERCENTS.
 _NORMAL_QUANTILES = (-3.0902, -2.3263, -1.6449, -0.6745, 0.0, 0.6745, 1.6449, 2.3263, 3.0902)
@@ -118,20 +118,57 @@ def make_published_profile(
     for band in sensor.bands:
         variance = math.log1p((band.std / band.mean) ** 2)
         centre, width = math.log(band.mean) - variance / 2, math.sqrt(variance)
+        quantiles = np.exp(centre + width * np.array(_NORMAL_QUANTILES))
+        quantiles = quantiles.clip(max=np.iinfo(dtype).max).tolist()
+        bands.append(_describe_band(band, quantiles, band.mean, band.std))
+    return _describe_sensor(sensor, image_size, dtype, bands)
+
+
+def make_range_profile(sensor: Sensor, image_size: tuple[int, int], dtype: str) -> DataProfile:
+    """Make a profile of numbers that are spread evenly over the range that a sensor's bands keep.
+
+    Args:
+        sensor: The sensor.
+        image_size: Height and width of an image.
+        dtype: Dtype of its digital numbers.
+    """
+    bands = []
+    for band in sensor.bands:
+        low, high = -band.offset / band.scale, (1 - band.offset) / band.scale
+        quantiles = [low + (high - low) * percent / 100 for percent in PERCENTS]
         bands.append(
-            BandProfile(
-                name=band.name,
-                wavelength=band.wavelength,
-                unit=name_unit(band.scale),
-                scale=band.scale,
-                offset=band.offset,
-                quantiles=tuple(math.exp(centre + width * z) for z in _NORMAL_QUANTILES),
-                mean=band.mean,
-                std=band.std,
-                saturated=0.0,
-                beyond=0.0,
-            )
+            _describe_band(band, quantiles, (low + high) / 2, (high - low) / math.sqrt(12))
         )
+    return _describe_sensor(sensor, image_size, dtype, bands)
+
+
+def _describe_band(band: Band, quantiles: Sequence[float], mean: float, std: float) -> BandProfile:
+    return BandProfile(
+        name=band.name,
+        wavelength=band.wavelength,
+        unit=name_unit(band.scale),
+        scale=band.scale,
+        offset=band.offset,
+        quantiles=tuple(quantiles),
+        mean=mean,
+        std=std,
+        saturated=0.0,
+        beyond=0.0,
+    )
+
+
+def _describe_sensor(
+    sensor: Sensor, image_size: tuple[int, int], dtype: str, bands: Sequence[BandProfile]
+) -> DataProfile:
     return DataProfile(
-        sensor.name, sensor.resolution, image_size, dtype, 0, 0, False, 0.0, tuple(bands), ()
+        sensor=sensor.name,
+        resolution=sensor.resolution,
+        image_size=image_size,
+        dtype=dtype,
+        images=0,
+        pixels=0,
+        is_sample=False,
+        nodata=0.0,
+        bands=tuple(bands),
+        correlation=(),
     )

@@ -133,7 +133,7 @@ def _leave_out_collars(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 def _sample(pixels: np.ndarray, limit: int) -> np.ndarray:
     """Take about `limit` of (pixels, bands), evenly."""
-    step = -(-len(pixels) // limit)
+    step = max(1, -(-len(pixels) // limit))
     # A step with a factor in common with the width would take a few columns only.
     while step > 1 and math.gcd(step, 2 * 3 * 5 * 7) > 1:
         step += 1

@@ -105,6 +105,16 @@ class DataProfile:
         """The bands' names, in order."""
         return tuple(band.name for band in self.bands)
 
+    @property
+    def verb(self) -> str:
+        """What its statistics are called: `learned`, or `expected` if they are published ones."""
+        return "learned" if self.images else "expected"
+
+    @property
+    def subject(self) -> str:
+        """What the profile is of, before its numbers: the network, or the sensor."""
+        return "the network learned" if self.images else f"{self.sensor} has"
+
     @cached_property
     def mean(self) -> np.ndarray:
         """The mean of each band, (bands,) float64."""

@@ -45,7 +45,7 @@ def find_scale(observed: Observation, learned: DataProfile, remedies: Remedies) 
     if (observed.mean <= 0).any() or (learned.mean <= 0).any():
         return None
     band = learned.bands[0]
-    figures = f"{band.name} has mean {observed.mean[0]:,.4g}, learned {band.mean:,.4g}"
+    figures = f"{band.name} has mean {observed.mean[0]:,.4g}, {learned.verb} {band.mean:,.4g}"
     if _has_swapped_bytes(observed, learned):
         return Finding(
             "scale",
@@ -62,11 +62,11 @@ def find_scale(observed: Observation, learned: DataProfile, remedies: Remedies) 
         return None
     if is_multiple:
         stretch = " (an eight-bit stretch?)" if factor in (39, 257) else ""
-        scale = _Scale(float(factor), 0.0, f"{factor} times the learned ones{stretch}")
+        scale = _Scale(float(factor), 0.0, f"{factor} times the expected ones{stretch}")
     else:
         scale = _find_likely_scale(observed, learned, math.exp(float(np.median(ratios))))
     top = (1 - band.offset) / band.scale
-    numbers = f"values look like {scale.description}; the network learned digital numbers 0…"
+    numbers = f"values look like {scale.description}; {learned.subject} digital numbers 0…"
     return Finding(
         "scale",
         True,
@@ -90,9 +90,9 @@ def _find_likely_scale(observed: Observation, learned: DataProfile, ratio: float
     scales = [
         _Scale(band.scale, 0.0, f"{name} 0…1"),
         _Scale(100 * band.scale, 0.0, "percent 0…100"),
-        _Scale(0.1, 0.0, "a tenth of the learned ones"),
-        _Scale(10.0, 0.0, "10 times the learned ones"),
-        _Scale(100.0, 0.0, "100 times the learned ones"),
+        _Scale(0.1, 0.0, "a tenth of the expected ones"),
+        _Scale(10.0, 0.0, "10 times the expected ones"),
+        _Scale(100.0, 0.0, "100 times the expected ones"),
         _Scale(65_535 / top, 0.0, "16-bit values up to 65,535"),
     ]
     if is_reflectance:
@@ -104,7 +104,7 @@ def _find_likely_scale(observed: Observation, learned: DataProfile, ratio: float
     likely = min(scales, key=lambda scale: _diverge_without(scale, observed, learned))
     if _diverge_without(likely, observed, learned) < _UNEXPLAINED:
         return likely
-    return _Scale(float(f"{ratio:.3g}"), 0.0, f"about {ratio:.3g} times the learned ones")
+    return _Scale(float(f"{ratio:.3g}"), 0.0, f"about {ratio:.3g} times the expected ones")
 
 
 def _diverge_without(scale: _Scale, observed: Observation, learned: DataProfile) -> float:
@@ -144,5 +144,5 @@ def find_common_factor(observed: Observation, learned: DataProfile) -> int:
         factor = int(np.gcd.reduce(values)) if len(values) else 1
         if factor <= 1:
             return 1
-    was_learned = bool((np.round(learned.quantiles) % factor == 0).all())
+    was_learned = learned.images and (np.round(learned.quantiles) % factor == 0).all()
     return 1 if was_learned or len(values) < _MIN_VALUES else factor

@@ -12,6 +12,7 @@ from data_pipelines.bands import PICTURES, Sensor
 from data_pipelines.errors import UserError
 from data_pipelines.sources.bad_records import BadRecords
 from data_pipelines.sources.catalogue import small_features
+from data_pipelines.sources.records import UNCHANGED, Conversion
 from data_pipelines.sources.windows import WindowGrid
 
 __all__ = ["ALL", "Dataset", "Target", "build_command", "check_usable", "make_dataset"]
@@ -39,6 +40,7 @@ class Dataset:
         info: TFDS's description of the dataset.
         channels: Channels of the stored images that are the selected bands.
         bad_records: How to handle unreadable records.
+        conversion: Conversion of the stored numbers when images are read.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Dataset:
     info: tfds.core.DatasetInfo
     channels: tuple[int, ...]
     bad_records: BadRecords
+    conversion: Conversion = UNCHANGED
 
 
 def make_dataset(

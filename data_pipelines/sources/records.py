@@ -1,6 +1,7 @@
 """Examples of a prepared dataset by position, decoded from their stored bytes."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,16 @@ from tensorflow_datasets.proto import tf_example_pb2
 from data_pipelines.errors import UserError
 from data_pipelines.files.limits import allow_open_files
 
-__all__ = ["BadRecord", "Decoder", "Record", "RecordSource", "Shards", "fingerprint"]
+__all__ = [
+    "UNCHANGED",
+    "BadRecord",
+    "Conversion",
+    "Decoder",
+    "Record",
+    "RecordSource",
+    "Shards",
+    "fingerprint",
+]
 
 Record = dict[str, np.ndarray]
 
@@ -183,6 +193,40 @@ def decode(serialized: bytes, decoders: "Sequence[Decoder]") -> Record:
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """A conversion of stored numbers to those that a network learned.
+
+    Attributes:
+        scale: What one learned digital number is in the stored ones, such as 1e-4 for reflectances.
+        offset: Added to the stored numbers before, such as -1000.
+    """
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.offset) or not math.isfinite(self.scale) or self.scale <= 0:
+            raise UserError(
+                f"scale {self.scale:g} and offset {self.offset:g}: expected finite numbers, and a "
+                "positive scale"
+            )
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing changes."""
+        return self.scale == 1 and self.offset == 0
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Convert an image of any shape; the result is float32, unless nothing changes."""
+        if self.is_identity:
+            return image
+        return (image.astype(np.float32) + np.float32(self.offset)) / np.float32(self.scale)
+
+
+UNCHANGED = Conversion()
+
+
+@dataclass(frozen=True)
 class Decoder:
     """Decodes one feature of a stored example to an array.
 
@@ -194,6 +238,7 @@ class Decoder:
         shape: Shape of the array; empty for a label.
         channels: Channels of an image to keep: a slice if possible, as a slice makes no copy.
         num_classes: Number of classes of a multi-label feature; 0 for other features.
+        conversion: Conversion of an image's numbers.
     """
 
     name: str
@@ -203,6 +248,7 @@ class Decoder:
     shape: tuple[int, ...]
     channels: slice | list[int]
     num_classes: int
+    conversion: Conversion = UNCHANGED
 
     @classmethod
     def for_feature(
@@ -240,7 +286,7 @@ class Decoder:
         array = self._decode_array(stored)
         if self.name == "mask":
             return array.reshape(array.shape[:2])
-        return array[:, :, self.channels] if array.ndim == 3 else array
+        return self.conversion(array[:, :, self.channels]) if array.ndim == 3 else array
 
     def _decode_array(self, stored: Any) -> np.ndarray:
         if self.raw:

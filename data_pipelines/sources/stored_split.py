@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -132,6 +132,7 @@ class StoredSplit:
     def _make_decoders(self) -> tuple[Decoder, ...]:
         dataset = self.dataset
         image = Decoder.for_feature("image", dataset.info.features["image"], dataset.channels)
+        image = replace(image, conversion=dataset.conversion)
         if dataset.target == "none":
             return (image,)
         return (image, self._make_decoder(dataset.target, dataset.target_feature))

@@ -16,7 +16,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.sources.bad_records import BlankingSource
 from data_pipelines.sources.records import Record, RecordSource
 
-__all__ = ["WindowGrid", "Windows", "join_blocks", "locate_blocks"]
+__all__ = ["WindowGrid", "Windows", "crop_to_inside", "join_blocks", "locate_blocks"]
 
 _KEY = re.compile(rb"(.+)/(\d+)/(\d+)")
 
@@ -172,3 +172,15 @@ def join_blocks(blocks: RecordSource | BlankingSource, positions: np.ndarray) ->
         for name in records[0][0]
         if name != "index"
     }
+
+
+def crop_to_inside(image: np.ndarray, example: Mapping[str, Any]) -> np.ndarray:
+    """Crop padding off an image, if the example has the feature `inside`.
+
+    Args:
+        image: (h, w, ...) array, padded at the bottom and on the right.
+        example: The example; its feature `inside`, (2,) int, is the height and width without
+            padding.
+    """
+    height, width = example.get("inside", image.shape[:2])
+    return image[:height, :width]

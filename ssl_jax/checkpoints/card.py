@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 
 from data_pipelines.bands import Sensor
 from data_pipelines.errors import UserError
+from data_pipelines.profiles.measurement import make_published_profile
+from data_pipelines.profiles.profile import DataProfile
 from data_pipelines.sources.dataset import Dataset
 from ssl_jax.checkpoints.card_checks import check_card, format_value
 
@@ -33,6 +35,9 @@ class ModelCard:
         colours: Red, green and blue of each class, 0 to 255; empty if the dataset has none.
         ignore_label: The value of unlabelled pixels in masks.
         config: The whole config of the run.
+        profile: What the training images are like; None on cards of earlier versions.
+        canary: The network's answers to a few synthetic images, as `Canary` writes them; empty on
+            cards of earlier versions.
         step: Number of training steps taken.
         metrics: The metrics of the last evaluation; empty before the first.
     """
@@ -45,11 +50,15 @@ class ModelCard:
     colours: tuple[tuple[int, int, int], ...]
     ignore_label: int
     config: ConfigDict
+    profile: DataProfile | None = None
+    canary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     step: int = 0
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def for_run(cls, config: ConfigDict, dataset: Dataset) -> "ModelCard":
+    def for_run(
+        cls, config: ConfigDict, dataset: Dataset, profile: DataProfile | None = None
+    ) -> "ModelCard":
         """Create the card of a run before its first step."""
         return cls(
             sensor=dataset.sensor,
@@ -60,6 +69,7 @@ class ModelCard:
             colours=dataset.colours,
             ignore_label=dataset.ignore_label,
             config=config,
+            profile=profile,
         )
 
     def batch_shapes(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -80,9 +90,19 @@ class ModelCard:
             for name, (shape, dtype) in leaves.items()
         }
 
-    def at_step(self, step: int, metrics: Mapping[str, float]) -> "ModelCard":
+    @property
+    def expected_images(self) -> DataProfile | None:
+        """What images to expect: the profile, or else the statistics of the sensor."""
+        if self.profile is not None:
+            return self.profile.select(self.sensor.names)
+        height, width, _ = self.image_shape
+        return make_published_profile(self.sensor, (height, width), self.image_dtype)
+
+    def at_step(
+        self, step: int, metrics: Mapping[str, float], canary: Mapping[str, Any]
+    ) -> "ModelCard":
         """Return the card of a checkpoint saved at `step`."""
-        return dataclasses.replace(self, step=step, metrics=dict(metrics))
+        return dataclasses.replace(self, step=step, metrics=dict(metrics), canary=canary)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the card to JSON types."""
@@ -96,6 +116,8 @@ class ModelCard:
             "colours": [list(colour) for colour in self.colours],
             "ignore_label": self.ignore_label,
             "config": self.config.to_dict(),
+            "profile": None if self.profile is None else self.profile.to_dict(),
+            "canary": dict(self.canary),
             "step": self.step,
             "metrics": dict(self.metrics),
             "versions": package_versions(),
@@ -116,6 +138,7 @@ class ModelCard:
                 "the checkpoint was written by another version of ssl_jax"
             )
         check_card(card)
+        profile = card.get("profile")
         return cls(
             sensor=Sensor.from_dict(card["sensor"]),
             image_shape=tuple(card["image_shape"]),
@@ -125,6 +148,8 @@ class ModelCard:
             colours=tuple(tuple(colour) for colour in card["colours"]),
             ignore_label=card["ignore_label"],
             config=config_from_json(card["config"]),
+            profile=None if profile is None else DataProfile.from_dict(profile),
+            canary=card.get("canary") or {},
             step=card["step"],
             metrics=card["metrics"],
         )

@@ -21,6 +21,7 @@ _MAX_VALUES = 2**34  # pixel values of a batch
 _MAX_POSITION_VALUES = 2**24  # of the table of position embeddings
 _MAX_ENTRIES = 2**10  # of a list in a config
 _MAX_STEPS = 2**48
+_MAX_ANSWERS = 2**10  # of a canary, images and numbers of each
 _PIXEL_FIELDS = ("size", "image_size", "patch_size", "window", "stride")
 _TARGETS = ("none", "label", "labels", "mask")
 _TYPE_NAMES = {str: "a string", Mapping: "a section of the config"}
@@ -59,6 +60,7 @@ def check_card(card: Mapping[str, Any]) -> None:
     metrics = card.get("metrics")
     if not isinstance(metrics, Mapping) or not all(_is_number(v) for v in metrics.values()):
         raise _make_error("metrics", metrics, "numbers by name")  # NaN is allowed
+    _check_canary(card.get("canary", {}))
     if not isinstance(card.get("config"), Mapping):
         raise _make_error("config", card.get("config"), "sections and fields by name")
     _check_config(card["config"], math.prod(shape))
@@ -83,6 +85,22 @@ def _check_sensor(card: Mapping[str, Any]) -> None:
                 raise _make_error(
                     f"sensor.bands.{name}", value, "a finite number, positive for std"
                 )
+
+
+def _check_canary(canary: Any) -> None:
+    """Check the canary, which cards of earlier versions lack."""
+    if not isinstance(canary, Mapping):
+        raise _make_error("canary", canary, "answers")
+    if not canary:
+        return
+    if not isinstance(canary.get("precision"), str):
+        raise _make_error("canary.precision", canary.get("precision"), "a string")
+    rows = _get_list(canary, "answers")
+    for row in rows:
+        if not isinstance(row, list) or len(row) != len(rows[0]) or not all(map(_is_finite, row)):
+            raise _make_error("canary.answers", row, "as many finite numbers of each image")
+    if not rows or max(len(rows), len(rows[0])) > _MAX_ANSWERS:
+        raise _make_error("canary.answers", rows, f"at most {_MAX_ANSWERS:,} numbers of each image")
 
 
 def _check_config(config: Mapping[str, Any], image_values: int) -> None:
@@ -159,6 +177,10 @@ def _check_integer(name: str, value: Any, minimum: int, maximum: int) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and abs(value) < 1e30  # an integer may exceed all floats
 
 
 def _make_error(name: str, value: Any, expected: str) -> UserError:

@@ -1,5 +1,6 @@
 """A checkpoint as a function of images: `ssl_jax.load(path)(images)`."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,13 +11,21 @@ import jax
 import numpy as np
 
 from data_pipelines.errors import UserError
+from data_pipelines.profiles.comparison import compare
+from data_pipelines.profiles.findings import Remedies, check_accepted, settle
+from data_pipelines.profiles.observation import observe
+from data_pipelines.profiles.profile import DataProfile
+from data_pipelines.sources.records import Conversion
 from ssl_jax.checkpoints import loading
+from ssl_jax.checkpoints.canary import compare_canary
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.objectives import Objective
 from ssl_jax.runs import parts
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "load", "warn_of_other_answers"]
+
+_REMEDIES = Remedies("scale={}", "offset={}", "bands={}", "ssl_jax.load(…, accept={!r})")
 
 
 @dataclass(frozen=True)
@@ -27,14 +36,21 @@ class Model:
         card: The sensor, bands, classes, config and metrics of the checkpoint.
         objective: The objective that it was trained for.
         variables: `params` and `batch_stats`, on the device.
+        accept: Names of the checks of images that are passed over.
     """
 
     card: ModelCard
     objective: Objective
     variables: dict[str, Any]
+    accept: tuple[str, ...] = ()
 
     def __call__(
-        self, images: np.ndarray, bands: Sequence[str] = (), batch_size: int = 0
+        self,
+        images: np.ndarray,
+        bands: Sequence[str] = (),
+        batch_size: int = 0,
+        scale: float = 1.0,
+        offset: float = 0.0,
     ) -> np.ndarray:
         """Apply the network to images.
 
@@ -44,15 +60,20 @@ class Model:
                 that the network does not use are ignored.
             batch_size: Number of images that are processed at a time, which limits the memory; 0
                 for all of them.
+            scale: What one digital number is in the images' values, such as 1e-4 for reflectances.
+            offset: Added to the images' values before, such as -1000.
 
         Returns:
             Scores (B, classes) for classification, labels (B, H, W) for segmentation,
             representations (B, D) for a pretrained backbone.
 
         Raises:
-            UserError: If a band is missing, or `images` isn't (B, H, W, C).
+            UserError: If a band is missing, `images` isn't (B, H, W, C), or its values are not like
+                those that the network learned.
         """
-        images = self._select_bands(images, bands)
+        images = self._select_bands(np.asarray(images), bands)
+        images = Conversion(scale, offset)(images)
+        self._check(images)
         batch_size = min(batch_size or len(images), len(images)) or 1
         predictions = []
         for start in range(0, len(images) or 1, batch_size):
@@ -62,6 +83,28 @@ class Model:
             output = self._predict(self.variables, jax.device_put(padded))
             predictions.append(np.asarray(output)[: len(batch)])
         return np.concatenate(predictions)
+
+    def _check(self, images: np.ndarray) -> None:
+        """Compare images with the learned ones, and warn once of each difference."""
+        if self._expected is None or not images.size:
+            return
+        findings = compare(observe(images), self._expected, _REMEDIES)
+        if not findings:
+            return
+        to_tell, _ = settle(findings, "images", _REMEDIES, self.accept)
+        for finding in to_tell:
+            if finding.check not in self._told:
+                print(f"warning: {finding.message}", file=sys.stderr)
+                self._told.add(finding.check)
+
+    @cached_property
+    def _expected(self) -> DataProfile | None:
+        return self.card.expected_images
+
+    @cached_property
+    def _told(self) -> set[str]:
+        """The checks whose warnings have been printed."""
+        return set()
 
     @cached_property
     def _predict(self) -> Any:
@@ -88,10 +131,16 @@ class Model:
         return images[..., channels]
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | Path, accept: Sequence[str] = (), verify: bool = False) -> Model:
     """Load the model of a run's workdir, or of one of its `checkpoints/<step>` folders.
 
     Neither the dataset nor the devices it was trained on are needed.
+
+    Args:
+        path: The workdir or checkpoint.
+        accept: Names of checks of images to pass over, as the messages give them.
+        verify: Whether to compute the answers of the checkpoint's canary again, and to warn if this
+            machine answers otherwise.
 
     Raises:
         UserError: If there is no checkpoint, or its card doesn't match its arrays.
@@ -102,4 +151,27 @@ def load(path: str | Path) -> Model:
     config.precision = "float32"
     objective = check_network(path, replace(card, config=config), parts.make_objective)
     variables = jax.device_put(loading.load_variables(Path(path)))
-    return Model(card, objective, variables)
+    if verify and not card.canary:
+        print(f"warning: {path}: has no canary, so that nothing is verified", file=sys.stderr)
+    elif verify:
+        warn_of_other_answers(path, card, objective, variables)
+    return Model(card, objective, variables, check_accepted(accept, "accept"))
+
+
+def warn_of_other_answers(
+    path: str | Path, card: ModelCard, objective: Objective, variables: dict[str, Any]
+) -> None:
+    """Compute the canary of a checkpoint again, and warn if this machine answers otherwise.
+
+    Args:
+        path: The checkpoint, for the message.
+        card: Its card.
+        objective: Its objective.
+        variables: Its variables.
+    """
+    if difference := compare_canary(card, objective, variables):
+        print(
+            f"warning: {path}: this machine answers otherwise than the one that trained it: "
+            f"{difference}; check the device, its driver and the versions on the card",
+            file=sys.stderr,
+        )

@@ -215,4 +215,6 @@ def save_checkpoint(
         "seed": run.config.seed,
         "carried": accumulated,
     }
-    checkpoints.save(state, position, run.card.at_step(step, evaluation.metrics).to_dict())
+    canary = decide(lambda: run.compute_canary(jax.device_get(state.variables)))
+    card = run.card.at_step(step, evaluation.metrics, canary)
+    checkpoints.save(state, position, card.to_dict())

@@ -20,7 +20,7 @@ CARD = ModelCard(
 
 
 def test_a_card_is_restored_from_json():
-    card = CARD.at_step(7, {"mIoU": 0.5})
+    card = CARD.at_step(7, {"mIoU": 0.5}, {})
     back = ModelCard.from_dict(json.loads(json.dumps(card.to_dict())))
     assert back == card
     assert back.config.data.bands == ("red", "nir")
@@ -30,7 +30,7 @@ def test_a_card_is_restored_from_json():
 
 def test_a_metric_on_a_card_may_be_nan():
     """The IoU of a class without pixels is NaN."""
-    card = CARD.at_step(7, {"IoU": float("nan")})
+    card = CARD.at_step(7, {"IoU": float("nan")}, {})
     assert str(ModelCard.from_dict(json.loads(json.dumps(card.to_dict())))) == str(card)
 
 

@@ -1,7 +1,8 @@
 """All parts of a run, built from its config."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -9,12 +10,19 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from data_pipelines.errors import UserError
+from data_pipelines.errors import UserError, note_once
+from data_pipelines.profiles.comparison import compare
+from data_pipelines.profiles.findings import Remedies, settle
+from data_pipelines.profiles.measurement import make_published_profile
+from data_pipelines.profiles.profile import name_unit
+from data_pipelines.profiles.stored import load_accepted, load_profile, observe_dataset
 from data_pipelines.sources.bad_records import BadRecords
+from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.loader import Loader
 from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.subset import Subset, select_subset
 from ssl_jax import objectives
+from ssl_jax.checkpoints.canary import make_canary
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.devices.determinism import check_determinism
@@ -33,6 +41,13 @@ from ssl_jax.training.loop import Intervals
 from ssl_jax.training.schedules import Schedule
 
 __all__ = ["ProbeSet", "Run", "assemble_run", "check_batch", "configure_image_evaluation"]
+
+_REMEDIES = Remedies(
+    "prepare the dataset with --config.scale={}",
+    "prepare the dataset with --config.offset={}",
+    "prepare the dataset with --config.bands={}",
+    "prepare the dataset with --accept {}",
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,11 @@ class Run:
             self.steps,
         )
 
+    @cached_property
+    def compute_canary(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """Function from variables, on the host, to the canary of their checkpoint."""
+        return make_canary(self.card, self.objective, self.precision.compute)
+
     def gather_bad_records(self) -> dict[str, Any]:
         """Gather the unreadable records that the processes of the job have found.
 
@@ -140,14 +160,14 @@ def assemble_run(config: ConfigDict) -> Run:
         config.data.get("target", ""),
         bad_records,
     )
-    card = ModelCard.for_run(config, data)
+    card = ModelCard.for_run(config, data, load_profile(data, config.data.train))
     objective = make_objective(card)
     seed = config.data.split_seed
     train = select_subset(data, config.data.train, seed)
     objective = balance(objective, config.objective.get("class_weights", ()), train)
     check_batch(config, mesh.size, len(train))
     if config.pretrained:
-        _check_pretrained(config, card)
+        _check_pretrained(config, card, data)
     subsets, image_evaluation = {"train": train}, None
     if config.data.evaluation:
         subsets["evaluation"] = select_subset(data, config.data.evaluation, seed)
@@ -232,8 +252,12 @@ def check_batch(config: ConfigDict, num_devices: int, num_examples: int) -> None
         )
 
 
-def _check_pretrained(config: ConfigDict, card: ModelCard) -> None:
-    """Check the checkpoint at `config.pretrained`, and that it was trained on the same bands."""
+def _check_pretrained(config: ConfigDict, card: ModelCard, data: Dataset) -> None:
+    """Check the checkpoint at `config.pretrained`, and that it was trained on the same bands.
+
+    Another dtype, unit or resolution than that of the pretraining is only noted. The images
+    themselves must be of the sensor that their dataset names.
+    """
     pretrained = read_card(config.pretrained)
     check_network(config.pretrained, pretrained, make_objective)
     bands = pretrained.sensor.names
@@ -242,6 +266,25 @@ def _check_pretrained(config: ConfigDict, card: ModelCard) -> None:
             f"config.data.bands: found {', '.join(card.sensor.names)}, but {config.pretrained} was "
             f"trained on {', '.join(bands)}; expected the same bands in the same order"
         )
+    descriptions = [_describe_images(each) for each in (pretrained, card)]
+    if descriptions[0] != descriptions[1] and jax.process_index() == 0:
+        note_once(
+            f"pretrained on {descriptions[0]} ({config.pretrained}), trained on {descriptions[1]} "
+            f"({data.name})"
+        )
+    height, width, _ = data.image_shape
+    published = make_published_profile(data.sensor, (height, width), str(data.image_dtype))
+    observed = observe_dataset(data, config.data.train, config.data.split_seed)
+    if published is not None and observed is not None:
+        findings = compare(observed, published, _REMEDIES)
+        settle(findings, f"dataset {data.name}", _REMEDIES, load_accepted(data))
+
+
+def _describe_images(card: ModelCard) -> str:
+    """Describe what a network's digital numbers are: dtype, unit and resolution."""
+    band = card.sensor.bands[0]
+    resolution = f" at {card.sensor.resolution:g} m" if card.sensor.resolution else ""
+    return f"{card.image_dtype} of {band.scale:g} {name_unit(band.scale)} each{resolution}"
 
 
 def configure_image_evaluation(

@@ -66,9 +66,9 @@ def test_a_fault_is_found(learned, dtype, name, fault):
             "--scale 0.0001",
         ),
         ("percent 0…100", "values look like percent 0…100; .*: --scale 0.01"),
-        ("ten times", "values look like 10 times the learned ones; .*: --scale 10"),
+        ("ten times", "values look like 10 times the expected ones; .*: --scale 10"),
         ("full 16 bits", "16-bit values up to 65,535; .*: --scale 6.5535"),
-        ("39 times", r"39 times the learned ones \(an eight-bit stretch\?\)"),
+        ("39 times", r"39 times the expected ones \(an eight-bit stretch\?\)"),
         ("8-bit stretch as float", "an eight-bit stretch 0…255; .*: give the original values"),
         ("Landsat's scale", "Landsat Collection 2's; .*: --scale 3.63636 --offset -7272.73"),
         ("bytes exchanged", "bytes of the values look exchanged .* big-endian"),
@@ -153,8 +153,10 @@ def test_resolutions_are_compared_if_both_are_known(learned):
 def test_what_is_not_accepted_is_refused_or_told(accept):
     findings = [Finding(check, check in ("scale", "nan"), f"about {check}") for check in CHECKS]
     if {"scale", "nan"} <= set(accept):
-        warnings, passed = settle(findings, "images", REMEDIES, accept)
-        assert [w.rpartition(" ")[2] for w in warnings] == [c for c in CHECKS if c not in accept]
+        to_tell, passed = settle(findings, "images", REMEDIES, accept)
+        checks = [check for check in CHECKS if check not in accept]
+        assert [finding.check for finding in to_tell] == checks
+        assert [f.message for f in to_tell] == [f"images: about {check}" for check in checks]
         assert passed == [check for check in CHECKS if check in accept]
     else:
         first = "nan" if "nan" not in accept else "scale"

@@ -6,7 +6,7 @@ import pytest
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.build import build
-from data_pipelines.profiles.stored import PROFILES, load_profile, sample_images
+from data_pipelines.profiles.stored import PROFILES, load_accepted, load_profile, observe_dataset
 from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.subset import select_subset
 
@@ -77,10 +77,14 @@ def test_a_dataset_built_without_profiles_is_sampled(copy):
 def test_a_corrupt_file_is_refused(copy):
     (file,) = copy.glob(f"demo_scenes/*/*/{PROFILES}")
     dataset = open_dataset("demo_scenes/tiny", copy)
-    for text in ("", "[]", "{}", '{"all": {}}', json.dumps({"all": {"format": 99}})):
+    splits = ("", "[]", "{}", '{"splits": 1}', json.dumps({"splits": {"all": {"format": 99}}}))
+    for text in splits:
         file.write_text(text)
-        with pytest.raises(UserError, match=rf"file .*{PROFILES}: has no valid profile of all"):
+        with pytest.raises(UserError, match=rf"file .*{PROFILES}: has no "):
             load_profile(dataset, "all")
+    file.write_text('{"accepted": 3}')
+    with pytest.raises(UserError, match="no valid list of accepted checks"):
+        load_accepted(dataset)
 
 
 def test_profiles_do_not_depend_on_the_number_of_workers(tmp_path):
@@ -91,8 +95,8 @@ def test_profiles_do_not_depend_on_the_number_of_workers(tmp_path):
     assert profiles[0] == profiles[1]
 
 
-def test_a_sample_is_seeded_and_limited(data_dir):
+def test_a_sample_is_the_same_each_time(data_dir):
     dataset = open_dataset("demo_scenes/tiny", data_dir)
-    first, second = (sample_images(dataset, "train", limit=5) for _ in range(2))
-    assert len(first) == 5
-    np.testing.assert_array_equal(first, second)
+    first, second = (observe_dataset(dataset, "train[50%]") for _ in range(2))
+    assert first.images == 40
+    np.testing.assert_array_equal(first.pixels, second.pixels)
