@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_pipelines.files.writing import replace_non_finite, write_json
+from data_pipelines.profiles.findings import check_accepted
 from ssl_jax import terminal
 from ssl_jax.checkpoints.finding import find_newest_checkpoint
 
@@ -68,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
     _add_value_arguments(parser)
     parser.add_argument("--json", default="", help="file to write the metrics to, as JSON")
     args = parser.parse_args(argv)
+    check_accepted(args.accept, "--accept")
     find_newest_checkpoint(Path(args.checkpoint))  # an error, if there is none
     return _evaluate(args)
 

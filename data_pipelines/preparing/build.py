@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from data_pipelines.bands import Sensor
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.builders import (
     BuildOptions,
@@ -127,6 +128,7 @@ def build_with(
         _check_same_config(builder, name, folder)
         return BuildResult(folder, False, {}, [])
     check_usable(name, builder.info)
+    published = published_sensor(builder)  # before its statistics are replaced by measured ones
     with report_full_disk(folder), write_folder_atomically(folder) as (incomplete, notice):
         if notice:
             print(notice, file=sys.stderr)
@@ -137,7 +139,7 @@ def build_with(
         write_description(builder, incomplete, result)
         with silence_tfds():
             dataset = open_folder(incomplete, name)
-        to_tell, accepted = _check_pixels(dataset, builder, options)
+        to_tell, accepted = _check_pixels(dataset, published, options.accept)
         write_profiles(dataset, result.counts, accepted, incomplete / PROFILES)
         write_contact_sheet(dataset, incomplete / CONTACT_SHEET)
     readings = collect_readings(splits)
@@ -149,9 +151,9 @@ def build_with(
 
 
 def _check_pixels(
-    dataset: Dataset, builder: tfds.core.DatasetBuilder, options: BuildOptions
+    dataset: Dataset, sensor: Sensor | None, accept: Sequence[str]
 ) -> tuple[list[Finding], list[str]]:
-    """Compare the images with the sensor that the builder names.
+    """Compare the images with the sensor that the builder names, as it is published.
 
     Returns:
         What to warn of, and the names of the checks that found something and were passed over.
@@ -159,7 +161,7 @@ def _check_pixels(
     Raises:
         UserError: If the images can't be of that sensor.
     """
-    observed, sensor = observe_dataset(dataset, ALL), published_sensor(builder)
+    observed = observe_dataset(dataset, ALL)
     if observed is None or sensor is None:
         return [], []
     size, dtype = dataset.image_shape[:2], str(dataset.image_dtype)
@@ -175,7 +177,7 @@ def _check_pixels(
         dataclasses.replace(finding, refuse=finding.refuse and finding.check == "constant")
         for finding in findings
     ]
-    return settle(findings, f"dataset {dataset.name}", remedies, options.accept)
+    return settle(findings, f"dataset {dataset.name}", remedies, accept)
 
 
 def _prepare_splits(

@@ -82,7 +82,7 @@ def _check_kind(observed: Observation, learned: DataProfile, remedies: Remedies)
     """Find values and bands that are no pixels of the sensor."""
     findings = [*_check_values(observed, learned, remedies)]
     if not observed.is_blank:
-        findings += _check_bands(observed, learned)
+        findings += _check_bands(observed, learned, remedies)
     return findings
 
 
@@ -184,7 +184,9 @@ def _check_collars(observed: Observation, learned: DataProfile) -> Iterator[Find
             )
 
 
-def _check_bands(observed: Observation, learned: DataProfile) -> Iterator[Finding]:
+def _check_bands(
+    observed: Observation, learned: DataProfile, remedies: Remedies
+) -> Iterator[Finding]:
     """Find bands that are constant, or equal to another."""
     names, many = learned.names, observed.images >= MANY_IMAGES
     lowest, highest = observed.lowest, observed.highest
@@ -202,6 +204,9 @@ def _check_bands(observed: Observation, learned: DataProfile) -> Iterator[Findin
         kind = f"0 or {value} everywhere" if is_alpha else f"constant {value}"
         is_end = highest[index] in (255, 65535)
         cause = "an alpha band, or cut there?" if is_end else "a band that is missing?"
+        if not learned.images:  # no network that needs it
+            others = [name for name in names if name != band.name]
+            cause += f" Leave it out: {remedies.bands.format(','.join(others))}"
         yield Finding(
             "constant",
             is_alpha or many or not is_possible,
@@ -265,7 +270,7 @@ def _explain_range(highest: float, top: float, remedies: Remedies) -> str:
         return "digital numbers of 16 bits, where eight-bit values are expected?"
     if highest > 2 * top:
         flag = remedies.divide_by(65535 / top)
-        return f"16-bit values up to 65,535? {flag}; or bytes in the other order"
+        return f"16-bit values up to 65,535? {flag}"
     return "another scale?"
 
 
