@@ -22,6 +22,8 @@ _ALIKE, _UNEXPLAINED = 0.5, 6.0
 # What is added to Sentinel-2's digital numbers since baseline 04.00. Less than a part of it is left
 # in the dark pixels of products without.
 _ADDED, _PART = 1000.0, 0.7
+# The dark pixels of all bands are shifted by as much, give or take this part of it.
+_TOLERANCE = 0.4
 # Bands up to which all orders are tried; of more bands, exchanges of two and the reverse.
 _MAX_PERMUTED = 4
 # Fewer different values than this, of that many pixels over a range as wide, are steps.
@@ -48,9 +50,11 @@ def find_shift(observed: Observation, learned: DataProfile, remedies: Remedies) 
         return None
     means = np.stack([observed.mean, observed.mean - added])
     found, undone = pixels.diverge(means, observed.covariance)
-    if not _explains(found, undone, _IMPROVEMENT_BY_OFFSET):
+    shifts = observed.quantiles[2] - learned.quantiles[2]
+    is_alike = bool((np.abs(shifts - added) < _TOLERANCE * _ADDED).all())
+    if not is_alike and not _explains(found, undone, _IMPROVEMENT_BY_OFFSET):
         return None
-    index = int(np.argmin(observed.quantiles[2] - learned.quantiles[2]))
+    index = int(np.argmin(shifts))
     return Finding(
         "offset",
         False,

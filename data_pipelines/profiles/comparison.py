@@ -250,11 +250,11 @@ def _check_range(
             + _explain_range(highest, top, remedies),
         )
     zeros = 1 - observed.share_from(0.5)
-    band = int(np.argmax(zeros - (learned.quantiles[1] <= 0)))
+    band = int(np.argmax(zeros - (learned.quantiles[0] <= 0)))
     if (
         observed.nodata - learned.nodata <= COLLAR
-        and zeros[band] > _MOST
-        and (learned.bands[band].quantiles[1] > 0)
+        and zeros[band] > _BRIGHT
+        and learned.bands[band].quantiles[0] > 0
     ):
         yield Finding(
             "zeros",

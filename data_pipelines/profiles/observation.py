@@ -101,12 +101,12 @@ def observe(images: np.ndarray | Sequence[np.ndarray]) -> Observation:
         images: (B, H, W, bands), or a list of (H, W, bands), of real numbers.
     """
     if isinstance(images, np.ndarray):
-        count, pixels = len(images), _sample(images.reshape(-1, images.shape[-1]), _PIXELS)
+        count, pixels = len(images), _sample(images, _PIXELS)
         dtype, not_finite = images.dtype, _share_not_finite(images)
     else:
         count, dtype = len(images), np.result_type(*images)
         each = max(16, _PIXELS // count)
-        pixels = np.concatenate([_sample(i.reshape(-1, i.shape[-1]), each) for i in images])
+        pixels = np.concatenate([_sample(image, each) for image in images])
         not_finite = float(np.mean([_share_not_finite(image) for image in images]))
     bands = np.ascontiguousarray(pixels.T, np.float64)
     bands = bands[:, np.isfinite(bands).all(axis=0)] if not_finite else bands
@@ -131,11 +131,12 @@ def _leave_out_collars(pixels: np.ndarray) -> tuple[np.ndarray, float, float]:
     return (pixels if has_data.all() else pixels[:, has_data]), nodata, saturated
 
 
-def _sample(pixels: np.ndarray, limit: int) -> np.ndarray:
-    """Take about `limit` of (pixels, bands), evenly."""
+def _sample(images: np.ndarray, limit: int) -> np.ndarray:
+    """Take about `limit` pixels of (..., width, bands), evenly, as (pixels, bands)."""
+    pixels, width = images.reshape(-1, images.shape[-1]), images.shape[-2]
     step = max(1, -(-len(pixels) // limit))
     # A step with a factor in common with the width would take a few columns only.
-    while step > 1 and math.gcd(step, 2 * 3 * 5 * 7) > 1:
+    while math.gcd(step, width) > 1:
         step += 1
     return pixels[::step]
 
