@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Run tests: ./launch/test.sh [SUITE] [pytest's arguments]. Without a suite, the tests that need only
 # the package. Prints the slowest tests at the end.
-#   --realdata          tests on real images, in the folder SSL_JAX_REALDATA
+#   --realdata          tests on real images, in the folder SSL_JAX_REALDATA, and on more of them
+#                       if SSL_JAX_REAL names another
 #   --bench             benchmarks of speed and memory, for an idle machine
 #   --parity [--full]   comparison with the reference implementations, with the relative errors;
 #                       --full adds networks at the paper's sizes
@@ -33,7 +34,7 @@ case "$suite" in
   --realdata)
     : "${SSL_JAX_REALDATA:?error: --realdata needs SSL_JAX_REALDATA, the folder with the real images}"
     # These tests train for longer: without XLA_FLAGS, programs are compiled to run fast.
-    XLA_FLAGS="" exec python -m pytest "${parallel[@]}" -rP tests/realdata "$@"
+    XLA_FLAGS="" exec python -m pytest "${parallel[@]}" -rP tests/realdata tests/data_profile "$@"
     ;;
   --bench)
     exec python -m pytest tests/bench -s "$@"

@@ -56,12 +56,6 @@ class Moments:
         return cls(len(pixels), total, squares)
 
     @classmethod
-    def from_counts(cls, counts: ImageCounts) -> "Moments":
-        """Compute the moments of an image from the counts of its pixels."""
-        total, squares = counts.sums
-        return cls(counts.pixels, total, squares)
-
-    @classmethod
     def from_statistics(cls, pixels: int, mean: np.ndarray, std: np.ndarray) -> "Moments":
         """Compute the moments of `pixels` pixels with the given mean and standard deviation.
 
@@ -169,14 +163,15 @@ class Encoder:
             ) from error
         serialized = message.SerializeToString(deterministic=True)
         columns = {name: self._make_column(name, encoded[name]) for name in self._columns}
-        if self._mask_classes.number:
-            mask = crop_to_inside(np.asarray(example["mask"]), example)
+        image, mask = example.get("image"), example.get("mask")
+        mask = None if mask is None else crop_to_inside(np.asarray(mask), example)
+        if self._mask_classes.number and mask is not None:
             columns[MASK_PIXELS] = self._mask_classes.count_pixels(mask)
-        image = example.get("image")
-        moments = None
+        moments = counts = None
         if isinstance(image, np.ndarray) and image.ndim == 3:
             moments = Moments.from_image(select_measured(image, example, self._metadata))
-        counts = _count_pixels(example)
+            is_small = mask is not None and mask.dtype == np.uint8
+            counts = count_image(crop_to_inside(image, example), mask if is_small else None)
         stored_key = key.encode() if isinstance(key, str) else key
         return StoredRecord(stored_key, serialized, columns, moments, counts)
 
@@ -189,17 +184,6 @@ class Encoder:
         multi_hot = np.zeros(num_classes, np.uint8)
         multi_hot[np.asarray(value, int)] = 1
         return multi_hot
-
-
-def _count_pixels(example: Example) -> ImageCounts | None:
-    """Count the pixels of an example; None if its image is an encoded file."""
-    image, mask = example.get("image"), example.get("mask")
-    if not isinstance(image, np.ndarray) or image.ndim != 3:
-        return None
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8:
-        mask = None
-    cropped_mask = None if mask is None else crop_to_inside(mask, example)
-    return count_image(crop_to_inside(image, example), cropped_mask)
 
 
 class ReadAndEncode(Generic[ItemT]):

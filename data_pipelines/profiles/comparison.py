@@ -86,19 +86,16 @@ def _check_kind(observed: Observation, learned: DataProfile, remedies: Remedies)
     return findings
 
 
-def compare_resolution(found: float, learned: DataProfile) -> list[Finding]:
+def compare_resolution(found: float, learned: float) -> list[Finding]:
     """Compare ground sampling distances, in metres; 0 where one is unknown."""
-    expected = learned.resolution
-    if not found or not expected:
-        return []
-    if max(found / expected, expected / found) < _RESOLUTION_RATIO:
+    if not found or not learned or max(found / learned, learned / found) < _RESOLUTION_RATIO:
         return []
     return [
         Finding(
             "resolution",
             False,
-            f"another resolution: {found:g} m, {learned.verb} at {expected:g} m; resample the "
-            f"images to {expected:g} m",
+            f"another resolution: {found:g} m, learned at {learned:g} m; resample the images to "
+            f"{learned:g} m",
         )
     ]
 

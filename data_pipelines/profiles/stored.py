@@ -20,8 +20,7 @@ from data_pipelines.profiles.observation import Observation, observe
 from data_pipelines.profiles.profile import ClassProfile, DataProfile
 from data_pipelines.sources.dataset import ALL, Dataset
 from data_pipelines.sources.records import BadRecord, Decoder, Record
-from data_pipelines.sources.split_expressions import SplitExpression
-from data_pipelines.sources.subset import Subset, select_subset
+from data_pipelines.sources.subset import Subset, parse_expression, select_subset
 from data_pipelines.sources.windows import Windows, crop_to_inside
 
 __all__ = [
@@ -75,9 +74,9 @@ def load_profile(dataset: Dataset, expression: str) -> DataProfile:
         The profile, of the dataset's bands.
 
     Raises:
-        UserError: If the stored profile is corrupt.
+        UserError: If the dataset has no such split, or the stored profile is corrupt.
     """
-    split = SplitExpression.parse(expression).split
+    split = parse_expression(dataset, expression).split
     stored = _read_profiles(dataset)
     if stored is None:
         return _measure(dataset, split, SplitCounts())

@@ -4,6 +4,6 @@
 (`find_newest_checkpoint`), and `loading` reads it. `manifest` detects corrupt files by their
 checksums. `card` is the model card, whose fields are checked by `card_checks`, and `validation`
 checks the card of a checkpoint against its arrays. `canary` records a network's answers to a few
-synthetic images, and compares them elsewhere. `orbax_threads` silences the threads of Orbax
-after a failed save.
+synthetic images, and compares them elsewhere; `inputs` compares images with the card's profile.
+`orbax_threads` silences the threads of Orbax after a failed save.
 """

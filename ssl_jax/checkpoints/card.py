@@ -4,6 +4,7 @@ import dataclasses
 import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -90,7 +91,7 @@ class ModelCard:
             for name, (shape, dtype) in leaves.items()
         }
 
-    @property
+    @cached_property
     def expected_images(self) -> DataProfile | None:
         """What images to expect: the profile, or else the statistics of the sensor."""
         if self.profile is not None:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
-from data_pipelines.profiles.comparison import compare, compare_resolution
+from data_pipelines.profiles.comparison import compare_resolution
 from data_pipelines.profiles.findings import Remedies, check_accepted, settle
 from data_pipelines.profiles.stored import observe_dataset
 from data_pipelines.sources.bad_records import BadRecords
@@ -23,6 +23,7 @@ from data_pipelines.sources.records import UNCHANGED, Conversion
 from data_pipelines.sources.subset import Subset, select_subset
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.checkpoints.inputs import compare_with_card
 from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.devices.mesh import make_data_mesh, replicate
 from ssl_jax.devices.processes import decide
@@ -136,12 +137,11 @@ def _check_images(
         UserError: If the images are not like the learned ones.
     """
     names = check_accepted(accept, "--accept")
-    expected = card.expected_images
     observed = observe_dataset(data, split, card.config.data.split_seed)
-    if expected is None or observed is None:
+    if observed is None:
         return {}
-    findings = compare(observed, expected, _REMEDIES)
-    findings += compare_resolution(data.sensor.resolution, expected)
+    findings = compare_with_card(observed, card, _REMEDIES)
+    findings += compare_resolution(data.sensor.resolution, card.sensor.resolution)
     to_tell, accepted = settle(findings, f"dataset {data.name}", _REMEDIES, names)
     for finding in to_tell:
         print(f"warning: {finding.message}", file=sys.stderr)

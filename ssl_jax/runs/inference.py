@@ -11,14 +11,13 @@ import jax
 import numpy as np
 
 from data_pipelines.errors import UserError
-from data_pipelines.profiles.comparison import compare
 from data_pipelines.profiles.findings import Remedies, check_accepted, settle
 from data_pipelines.profiles.observation import observe
-from data_pipelines.profiles.profile import DataProfile
 from data_pipelines.sources.records import Conversion
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.canary import compare_canary
 from ssl_jax.checkpoints.card import ModelCard
+from ssl_jax.checkpoints.inputs import compare_with_card
 from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.objectives import Objective
 from ssl_jax.runs import parts
@@ -86,9 +85,9 @@ class Model:
 
     def _check(self, images: np.ndarray) -> None:
         """Compare images with the learned ones, and warn once of each difference."""
-        if self._expected is None or not images.size:
+        if not images.size:
             return
-        findings = compare(observe(images), self._expected, _REMEDIES)
+        findings = compare_with_card(observe(images), self.card, _REMEDIES)
         if not findings:
             return
         to_tell, _ = settle(findings, "images", _REMEDIES, self.accept)
@@ -96,10 +95,6 @@ class Model:
             if finding.check not in self._told:
                 print(f"warning: {finding.message}", file=sys.stderr)
                 self._told.add(finding.check)
-
-    @cached_property
-    def _expected(self) -> DataProfile | None:
-        return self.card.expected_images
 
     @cached_property
     def _told(self) -> set[str]:

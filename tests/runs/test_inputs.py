@@ -98,7 +98,7 @@ def test_a_warning_is_printed_once(model, images, capsys):
     assert line.startswith("warning: images: 25% of the pixels are 0 in all bands")
 
 
-def test_a_checkpoint_without_profile_is_compared_with_its_statistics(copy, images):
+def test_a_checkpoint_without_profile_warns_by_its_statistics(copy, images, capsys):
     def forget(card):
         del card["profile"], card["canary"]
 
@@ -106,8 +106,11 @@ def test_a_checkpoint_without_profile_is_compared_with_its_statistics(copy, imag
     model = ssl_jax.load(copy[0])
     assert model.card.profile is None
     model(images)
-    with pytest.raises(UserError, match="reflectance 0…1; demo_scenes has digital numbers"):
-        model(images / 10_000)
+    assert capsys.readouterr().err == ""
+    model(images / 10_000)
+    assert "reflectance 0…1; demo_scenes has digital numbers" in capsys.readouterr().err
+    with pytest.raises(UserError, match="NaN"):
+        model(images * np.nan)
 
 
 @pytest.mark.parametrize("field", ["profile", "canary"])

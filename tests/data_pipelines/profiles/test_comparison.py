@@ -141,12 +141,12 @@ def test_the_flag_of_a_builder_is_in_physical_units(learned):
     assert "--config.scale=1.5259e-05" in get_message(images, learned["uint16"], remedies)
 
 
-def test_resolutions_are_compared_if_both_are_known(learned):
-    (finding,) = compare_resolution(0.6, learned["uint16"])
+def test_resolutions_are_compared_if_both_are_known():
+    (finding,) = compare_resolution(0.6, 10.0)
     assert "another resolution: 0.6 m, learned at 10 m" in finding.message
     assert not finding.refuse
-    assert compare_resolution(0, learned["uint16"]) == []
-    assert compare_resolution(12, learned["uint16"]) == []
+    assert compare_resolution(0.0, 10.0) == compare_resolution(10.0, 0.0) == []
+    assert compare_resolution(12.0, 10.0) == []
 
 
 @hypothesis.given(strategies.lists(strategies.sampled_from(list(CHECKS)), unique=True))

@@ -37,9 +37,9 @@ def assert_equal(first, second):
         ),
     )
 )
-def test_the_statistics_are_those_of_all_pixels(images):
+def test_the_statistics_are_those_of_every_second_row(images):
     profile = make_profile(SENSOR, images.shape[1:3], count(images))
-    pixels = images.reshape(-1, 2).astype(np.float64)
+    pixels = images[:, ::2].reshape(-1, 2).astype(np.float64)
     expected = np.percentile(pixels, PERCENTS, axis=0, method="inverted_cdf")
     np.testing.assert_array_equal(profile.quantiles, expected)
     np.testing.assert_allclose(profile.mean, pixels.mean(axis=0), rtol=1e-12)
