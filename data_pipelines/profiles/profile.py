@@ -78,7 +78,7 @@ class DataProfile:
         image_size: Height and width of an image, in pixels.
         dtype: Dtype of the digital numbers.
         images: Number of images measured; 0 if the statistics are published ones.
-        pixels: Number of pixels measured, in every second row of each image.
+        pixels: Number of pixels measured, in every fourth row of each image.
         is_sample: Whether the measured images are a random sample of the split's.
         nodata: Share of pixels that are 0 in all bands.
         bands: The bands, in the order of an image's last axis.

@@ -58,7 +58,8 @@ def test_counting_pixels_takes_little_of_reading_a_patch(tmp_path):
         for patch in patches:
             image = read(patch)
             Moments.from_image(image)
-            serialiser.get_tf_example({"image": image}).SerializeToString(deterministic=True)
+            encoded = FEATURES.encode_example({"image": image})
+            serialiser.get_tf_example(encoded).SerializeToString(deterministic=True)
 
     images = make_images(50, side=120)  # noise would have more different values
     total = SplitCounts()

@@ -28,7 +28,7 @@ def test_building_measures_each_split_and_all_together(data_dir):
     dataset = open_dataset("demo_aerial/tiny", data_dir)
     for split in dataset.splits:
         profile = load_profile(dataset, split)
-        pixels = read_pixels(dataset, split)[:, ::2]
+        pixels = read_pixels(dataset, split)[:, ::4]
         assert not profile.is_sample
         assert profile.images == len(pixels)
         np.testing.assert_allclose(profile.mean, pixels.mean(axis=(0, 1, 2)), rtol=1e-5)
