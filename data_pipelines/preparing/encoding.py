@@ -164,7 +164,9 @@ class Encoder:
         serialized = message.SerializeToString(deterministic=True)
         columns = {name: self._make_column(name, encoded[name]) for name in self._columns}
         image, mask = example.get("image"), example.get("mask")
-        mask = None if mask is None else crop_to_inside(np.asarray(mask), example)
+        if self._mask_classes.number:
+            mask = np.asarray(mask)
+        mask = crop_to_inside(mask, example) if isinstance(mask, np.ndarray) else None
         if self._mask_classes.number and mask is not None:
             columns[MASK_PIXELS] = self._mask_classes.count_pixels(mask)
         moments = counts = None
