@@ -301,8 +301,11 @@ def test_transparency_is_no_near_infrared(folder, dtype, capsys):
     bands = "bands=red,green,blue,nir"
     message = get_build_error("geotiff_masks/mine", folder.parent / "data", folder, *THREE, bands)
     assert "its band 4 is transparency: leave it out with --config.bands" in message
-    found, _ = build_one(folder, *THREE, bands, "channels=1,2,3,4")
-    assert found.shape[-1] == 4
+    channels = (*THREE, bands, "channels=1,2,3,4")
+    message = get_build_error("geotiff_masks/mine", folder.parent / "data", folder, *channels)
+    assert "an alpha band" in message
+    overrides = [f"--config.{field}" for field in channels]
+    assert run_command(folder, capsys, "--overwrite", "--accept", "constant", *overrides)
 
 
 def declare_value(folder, image, is_missing):
