@@ -28,6 +28,7 @@ def get_config() -> ConfigDict:
     # The small stem is for images of up to 32 pixels (appendix B.9). Batch norm is computed over
     # all devices (section 2.2), with eps 1e-5 and decay 0.9 (resnet.py, run.py).
     config.model.backbone = ConfigDict({"name": "resnet50", "small_stem": False, "norm": "batch"})
+    config.model.backbone.stride_in = "3x3"  # resnet.py: not in the first 1×1 of a block
     # Section 2.1: 2048 -> 2048 -> 128; model_util.py: batch norm after both layers.
     config.model.projection = ConfigDict({"hidden": 2048, "out": 128, "layers": 2, "norm": "batch"})
 

@@ -164,6 +164,8 @@ def _check_pixels(
     observed = observe_dataset(dataset, ALL)
     if observed is None or sensor is None:
         return [], []
+    if (dataset.info.metadata or {}).get("nodata") == 0:  # known, and told of already
+        observed = dataclasses.replace(observed, nodata=0.0)
     size, dtype = dataset.image_shape[:2], str(dataset.image_dtype)
     remedies = dataclasses.replace(_REMEDIES, unit=sensor.bands[0].scale)
     published = make_published_profile(sensor, size, dtype)

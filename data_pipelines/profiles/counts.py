@@ -1,7 +1,8 @@
 """Counts of pixels: a histogram for each band, added up over all images of a split.
 
 Every fourth row of each image is counted: with all of them, a build would take a twelfth longer,
-and neighbouring rows are alike.
+and neighbouring rows are alike. Pixels that are 0 in all bands have no data: their number is all
+that is counted.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ class ImageCounts(NamedTuple):
     Attributes:
         dtype: Dtype of the image.
         pixels: Number of pixels counted.
-        nodata: Number of pixels that are 0 in all bands.
+        nodata: Number of pixels that are 0 in all bands; the other counts are without them.
         histograms: The values that occur in each band, and how often.
         sampled: Number of pixels that the sums are of.
         total: (bands,) float64, sums of the digital numbers.
@@ -52,12 +53,18 @@ def count_image(image: np.ndarray, mask: np.ndarray | None = None) -> ImageCount
     bands = np.ascontiguousarray(image[::_ROW_STEP].reshape(-1, image.shape[-1]).T)
     sample = image[::_STEP, ::_STEP].reshape(-1, image.shape[-1]).astype(np.float64)
     histograms = tuple(_count_values(band) for band in bands)
+    nodata = 0
     # A pixel can be 0 in all bands only if each band has a 0.
-    has_zeros = all(len(values) and values[0] == 0 for values, _ in histograms)
+    if all(len(values) and values[0] == 0 for values, _ in histograms):
+        nodata = bands.shape[1] - int(np.count_nonzero(bands.any(axis=0)))
+        histograms = tuple(
+            (values, np.append(counts[0] - nodata, counts[1:])) for values, counts in histograms
+        )
+        sample = sample[sample.any(axis=1)]
     return ImageCounts(
         str(image.dtype),
         bands.shape[1],
-        bands.shape[1] - int(np.count_nonzero(bands.any(axis=0))) if has_zeros else 0,
+        nodata,
         histograms,
         len(sample),
         sample.sum(axis=0),

@@ -66,15 +66,18 @@ def make_profile(
 
 
 def _make_covariance(counts: SplitCounts) -> np.ndarray:
-    mean = counts.total / counts.sampled
-    covariance = counts.products / counts.sampled - np.outer(mean, mean)
+    sampled = max(counts.sampled, 1)  # there may be no data
+    mean = counts.total / sampled
+    covariance = counts.products / sampled - np.outer(mean, mean)
     # What rounding leaves of a constant band's variance.
-    covariance[np.abs(covariance) < 1e-9 * counts.products / counts.sampled] = 0.0
+    covariance[np.abs(covariance) < 1e-9 * counts.products / sampled] = 0.0
     return covariance
 
 
 def _make_band(sensor: Sensor, index: int, histogram: np.ndarray) -> BandProfile:
     band, values = sensor.bands[index], np.arange(len(histogram))
+    if not histogram.any():  # no image has data
+        histogram = np.eye(1, len(histogram), dtype=np.int64)[0]
     pixels = int(histogram.sum())
     mean = float(values @ histogram) / pixels
     variance = float((values - mean) ** 2 @ histogram) / pixels

@@ -1,15 +1,17 @@
 """Execution of studies with a fake `train`: order, skipped and failed runs, states."""
 
+import contextlib
 import json
-import os
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.lock import Locked, acquire_lock
+from data_pipelines.files.lock import Locked
 from data_pipelines.files.writing import write_json
 from ssl_jax import study as study_command
 from ssl_jax.runs.config import load_config
@@ -275,14 +277,31 @@ def test_a_run_that_another_process_trains_is_left_to_it(folder, capsys, ends_me
     assert {name: states[name].status for name in expected} == expected
 
 
+@contextlib.contextmanager
+def training_elsewhere(folder):
+    """Hold the lock of a run's folder in another process, and yield its id."""
+    program = (
+        "import sys; from pathlib import Path; from data_pipelines.files.lock import acquire_lock\n"
+        "with acquire_lock(Path(sys.argv[1]), 'workdir', 'training in it'):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, folder / ".lock"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process.pid
+
+
 def test_a_run_in_progress_is_running_elsewhere_and_its_dependents_wait(folder):
     other = folder / "pretrain/a"
     other.mkdir(parents=True)
-    with acquire_lock(other / ".lock", "workdir", "training in it"):
+    with training_elsewhere(other) as process:
         states = read_states(CHAIN.runs, folder)
         with pytest.raises(UserError, match=r"not done \(running elsewhere by .*\); wait for it"):
             check_runnable(select_runs(CHAIN.runs, "scenes/a/*"), states)
     assert states["pretrain/a"].status == "running elsewhere"
-    assert states["pretrain/a"].detail == f"by process {os.getpid()} on {socket.gethostname()}"
+    assert states["pretrain/a"].detail == f"by process {process} on {socket.gethostname()}"
     assert states["scenes/a/2-8/seed0"].status == "waiting"
     assert read_states(CHAIN.runs, folder)["pretrain/a"].status == "waiting"

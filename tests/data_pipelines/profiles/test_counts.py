@@ -40,12 +40,14 @@ def assert_equal(first, second):
 def test_the_statistics_are_those_of_every_fourth_row(images):
     profile = make_profile(SENSOR, images.shape[1:3], count(images))
     pixels = images[:, ::4].reshape(-1, 2).astype(np.float64)
+    has_data = pixels.any(axis=1)
+    assert profile.nodata == np.mean(~has_data)
+    pixels = pixels[has_data] if has_data.any() else pixels[:1]
     expected = np.percentile(pixels, PERCENTS, axis=0, method="inverted_cdf")
     np.testing.assert_array_equal(profile.quantiles, expected)
     np.testing.assert_allclose(profile.mean, pixels.mean(axis=0), rtol=1e-12)
     stds = [band.std for band in profile.bands]
     np.testing.assert_allclose(stds, pixels.std(axis=0), rtol=1e-9, atol=1e-6)
-    assert profile.nodata == np.mean((pixels == 0).all(axis=1))
     for index, band in enumerate(profile.bands):
         assert band.saturated == np.mean(pixels[:, index] == np.iinfo(images.dtype).max)
         assert band.beyond == np.mean(pixels[:, index] > 10_001)
@@ -59,6 +61,16 @@ def test_the_correlation_is_that_of_every_fourth_row_and_column():
     expected = np.corrcoef(image[::4, ::4].reshape(-1, 2).T)[0, 1]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     assert 0.6 < found < 0.8
+
+
+def test_a_collar_without_data_changes_nothing_but_its_share():
+    image = np.random.default_rng(0).integers(1, 3000, (40, 40, 2)).astype(np.uint16)
+    collar = np.zeros((40, 80, 2), np.uint16)
+    collar[:, 40:] = image
+    with_collar, without = (make_profile(SENSOR, (40, 40), count([i])) for i in (collar, image))
+    assert with_collar.nodata == 0.5
+    assert with_collar.bands == without.bands
+    np.testing.assert_allclose(with_collar.correlation, without.correlation)
 
 
 def test_a_constant_band_correlates_with_none():
