@@ -49,6 +49,7 @@ case "$suite" in
     ;;
   *)
     exec python -m pytest "${parallel[@]}" \
-      --ignore tests/realdata --ignore tests/bench --ignore tests/parity --ignore tests/faults "$@"
+      --ignore tests/realdata --ignore tests/data_profile --ignore tests/bench --ignore tests/parity \
+      --ignore tests/faults "$@"
     ;;
 esac
