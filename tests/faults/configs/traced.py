@@ -85,7 +85,7 @@ def trace_steps() -> None:
             step = int(state.step) + 1
             if not compiled:
                 record("main", "compile", step)
-                compiled.append(train_step.lower(state, batch).compile())
+                compiled.append(train_step.func.lower(*train_step.args, state, batch).compile())
             record("main", "step", step, *np.asarray(batch["index"]))
             return train_step(state, batch)
 
