@@ -61,7 +61,9 @@ class Worker:
         """End the process, and return its peak memory in bytes."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        return _read_line(self.process, self.command)["peak_rss_bytes"]
+        peak = _read_line(self.process, self.command)["peak_rss_bytes"]
+        self.process.wait()
+        return peak
 
 
 @contextlib.contextmanager

@@ -116,13 +116,13 @@ class _SmallRun:
         run: Its parts.
         state: Its first state.
         step: Its training step.
-        folder: A folder for its log.
+        folder: A folder for its dataset and its log, deleted with this process.
     """
 
     run: parts.Run
     state: TrainState
     step: steps.TrainStep
-    folder: Path
+    folder: tempfile.TemporaryDirectory[str]
 
     def make_loader(self) -> Loader:
         """Make the loader of its batches."""
@@ -130,16 +130,16 @@ class _SmallRun:
 
 
 def _make_small_run() -> _SmallRun:
-    folder = Path(tempfile.mkdtemp())
+    folder = tempfile.TemporaryDirectory()
     config = load_config(str(_CONFIGS / "mae_vitb_ben4.py"), [])
-    config.data.update(name="demo_tiles/small", data_dir=str(folder), train="train", threads=2)
+    config.data.update(name="demo_tiles/small", data_dir=folder.name, train="train", threads=2)
     config.model.backbone.update(name="vit_ti", patch_size=12)
     config.model.decoder.update(dim=96, depth=2, heads=4)
     config.probe = ConfigDict()
     config.every.update(log=10, save=0, probe=0)
     config.batch_size, config.epochs, config.steps = 64, 0.0, 10**6
     config.schedule.warmup_epochs = 0.0
-    build(config.data.name, str(folder))
+    build(config.data.name, folder.name)
     run = parts.assemble_run(config)
     state = jax.jit(functools.partial(initialise_state, run))(jax.random.key(0))
     step = steps.make_train_step(run.objective, run.optimizer, run.schedule, run.mesh, 0)
@@ -161,7 +161,9 @@ def _prepare_loop() -> Callable[[], None]:
     def repeat() -> None:
         start = int(current[0].step)
         end = start + _LOOP_STEPS
-        with MetricWriter(small.folder, start, end, small.run.config.batch_size) as writer:
+        with MetricWriter(
+            Path(small.folder.name), start, end, small.run.config.batch_size
+        ) as writer:
             current[0] = loop.train(
                 current[0],
                 steps=end,
