@@ -34,6 +34,7 @@ from data_pipelines.imagery.survey import (
     ImageFields,
     ImageFiles,
     describe_reading,
+    require_files,
     survey_images,
 )
 from data_pipelines.reading import Reading
@@ -169,12 +170,7 @@ class ClassFolders(tfds.core.GeneratorBasedBuilder):
 
 
 def _get_files(config: ClassFoldersConfig) -> ImageFiles:
-    if config.files is None:
-        raise UserError(
-            f"dataset class_folders/{config.name}: reads your own files; expected --manual_dir "
-            f"with {_INSTRUCTIONS}"
-        )
-    return config.files
+    return require_files(config.files, f"class_folders/{config.name}", _INSTRUCTIONS)
 
 
 def _get_format(config: ClassFoldersConfig) -> PixelFormat:

@@ -28,6 +28,7 @@ from data_pipelines.imagery.survey import (
     ImageFields,
     ImageFiles,
     describe_reading,
+    require_files,
     survey_images,
 )
 from data_pipelines.masked_images.blocks import BlockReader, MaskedImage
@@ -175,12 +176,7 @@ class GeotiffMasks(tfds.core.GeneratorBasedBuilder):
 
 
 def _get_files(config: GeotiffMasksConfig) -> ImageFiles:
-    if config.files is None:
-        raise UserError(
-            f"dataset geotiff_masks/{config.name}: reads your own files; expected --manual_dir "
-            f"with {_INSTRUCTIONS}"
-        )
-    return config.files
+    return require_files(config.files, f"geotiff_masks/{config.name}", _INSTRUCTIONS)
 
 
 def _find_headers(images: Mapping[str, File], files: ImageFiles) -> dict[str, Header]:

@@ -24,7 +24,7 @@ from data_pipelines.imagery.headers import Header, read_headers
 from data_pipelines.imagery.pixels import STORED_DTYPES, STORED_SCALE, PixelFormat
 from data_pipelines.imagery.values import Sample, is_transparency, sample_pixels, select_evenly
 
-__all__ = ["ImageFields", "ImageFiles", "describe_reading", "survey_images"]
+__all__ = ["ImageFields", "ImageFiles", "describe_reading", "require_files", "survey_images"]
 
 # Limits on the files whose headers, and whose pixels, are looked at.
 _MAX_HEADERS, _MAX_SAMPLES = 2000, 8
@@ -78,6 +78,24 @@ class ImageFiles:
     size: tuple[int, int]
     headers: tuple[Header, ...] = field(repr=False)
     found: tuple[tuple[str, str], ...]
+
+
+def require_files(files: ImageFiles | None, dataset: str, instructions: str) -> ImageFiles:
+    """Return what the image files hold, which is known once the user has said where they are.
+
+    Args:
+        files: What they hold; None without a folder.
+        dataset: Name of the dataset, for the error message.
+        instructions: What the folder should hold.
+
+    Raises:
+        UserError: If there is no folder.
+    """
+    if files is None:
+        raise UserError(
+            f"dataset {dataset}: reads your own files; expected --manual_dir with {instructions}"
+        )
+    return files
 
 
 def describe_reading(

@@ -11,7 +11,7 @@ from rasterio.enums import ColorInterp
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File
 from data_pipelines.files.rasters import check_raster
-from data_pipelines.imagery.headers import describe_raster
+from data_pipelines.imagery.headers import Header, describe_raster
 
 __all__ = [
     "IGNORE_LABEL",
@@ -186,15 +186,10 @@ def read_numbers(
     Raises:
         UserError: If the bands hold different numbers.
     """
-    header = describe_raster(file, raster)
-    shape = None if out_shape is None else (raster.count, *out_shape)
-    pixels = raster.read(window=window, out_shape=shape)
-    is_hidden = np.zeros(pixels.shape[1:], bool)
+    header, pixels, is_hidden = _read_bands(file, raster, window, out_shape)
     if header.alpha:
         is_hidden |= pixels[header.alpha - 1] == 0
         pixels = np.delete(pixels, header.alpha - 1, axis=0)
-    if header.has_mask:
-        is_hidden |= raster.read_masks(1, window=window, out_shape=out_shape) == 0
     if pixels.dtype.kind == "f":
         is_hidden |= np.isnan(pixels).any(axis=0)
         pixels = np.nan_to_num(pixels)
@@ -220,14 +215,9 @@ def read_colours(
     Returns:
         (3, h, w) uint8 red, green and blue, and (h, w) bool where they are transparent.
     """
-    header = describe_raster(file, raster)
-    shape = None if out_shape is None else (raster.count, *out_shape)
-    pixels = raster.read(window=window, out_shape=shape)
-    is_hidden = np.zeros(pixels.shape[1:], bool)
+    header, pixels, is_hidden = _read_bands(file, raster, window, out_shape)
     if header.num_bands == 4:
         is_hidden |= pixels[3] == 0
-    if header.has_mask:
-        is_hidden |= raster.read_masks(1, window=window, out_shape=out_shape) == 0
     if header.num_bands > 1:
         return pixels[:3], is_hidden
     if ColorInterp.palette in raster.colorinterp:
@@ -239,6 +229,19 @@ def read_colours(
     if raster.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1":  # black and white, as 0 and 1
         pixels = pixels * np.uint8(255)
     return np.repeat(pixels, 3, axis=0), is_hidden
+
+
+def _read_bands(
+    file: File, raster: Any, window: Any, out_shape: tuple[int, int] | None
+) -> tuple[Header, np.ndarray, np.ndarray]:
+    """Read the header, the (bands, h, w) pixels, and (h, w) bool where a mask hides them."""
+    header = describe_raster(file, raster)
+    shape = None if out_shape is None else (raster.count, *out_shape)
+    pixels = raster.read(window=window, out_shape=shape)
+    is_hidden = np.zeros(pixels.shape[1:], bool)
+    if header.has_mask:
+        is_hidden |= raster.read_masks(1, window=window, out_shape=out_shape) == 0
+    return header, pixels, is_hidden
 
 
 def _encode_colours(pixels: np.ndarray, bits: int) -> np.ndarray:

@@ -85,15 +85,11 @@ def _make_band(sensor: Sensor, index: int, histogram: np.ndarray) -> BandProfile
     physical = values * band.scale + band.offset
     # A digit of the scale may be missing: 255 × 0.0039216 is slightly more than 1.
     outside = (physical < -1e-6) | (physical > 1 + 1e-4)
-    return BandProfile(
-        name=band.name,
-        wavelength=band.wavelength,
-        unit=name_unit(band.scale),
-        scale=band.scale,
-        offset=band.offset,
-        quantiles=tuple(np.searchsorted(histogram.cumsum(), ranks).astype(float).tolist()),
-        mean=mean,
-        std=math.sqrt(variance),
+    return _describe_band(
+        band,
+        np.searchsorted(histogram.cumsum(), ranks).astype(float).tolist(),
+        mean,
+        math.sqrt(variance),
         saturated=float(histogram[-1]) / pixels,
         beyond=float(histogram[outside].sum()) / pixels,
     )
@@ -145,7 +141,14 @@ def make_range_profile(sensor: Sensor, image_size: tuple[int, int], dtype: str) 
     return _describe_sensor(sensor, image_size, dtype, bands)
 
 
-def _describe_band(band: Band, quantiles: Sequence[float], mean: float, std: float) -> BandProfile:
+def _describe_band(
+    band: Band,
+    quantiles: Sequence[float],
+    mean: float,
+    std: float,
+    saturated: float = 0.0,
+    beyond: float = 0.0,
+) -> BandProfile:
     return BandProfile(
         name=band.name,
         wavelength=band.wavelength,
@@ -155,8 +158,8 @@ def _describe_band(band: Band, quantiles: Sequence[float], mean: float, std: flo
         quantiles=tuple(quantiles),
         mean=mean,
         std=std,
-        saturated=0.0,
-        beyond=0.0,
+        saturated=saturated,
+        beyond=beyond,
     )
 
 

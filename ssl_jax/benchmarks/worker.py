@@ -6,12 +6,12 @@ in another framework does the same.
 """
 
 import json
-import resource
 import sys
 import time
 
 from ssl_jax.benchmarks.workloads import WORKLOADS
 from ssl_jax.checkpoints.card import package_versions
+from ssl_jax.runs.training import measure_peak_memory
 
 __all__ = ["main"]
 
@@ -29,7 +29,7 @@ def main(name: str) -> None:
         began = time.perf_counter()
         repeat()
         _print({"seconds": time.perf_counter() - began})
-    _print({"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
+    _print({"peak_rss_bytes": measure_peak_memory()})
 
 
 def _print(record: dict[str, object]) -> None:

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from data_pipelines.preparing.build import build
 from data_pipelines.preparing.published import published_dataset
-from data_pipelines.sources.loader import Loader
 from ssl_jax.augment import Augmentation
 from ssl_jax.checkpoints.card import ModelCard
 from ssl_jax.devices.mesh import make_data_mesh, replicate, shard
@@ -64,13 +63,7 @@ def _prepare_step(file: str, batch_size: int) -> Callable[[], None]:
         "index": np.arange(batch_size, dtype=np.int32),
     }
     variables = jax.jit(objective.init)(jax.random.key(0), batch)
-    state = TrainState(
-        step=jax.numpy.zeros((), jax.numpy.int32),
-        params=variables["params"],
-        batch_stats=variables["batch_stats"],
-        opt_state=optimizer.init(variables["params"]),
-        loss_scale=None,
-    )
+    state = TrainState.create(variables, optimizer)
     step = steps.make_train_step(objective, optimizer, schedule, mesh, 0)
     return _repeat_step(step, replicate(state, mesh), shard(batch, mesh), 1)
 
@@ -124,10 +117,6 @@ class _SmallRun:
     step: steps.TrainStep
     folder: tempfile.TemporaryDirectory[str]
 
-    def make_loader(self) -> Loader:
-        """Make the loader of its batches."""
-        return self.run.make_loader()
-
 
 def _make_small_run() -> _SmallRun:
     folder = tempfile.TemporaryDirectory()
@@ -149,7 +138,7 @@ def _make_small_run() -> _SmallRun:
 def _prepare_bare_steps() -> Callable[[], None]:
     """Prepare steps of a small run on a batch that stays the same."""
     small = _make_small_run()
-    batch = shard(next(small.make_loader().batches(0)), small.run.mesh)
+    batch = shard(next(small.run.make_loader().batches(0)), small.run.mesh)
     return _repeat_step(small.step, small.state, batch, _LOOP_STEPS)
 
 
@@ -168,7 +157,7 @@ def _prepare_loop() -> Callable[[], None]:
                 current[0],
                 steps=end,
                 train_step=small.step,
-                batches=small.make_loader().batches(start),
+                batches=small.run.make_loader().batches(start),
                 mesh=small.run.mesh,
                 intervals=small.run.intervals,
                 accumulator=MetricAccumulator(writer, small.run.intervals.log, end, 1e9, {}),
@@ -199,5 +188,5 @@ WORKLOADS: Mapping[str, Workload] = {
     "loop": Workload(
         "loop, logging and loader over the bare step", 64 * _LOOP_STEPS, _prepare_loop, "bare"
     ),
-    "bare": Workload("the bare step", 64 * _LOOP_STEPS, _prepare_bare_steps, "bare"),
+    "bare": Workload("the bare step", 64 * _LOOP_STEPS, _prepare_bare_steps),
 }

@@ -37,8 +37,8 @@ class ModelCard:
         ignore_label: The value of unlabelled pixels in masks.
         config: The whole config of the run.
         profile: What the training images are like; None on cards of earlier versions.
-        canary: The network's answers to a few synthetic images, as `Canary` writes them; empty on
-            cards of earlier versions.
+        canary: The network's answers to a few synthetic images, as `canary.make_canary` computes
+            them; empty on cards of earlier versions.
         step: Number of training steps taken.
         metrics: The metrics of the last evaluation; empty before the first.
     """

@@ -62,13 +62,8 @@ def initialise_state(run: Run, key: jax.Array) -> TrainState:
     # Only the shape of an example matters.
     example = {name: np.zeros_like(value)[None] for name, value in run.source[0].items()}
     variables = run.objective.init(key, example)
-    return TrainState(
-        step=jax.numpy.zeros((), jax.numpy.int32),
-        params=variables["params"],
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=run.optimizer.init(variables["params"]),
-        loss_scale=LossScale.create() if run.precision.scales_loss else None,
-    )
+    loss_scale = LossScale.create() if run.precision.scales_loss else None
+    return TrainState.create(variables, run.optimizer, loss_scale)
 
 
 def load_pretrained_backbone(state: TrainState, run: Run) -> TrainState:

@@ -1,8 +1,10 @@
 """The training state."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import struct
 
@@ -27,6 +29,28 @@ class TrainState(struct.PyTreeNode):
     batch_stats: Any
     opt_state: optax.OptState
     loss_scale: LossScale | None = None
+
+    @classmethod
+    def create(
+        cls,
+        variables: Mapping[str, Any],
+        optimizer: optax.GradientTransformation,
+        loss_scale: LossScale | None = None,
+    ) -> "TrainState":
+        """Create the state before the first step.
+
+        Args:
+            variables: The variables, as an objective initialises them.
+            optimizer: The optimizer.
+            loss_scale: The first loss scale; None if the loss is not scaled.
+        """
+        return cls(
+            step=jnp.zeros((), jnp.int32),
+            params=variables["params"],
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=optimizer.init(variables["params"]),
+            loss_scale=loss_scale,
+        )
 
     @property
     def variables(self) -> dict[str, Any]:
