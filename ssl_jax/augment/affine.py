@@ -18,20 +18,19 @@ def apply_affine(image: Array, matrix: Array, fill: Array) -> Array:
     border, rounding decides whether it lies inside the input.
 
     Args:
-        image: Input, (H, W, C) float.
+        image: Input, (C, H, W) float.
         matrix: Map from output to input coordinates, (2, 3), in pixels.
         fill: Values of output pixels that lie outside the input, (C,).
 
     Returns:
-        The output, (H, W, C).
+        The output, (C, H, W).
     """
-    height, width = image.shape[:2]
+    height, width = image.shape[1:]
     y, x = jnp.meshgrid(jnp.arange(height) + 0.5, jnp.arange(width) + 0.5, indexing="ij")
     source_x, source_y = (row[0] * x + row[1] * y + row[2] for row in matrix)
     inside = (source_x >= 0) & (source_x < width) & (source_y >= 0) & (source_y < height)
-    return jnp.where(
-        inside[..., None], _sample_bicubic(image, source_y - 0.5, source_x - 0.5), fill
-    )
+    sampled = _sample_bicubic(image, source_y - 0.5, source_x - 0.5)
+    return jnp.where(inside, sampled, fill[:, None, None])
 
 
 def rotation_matrix(angle: Array, height: int, width: int) -> Array:
@@ -51,20 +50,20 @@ def rotation_matrix(angle: Array, height: int, width: int) -> Array:
 
 
 def _sample_bicubic(image: Array, y: Array, x: Array) -> Array:
-    """Sample an image (H, W, C) at points (H, W), repeating its border pixels.
+    """Sample an image (C, H, W) at points (H, W), repeating its border pixels.
 
     Coordinates are relative to the centre of the first pixel.
     """
-    height, width = image.shape[:2]
+    height, width = image.shape[1:]
     top, left = jnp.floor(y), jnp.floor(x)
     rows, columns = top.astype(jnp.int32), left.astype(jnp.int32)
     column_weights, row_weights = _cubic_weights(x - left), _cubic_weights(y - top)
-    total = jnp.zeros((*y.shape, image.shape[-1]), image.dtype)
+    total = jnp.zeros((image.shape[0], *y.shape), image.dtype)
     for i in range(4):
         row = jnp.clip(rows + i - 1, 0, height - 1)
         for j in range(4):
             column = jnp.clip(columns + j - 1, 0, width - 1)
-            total += (row_weights[i] * column_weights[j])[..., None] * image[row, column]
+            total += row_weights[i] * column_weights[j] * image[:, row, column]
     return total
 
 

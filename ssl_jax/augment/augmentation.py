@@ -27,6 +27,8 @@ _NUM_KEYS = 6
 class Augmentation:
     """An augmentation of images: `(key, image (H, W, C)) -> image (size, size, C)`.
 
+    Its operations work on (C, H, W).
+
     Attributes:
         size: Side of the result, in pixels; 0 keeps the shape of the image.
         crop_scale: Minimum and maximum area of the random crop, as fractions of the image. If both
@@ -195,25 +197,27 @@ class Augmentation:
         Returns:
             The view in unit values, (size, size, C).
         """
+        return jnp.moveaxis(self._draw_planes(key, jnp.moveaxis(image, -1, 0)), 0, -1)
+
+    def _draw_planes(self, key: Array, image: Array) -> Array:
+        """Draw a view (C, size, size) of an image (C, H, W)."""
         crop_key, orientation_key, jitter_key, chance_key, randaugment_key, _ = jax.random.split(
             key, _NUM_KEYS
         )
         jitter_chance, gray_chance, blur_chance, sigma = jax.random.uniform(chance_key, (4,))
         image = self._crop(crop_key, image)
-        image = _apply_random_orientation(
+        image = geometry.random_orientation(
             orientation_key, self.horizontal_flip, self.vertical_flip, self.quarter_turns, image
         )[0]
         image = self.randaugment(randaugment_key, image)
         strengths = (self.brightness, self.contrast, self.saturation, self.hue)
-        if any(strengths):
-            jittered = colour.jitter(jitter_key, image, strengths, self.rgb)
-            image = jnp.where(jitter_chance < self.jitter_probability, jittered, image)
-        if self.gray_probability:
-            gray = colour.gray(image, self.rgb)
-            image = jnp.where(gray_chance < self.gray_probability, gray, image)
+        if any(strengths) or self.gray_probability:
+            is_jittered = jitter_chance < self.jitter_probability
+            is_gray = gray_chance < self.gray_probability
+            image = colour.Jitter.draw(jitter_key, strengths, self.rgb, is_jittered, is_gray)(image)
         if self.blur_probability:
             low, high = self.blur_sigma
-            radius = blur.blur_radius(min(image.shape[:2]))
+            radius = blur.blur_radius(min(image.shape[1:]))
             blurred = blur.gaussian_blur(image, low + (high - low) * sigma, radius)
             image = jnp.where(blur_chance < self.blur_probability, blurred, image)
         return image
@@ -231,7 +235,7 @@ class Augmentation:
         return self.erasing(jax.random.split(key, _NUM_KEYS)[-1], view)
 
     def _crop(self, key: Array, image: Array) -> Array:
-        height, width = image.shape[:2]
+        height, width = image.shape[1:]
         size = self.size or min(height, width)
         if self.crop_scale != (1.0, 1.0) or self.crop_ratio != (1.0, 1.0):
             window = geometry.random_window(key, height, width, self.crop_scale, self.crop_ratio)
@@ -241,109 +245,3 @@ class Augmentation:
             return image
         # The cubic kernel overshoots at edges.
         return jnp.clip(geometry.resample(image, window, size, self.interpolation), 0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class SegmentationAugmentation:
-    """An augmentation of images with masks.
-
-    It maps `(key, image (H, W, C), mask (H, W))` to `image (size, size, C), mask (size, size)`.
-    With a size and a scale of (1, 1) it takes a random crop without resampling.
-
-    Attributes:
-        size: Side of the result, in pixels; 0 keeps the shape of the example.
-        scale: Minimum and maximum factor by which the image is scaled before a square of `size` is
-            cropped. Outside the image, the result is black and the mask is `ignore_label`.
-        horizontal_flip: Whether to flip along the width with probability ½.
-        vertical_flip: Whether to flip along the height with probability ½.
-        quarter_turns: Whether to rotate by a random multiple of 90°.
-        brightness: Strength of the image's brightness jitter.
-        contrast: Strength of the image's contrast jitter, in random order with the brightness.
-        ignore_label: Label of pixels outside the image.
-    """
-
-    size: int = 0
-    scale: tuple[float, float] = (1.0, 1.0)
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
-    quarter_turns: bool = False
-    brightness: float = 0.0
-    contrast: float = 0.0
-    ignore_label: int = 255
-
-    @classmethod
-    def aerial(
-        cls,
-        size: int,
-        scale: tuple[float, float] = (0.5, 2.0),
-        horizontal_flip: bool = True,
-        vertical_flip: bool = True,
-        quarter_turns: bool = True,
-        brightness: float = 0.2,
-        contrast: float = 0.2,
-        ignore_label: int = 255,
-    ) -> SegmentationAugmentation:
-        """Create the views of aerial images.
-
-        They have the scale range of mmsegmentation's recipes and all eight orientations. See the
-        class for the arguments.
-        """
-        return cls(
-            size=size,
-            scale=scale,
-            horizontal_flip=horizontal_flip,
-            vertical_flip=vertical_flip,
-            quarter_turns=quarter_turns,
-            brightness=brightness,
-            contrast=contrast,
-            ignore_label=ignore_label,
-        )
-
-    def __call__(self, key: Array, image: Array, mask: Array) -> tuple[Array, Array]:
-        """Draw a view of an image and its mask.
-
-        Args:
-            key: Random key of the example.
-            image: Image in unit values, (H, W, C).
-            mask: Labels, (H, W) integer.
-
-        Returns:
-            The view of the image in unit values, (size, size, C), and of the mask, (size, size).
-        """
-        crop_key, orientation_key, jitter_key = jax.random.split(key, 3)
-        height, width = mask.shape
-        size = self.size or min(height, width)
-        if self.scale != (1.0, 1.0) or (self.size and (height, width) != (size, size)):
-            window = geometry.random_scaled_window(crop_key, height, width, size, self.scale)
-            if self.scale == (1.0, 1.0):
-                window = window._replace(top=jnp.round(window.top), left=jnp.round(window.left))
-            image = geometry.resample(image, window, size, "bilinear")
-            mask = geometry.resample_mask(mask, window, size, self.ignore_label)
-        image, mask = _apply_random_orientation(
-            orientation_key,
-            self.horizontal_flip,
-            self.vertical_flip,
-            self.quarter_turns,
-            image,
-            mask,
-        )
-        if self.brightness or self.contrast:
-            image = colour.jitter(jitter_key, image, (self.brightness, self.contrast, 0.0, 0.0))
-        return image, mask
-
-
-def _apply_random_orientation(
-    key: Array, horizontal: bool, vertical: bool, turns: bool, *images: Array
-) -> tuple[Array, ...]:
-    """Apply the same random flips and quarter turn to all images and masks of an example."""
-    draws = jax.random.uniform(key, (3,))
-    for enabled, draw, flip in (
-        (horizontal, draws[0], geometry.horizontal_flip),
-        (vertical, draws[1], geometry.vertical_flip),
-    ):
-        if enabled:
-            images = tuple(jnp.where(draw < 0.5, flip(x), x) for x in images)
-    if turns:
-        num_turns = jnp.floor(4 * draws[2]).astype(jnp.int32)
-        images = tuple(geometry.quarter_turns(x, num_turns) for x in images)
-    return images

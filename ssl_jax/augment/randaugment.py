@@ -49,7 +49,7 @@ class OperationSettings(NamedTuple):
 
 @dataclass(frozen=True)
 class RandAugment:
-    """A sequence of random operations: `(key, image (H, W, C)) -> image (H, W, C)`.
+    """A sequence of random operations: `(key, image (C, H, W)) -> image (C, H, W)`.
 
     Attributes:
         operations: Number of operations drawn, with repetition; 0 leaves images unchanged.
@@ -73,10 +73,10 @@ class RandAugment:
 
         Args:
             key: Random key of the example.
-            image: Image in unit values, (H, W, C).
+            image: Image in unit values, (C, H, W).
 
         Returns:
-            The changed image in unit values, (H, W, C).
+            The changed image in unit values, (C, H, W).
         """
         for operation_key in jax.random.split(key, self.operations):
             image = self._apply_random_operation(operation_key, image)
@@ -87,7 +87,7 @@ class RandAugment:
         chance, choice, sign = jax.random.uniform(draw_key, (3,))
         noise = self.magnitude_std * jax.random.normal(magnitude_key)
         level = jnp.clip(self.magnitude + noise, 0.0, _MAX_MAGNITUDE) / _MAX_MAGNITUDE
-        fill = jnp.asarray(self.fill or (128 / _MAX_UINT8,) * image.shape[-1], image.dtype)
+        fill = jnp.asarray(self.fill or (128 / _MAX_UINT8,) * image.shape[0], image.dtype)
         settings = OperationSettings(level, jnp.where(sign < 0.5, level, -level), fill, self.rgb)
         num_operations = len(VALUE_OPERATIONS) + len(GEOMETRIC_OPERATIONS)
         index = jnp.floor(choice * num_operations).astype(jnp.int32)
@@ -103,13 +103,13 @@ def apply_operation(index: Array | int, image: Array, settings: OperationSetting
 
     Args:
         index: Index into the operations of `VALUE_OPERATIONS` followed by `GEOMETRIC_OPERATIONS`.
-        image: Image in unit values, (H, W, C).
+        image: Image in unit values, (C, H, W).
         settings: Settings of the operation.
 
     Returns:
-        The changed image in unit values, (H, W, C).
+        The changed image in unit values, (C, H, W).
     """
-    height, width = image.shape[:2]
+    height, width = image.shape[1:]
     matrices = [
         make_matrix(settings.signed_level, height, width)
         for make_matrix in GEOMETRIC_OPERATIONS.values()
@@ -122,7 +122,7 @@ def apply_operation(index: Array | int, image: Array, settings: OperationSetting
 
 def auto_contrast(image: Array, settings: OperationSettings) -> Array:
     """Stretch each band to 0..1; a constant band is unchanged."""
-    low, high = image.min(axis=(0, 1)), image.max(axis=(0, 1))
+    low, high = image.min(axis=(1, 2), keepdims=True), image.max(axis=(1, 2), keepdims=True)
     stretched = (image - low) / jnp.where(high > low, high - low, 1.0)
     return jnp.where(high > low, stretched, image)
 
@@ -133,7 +133,7 @@ def equalize(image: Array, settings: OperationSettings) -> Array:
     As in Pillow, a constant band is unchanged, and so is a band in which fewer than 255 pixels lie
     below its highest bin.
     """
-    return jax.vmap(_equalize_band, in_axes=2, out_axes=2)(image)
+    return jax.vmap(_equalize_band)(image)
 
 
 def invert(image: Array, settings: OperationSettings) -> Array:
@@ -167,7 +167,8 @@ def color(image: Array, settings: OperationSettings) -> Array:
 
 def contrast(image: Array, settings: OperationSettings) -> Array:
     """Blend with the mean of gray, or away from it."""
-    return _blend(colour.gray(image, settings.rgb).mean(axis=(0, 1)), image, settings)
+    gray = colour.gray(image, settings.rgb).mean(axis=(1, 2), keepdims=True)
+    return _blend(gray, image, settings)
 
 
 def brightness(image: Array, settings: OperationSettings) -> Array:
@@ -180,13 +181,13 @@ def sharpness(image: Array, settings: OperationSettings) -> Array:
 
     Border pixels are unchanged, as in Pillow.
     """
-    height, width = image.shape[:2]
+    height, width = image.shape[1:]
     if min(height, width) < 3:
         return image
-    rows = [image[i : height - 2 + i] for i in range(3)]
-    total = sum(row[:, j : width - 2 + j] for row in rows for j in range(3))
-    smooth = (total + 4 * image[1:-1, 1:-1]) / 13
-    return _blend(image.at[1:-1, 1:-1].set(smooth), image, settings)
+    rows = [image[:, i : height - 2 + i] for i in range(3)]
+    total = sum(row[:, :, j : width - 2 + j] for row in rows for j in range(3))
+    smooth = (total + 4 * image[:, 1:-1, 1:-1]) / 13
+    return _blend(image.at[:, 1:-1, 1:-1].set(smooth), image, settings)
 
 
 def rotate(signed_level: Array, height: int, width: int) -> Array:

@@ -3,10 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from planes import on_planes
 
 from ssl_jax.augment import geometry
 from ssl_jax.augment.geometry import Window
 
+resample = on_planes(geometry.resample)
 KEYS = jax.random.split(jax.random.key(0), 2000)
 
 
@@ -31,13 +33,13 @@ def resize_with_pillow(image, window, size, method):
 @pytest.mark.parametrize("window", [(0, 0, 30, 40), (3, 5, 7, 9), (11, 2, 19, 31)])
 def test_resample_is_crop_and_resize_of_pillow(method, window):
     image = draw_image()
-    ours = geometry.resample(jnp.asarray(image), Window(*window), 16, method)
+    ours = resample(jnp.asarray(image), Window(*window), 16, method)
     np.testing.assert_allclose(ours, resize_with_pillow(image, window, 16, method), atol=2e-6)
 
 
 def test_an_image_resampled_to_its_own_size_is_unchanged():
     image = draw_image(24, 24)
-    same = geometry.resample(jnp.asarray(image), geometry.centre_window(24, 24), 24, "bicubic")
+    same = resample(jnp.asarray(image), geometry.centre_window(24, 24), 24, "bicubic")
     np.testing.assert_allclose(same, image, atol=1e-6)
 
 
@@ -66,7 +68,7 @@ def test_a_window_that_cannot_fit_falls_back_to_the_centre():
 def test_full_crop_is_the_resized_image():
     image = jnp.asarray(draw_image(20, 20))
     window = geometry.random_window(jax.random.key(1), 20, 20, (1, 1), (1, 1))
-    crop = geometry.resample(image, window, 10, "bilinear")
+    crop = resample(image, window, 10, "bilinear")
     np.testing.assert_allclose(
         crop, resize_with_pillow(np.asarray(image), (0, 0, 20, 20), 10, "bilinear"), atol=2e-6
     )
@@ -85,7 +87,7 @@ def test_outside_the_image_pixels_are_black_and_labels_are_outside():
     window = Window(-2, -2, 8, 8)
     padded = np.zeros((8, 8))
     padded[2:6, 2:6] = 1
-    np.testing.assert_array_equal(geometry.resample(image, window, 8)[..., 0], padded)
+    np.testing.assert_array_equal(resample(image, window, 8)[..., 0], padded)
     outside = geometry.resample_mask(mask, window, 8, outside=255)
     np.testing.assert_array_equal(outside, np.where(padded == 1, 1, 255))
 
@@ -103,7 +105,9 @@ def test_scaled_windows_have_the_given_range_of_factors():
 def test_flips_and_turns_are_those_of_numpy():
     image = draw_image(6, 6)
     x = jnp.asarray(image)
-    np.testing.assert_array_equal(geometry.horizontal_flip(x), np.flip(image, 1))
-    np.testing.assert_array_equal(geometry.vertical_flip(x), np.flip(image, 0))
+    np.testing.assert_array_equal(on_planes(geometry.horizontal_flip)(x), np.flip(image, 1))
+    np.testing.assert_array_equal(on_planes(geometry.vertical_flip)(x), np.flip(image, 0))
     for turns in range(4):
-        np.testing.assert_array_equal(geometry.quarter_turns(x, turns), np.rot90(image, turns))
+        np.testing.assert_array_equal(
+            on_planes(geometry.quarter_turns)(x, turns), np.rot90(image, turns)
+        )

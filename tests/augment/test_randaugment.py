@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 from PIL import Image, ImageEnhance, ImageOps
+from planes import on_planes
 
 from ssl_jax.augment import affine
 from ssl_jax.augment.randaugment import (
@@ -33,7 +34,7 @@ def draw_pixels(seed=0, height=40, width=30, bands=3, low=20, high=220):
 @functools.cache
 def compile_operation(rgb):
     return jax.jit(
-        lambda number, image, level, signed, fill: apply_operation(
+        lambda number, image, level, signed, fill: on_planes(apply_operation, 1)(
             number, image, OperationSettings(level, signed, fill, rgb)
         )
     )
@@ -139,7 +140,9 @@ def test_operations_and_signs_are_drawn_uniformly_and_applied_with_probability_h
     image = draw_pixels(height=24, width=24).astype(np.float32) / 255
     draw = RandAugment(1, magnitude_std=0.0, fill=tuple(v / 255 for v in FILL), rgb=(0, 1, 2))
     keys = jax.random.split(jax.random.key(0), 4096)
-    drawn = np.asarray(jax.jit(jax.vmap(draw, (0, None)))(keys, image)).reshape(4096, -1)
+    drawn = np.asarray(jax.jit(jax.vmap(on_planes(draw, 1), (0, None)))(keys, image)).reshape(
+        4096, -1
+    )
     level = np.float32(0.9)
     candidates = {(n, s): apply_ours(n, 255 * image, level, s).reshape(-1) / 255 for n in NAMES
              for s in (1, -1)}  # fmt: skip
@@ -162,7 +165,7 @@ def test_operations_and_signs_are_drawn_uniformly_and_applied_with_probability_h
 def test_magnitudes_are_normal_around_nine_and_clipped_at_ten():
     image = jnp.full((3, 3, 1), 0.2)
     keys = jax.random.split(jax.random.key(1), 30_000)
-    draw = jax.jit(jax.vmap(RandAugment(1, fill=(0.2,)), (0, None)))
+    draw = jax.jit(jax.vmap(on_planes(RandAugment(1, fill=(0.2,)), 1), (0, None)))
     values = np.asarray(draw(keys, image))[:, 1, 1, 0]
     brighter = values[(values > 0.3) & (values < 0.45)]  # only brightness gives these values
     levels = (brighter / 0.2 - 1) / 0.9
@@ -176,8 +179,8 @@ def test_magnitudes_are_normal_around_nine_and_clipped_at_ten():
 def test_two_operations_are_composed_and_no_operation_is_the_identity():
     image = jnp.asarray(draw_pixels(height=24, width=24), jnp.float32) / 255
     assert (RandAugment()(jax.random.key(0), image) == image).all()
-    once = jax.jit(RandAugment(1, probability=1.0)._apply_random_operation)
-    twice = jax.jit(RandAugment(2, probability=1.0))
+    once = jax.jit(on_planes(RandAugment(1, probability=1.0)._apply_random_operation, 1))
+    twice = jax.jit(on_planes(RandAugment(2, probability=1.0), 1))
     first, second = jax.random.split(jax.random.key(5), 2)
     expected = once(second, once(first, image))
     np.testing.assert_allclose(twice(jax.random.key(5), image), expected, atol=1e-6)
@@ -186,7 +189,7 @@ def test_two_operations_are_composed_and_no_operation_is_the_identity():
 def test_changes_do_not_depend_on_the_device_and_stay_in_range():
     images = np.stack([draw_pixels(seed, 24, 24, 4) for seed in range(32)]) / np.float32(255)
     keys = jax.random.split(jax.random.key(2), len(images))
-    change = jax.vmap(RandAugment(2))
+    change = jax.vmap(on_planes(RandAugment(2), 1))
     expected = np.asarray(jax.jit(change)(keys, images))
     mesh = jax.make_mesh((8,), ("data",), (jax.sharding.AxisType.Auto,))
     mapped = jax.shard_map(change, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
@@ -198,7 +201,7 @@ def test_changes_do_not_depend_on_the_device_and_stay_in_range():
 
 def test_a_rotation_by_a_right_angle_is_exact():
     image = jnp.asarray(draw_pixels(height=12, width=12), jnp.float32)
-    turned = affine.apply_affine(
+    turned = on_planes(affine.apply_affine)(
         image, affine.rotation_matrix(jnp.float32(90.0), 12, 12), jnp.zeros(3)
     )
     np.testing.assert_allclose(turned, jnp.rot90(image), atol=1e-3)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from jax.sharding import PartitionSpec as P
 from PIL import Image
+from planes import on_planes
 from relative_error import assert_agreement
 from scipy import stats
 
@@ -113,6 +114,10 @@ def gaussian_blur(image, sigma, radius):
     return image
 
 
+def jitter(key, image, strengths, rgb=()):
+    return on_planes(colour.Jitter.draw(key, strengths, rgb))(image)
+
+
 def make_simclr_draw(views, image):
     """Make a function that draws the random numbers of a view: window, flips, jitter, chances."""
 
@@ -173,7 +178,7 @@ def jitter_colours(order, amounts, x, rgb):
 )
 def test_a_resized_crop_is_that_of_numpy_and_torch(method, window):
     image = draw_image()
-    ours = geometry.resample(jnp.asarray(image), Window(*window), 64, method)
+    ours = on_planes(geometry.resample)(jnp.asarray(image), Window(*window), 64, method)
     top, left, height, width = window
     crop = torch.from_numpy(image[top : top + height, left : left + width]).double()
     resized = torch.nn.functional.interpolate(
@@ -197,9 +202,9 @@ def test_a_resampled_fractional_window_is_that_of_numpy_and_pillow(method):
     image = draw_image(1)
     theirs = resample(image, window, size, KERNELS[method])
     with jax.enable_x64(True):
-        ours = geometry.resample(jnp.asarray(image, np.float64), window, size, method)
+        ours = on_planes(geometry.resample)(jnp.asarray(image, np.float64), window, size, method)
     assert_agreement(f"window, {method}, float64", {"NumPy": ours}, {"NumPy": theirs}, 1e-12)
-    ours = geometry.resample(jnp.asarray(image), window, size, method)
+    ours = on_planes(geometry.resample)(jnp.asarray(image), window, size, method)
     pillow_image = Image.fromarray(image[..., 0])
     pillow = np.asarray(
         pillow_image.resize((size, size), getattr(Image.Resampling, method.upper()), box)
@@ -227,11 +232,11 @@ def test_flips_and_turns_are_those_of_pillow():
     pillow_image, x = Image.fromarray(image[..., 0]), jnp.asarray(image)
     transpose = Image.Transpose
     for actual, operation in [
-        (geometry.horizontal_flip(x), transpose.FLIP_LEFT_RIGHT),
-        (geometry.vertical_flip(x), transpose.FLIP_TOP_BOTTOM),
-        (geometry.quarter_turns(x, 1), transpose.ROTATE_90),
-        (geometry.quarter_turns(x, 2), transpose.ROTATE_180),
-        (geometry.quarter_turns(x, 3), transpose.ROTATE_270),
+        (on_planes(geometry.horizontal_flip)(x), transpose.FLIP_LEFT_RIGHT),
+        (on_planes(geometry.vertical_flip)(x), transpose.FLIP_TOP_BOTTOM),
+        (on_planes(geometry.quarter_turns)(x, 1), transpose.ROTATE_90),
+        (on_planes(geometry.quarter_turns)(x, 2), transpose.ROTATE_180),
+        (on_planes(geometry.quarter_turns)(x, 3), transpose.ROTATE_270),
     ]:
         np.testing.assert_array_equal(actual[..., 0], np.asarray(pillow_image.transpose(operation)))
 
@@ -242,14 +247,18 @@ def test_colours_are_those_of_colorsys_and_pillow_in_the_whole_rgb_cube():
     x = jnp.asarray(cube)
     for shift in (-0.2, 0.07, 0.5):
         theirs = apply_in_hsv(cube, lambda h, s, v, d=shift: ((h + d) % 1, s, v))
-        assert_agreement(f"hue {shift}", {"view": colour.hue(x, shift)}, {"view": theirs}, 2e-6)
+        assert_agreement(
+            f"hue {shift}", {"view": on_planes(colour.hue)(x, shift)}, {"view": theirs}, 2e-6
+        )
     for factor in (0.2, 1.8):
         theirs = apply_in_hsv(cube, lambda h, s, v, f=factor: (h, min(1, s * f), v))
-        ours = colour.saturation(x, factor)
+        ours = on_planes(colour.saturation)(x, factor)
         assert_agreement(f"saturation {factor}", {"view": ours}, {"view": theirs}, 2e-6)
     eight_bits = np.round(cube * 255).astype(np.uint8)
     luma = np.asarray(Image.fromarray(eight_bits).convert("L"), int)
-    ours = np.asarray(colour.gray(jnp.asarray(eight_bits / 255), (0, 1, 2)))[..., 0] * 255
+    ours = (
+        np.asarray(on_planes(colour.gray)(jnp.asarray(eight_bits / 255), (0, 1, 2)))[..., 0] * 255
+    )
     # Of 255: Pillow rounds, and has a weight of 0.299 instead of 0.2989.
     assert np.abs(ours - luma).max() < 0.55
 
@@ -262,7 +271,7 @@ def test_blur_is_a_convolution_in_torch(sigma):
     bands_first = torch.from_numpy(image).double().permute(2, 0, 1)[:, None]
     padded = torch.nn.functional.pad(bands_first, [radius] * 4, mode="reflect")
     theirs = torch.nn.functional.conv2d(padded, kernel[None, None])[:, 0].permute(1, 2, 0)
-    ours = blur.gaussian_blur(jnp.asarray(image), sigma, radius)
+    ours = on_planes(blur.gaussian_blur)(jnp.asarray(image), sigma, radius)
     assert_agreement(f"blur {sigma}", {"view": ours}, {"view": theirs.numpy()}, 2e-6)
 
 
@@ -438,7 +447,7 @@ def test_jitter_is_uniform_in_its_ranges():
     def jitter_images(operation):
         only = tuple(float(x) for x in np.asarray(strengths) * one_hot[operation])
         return np.asarray(
-            jax.jit(jax.vmap(lambda k: colour.jitter(k, jnp.asarray(image), only, rgb)))(KEYS),
+            jax.jit(jax.vmap(lambda k: jitter(k, jnp.asarray(image), only, rgb)))(KEYS),
             np.float64,
         )
 
@@ -454,10 +463,14 @@ def test_jitter_is_uniform_in_its_ranges():
 @pytest.mark.parametrize("rgb", [(0, 1, 2), ()], ids=["RGB", "any bands"])
 def test_all_orders_of_the_jitter_are_equally_likely(monkeypatch, rgb):
     """Each operation prepends its number as a digit in base 4, so that the result is the order."""
+
+    def make_digit(number):
+        return lambda x, amount, rgb=(): x / 4 + number / 4
+
     for number, name in enumerate(("brightness", "contrast", "saturation", "hue")):
-        monkeypatch.setattr(colour, name, lambda x, amount, number=number: x / 4 + number / 4)
+        monkeypatch.setattr(colour, name, make_digit(number))
     image = jnp.zeros((1, 1, 3))
-    codes = jax.vmap(lambda key: colour.jitter(key, image, (0.8, 0.8, 0.8, 0.2), rgb))(KEYS)
+    codes = jax.vmap(lambda key: jitter(key, image, (0.8, 0.8, 0.8, 0.2), rgb))(KEYS)
     operations = 4 if rgb else 2
     codes = np.round(np.asarray(codes)[:, 0, 0, 0] * 4**operations).astype(int)
     digits = [tuple(code // 4**i % 4 for i in range(operations)) for code in range(4**operations)]
@@ -469,8 +482,11 @@ def test_all_orders_of_the_jitter_are_equally_likely(monkeypatch, rgb):
 
 def test_jitter_gray_and_blur_have_their_probabilities_and_are_independent(monkeypatch):
     """Each adds a power of two to the only pixel, so that all eight combinations can be counted."""
-    monkeypatch.setattr(colour, "jitter", lambda key, x, strengths, rgb: x + 1)
-    monkeypatch.setattr(colour, "gray", lambda x, rgb: x + 2)
+
+    def draw_jitter(key, strengths, rgb, is_jittered, is_gray):
+        return lambda x: x + is_jittered + 2 * is_gray
+
+    monkeypatch.setattr(colour.Jitter, "draw", draw_jitter)
     monkeypatch.setattr(blur, "gaussian_blur", lambda x, sigma, radius: x + 4)
     assert augmentation.colour is colour
     views = Augmentation.simclr(1)
@@ -547,7 +563,9 @@ def test_views_are_the_same_on_any_number_of_devices(case):
         lambda key: geometry.random_window(key, 120, 120, (0.08, 1.0), (3 / 4, 4 / 3)),
         lambda key: geometry.random_scaled_window(key, 600, 600, 600, (0.5, 2.0)),
         lambda key: Augmentation(horizontal_flip=True, quarter_turns=True)(key, IMAGES[0]),
-        lambda key: colour.jitter(key, jnp.full((1, 1, 3), 0.5), (0.8, 0.0, 0.0, 0.0)),
+        lambda key: colour.Jitter.draw(key, (0.8, 0.0, 0.0, 0.0)).operations[0](
+            jnp.ones((1, 1, 1))
+        ),
     ],
     ids=["crop", "scaled window", "flips", "brightness"],
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from planes import on_planes
 from relative_error import assert_agreement
 from timm.data import auto_augment, mixup
 
@@ -44,7 +45,7 @@ TIMM_NAMES = {
 def operation():
     fill = np.float32(MEAN) / 255
     return jax.jit(
-        lambda number, image, level, signed: apply_operation(
+        lambda number, image, level, signed: on_planes(apply_operation, 1)(
             number, image, OperationSettings(level, signed, fill, (0, 1, 2))
         )
     )
