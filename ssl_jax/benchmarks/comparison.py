@@ -98,6 +98,9 @@ def _read_line(process: subprocess.Popen[str], command: Sequence[str]) -> dict[s
 def compare(commands: Sequence[Sequence[str]], rounds: int) -> list[Measurement]:
     """Measure implementations in turn, so that noise of the machine affects all alike.
 
+    The first repetition of each turn doesn't count: virtual machines may return memory that was
+    free during the turn of the others to their host, and take seconds to have gigabytes of it back.
+
     Args:
         commands: The commands of their workers.
         rounds: Number of repetitions of each.
@@ -113,6 +116,7 @@ def compare(commands: Sequence[Sequence[str]], rounds: int) -> list[Measurement]
         seconds: list[list[float]] = [[] for _ in workers]
         for _ in range(rounds):
             for worker, times in zip(workers, seconds, strict=True):
+                worker.repeat()
                 times.append(worker.repeat())
         return [
             Measurement(

@@ -22,9 +22,9 @@ def test_implementations_take_turns(tmp_path):
     log = tmp_path / "log"
     commands = [[sys.executable, "-c", WORKER, name, str(log)] for name in "ab"]
     own, rival = compare(commands, 3)
-    assert log.read_text() == "ababab"
-    assert own.seconds == [0.0, 1.0, 2.0]
-    assert own.median == 1.0
+    assert log.read_text() == "aabb" * 3
+    assert own.seconds == [1.0, 3.0, 5.0]
+    assert own.median == 3.0
     assert (own.images, own.peak_rss_bytes, rival.versions) == (4, 100, {"own": "b"})
 
 
