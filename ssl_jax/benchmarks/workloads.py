@@ -29,7 +29,7 @@ from ssl_jax.training.state import TrainState
 __all__ = ["WORKLOADS", "Workload"]
 
 _CONFIGS = Path(__file__).parents[2] / "configs" / "pretrain"
-_LOOP_STEPS = 10
+_LOOP_STEPS = 20
 
 
 @dataclass(frozen=True)
