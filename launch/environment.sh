@@ -1,10 +1,11 @@
-# Sourced by the launch scripts: `environment EXTRA…` activates an environment with the package.
+# Sourced by the launch scripts: `environment EXTRA…` activates an environment with the package, and
+# `preload_allocator` makes what follows keep its memory.
 # Uses the active virtual or conda environment if there is one, and otherwise .venv in the checkout,
 # which it creates if needed. Installs the package unless it has already done so for the same
 # pyproject.toml and extras.
 
-# Large arrays in huge pages: on a CPU, the kernel clears gigabytes of small ones in each step, which
-# takes an eighth of the time of MAE's. Only glibc from 2.35 on reads it.
+# Large arrays in huge pages: on a CPU, XLA gets gigabytes from the kernel in each step, which takes an
+# eighth of the time of MAE's to clear them in small ones. Only glibc from 2.35 on reads it.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 
 environment() {
@@ -27,6 +28,18 @@ environment() {
     python -m pip install --quiet --disable-pip-version-check --no-compile \
       --editable ".${extras:+[$extras]}"
     touch "$stamp"
+  fi
+}
+
+# On a CPU: with TCMalloc, where it is installed (Debian: libtcmalloc-minimal4), the process keeps that
+# memory from step to step, which saves another seventh of the time of MAE's.
+preload_allocator() {
+  local library
+  library=$(PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null |
+    sed -nE 's|.* => (.*/libtcmalloc(_minimal)?\.so[.0-9]*)$|\1|p' | head -n 1) || true
+  if [[ -n "$library" && -z "${LD_PRELOAD:-}" ]]; then
+    export LD_PRELOAD="$library"
+    export TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD="${TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD:-$((1 << 40))}"
   fi
 }
 

@@ -20,6 +20,7 @@ if command -v nvidia-smi >/dev/null; then
   export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}"
 else
   environment
+  preload_allocator
   echo "warning: found no NVIDIA driver on this node; running on the CPU" >&2
 fi
 exec python -m "ssl_jax.$command" "$@"

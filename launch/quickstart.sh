@@ -9,5 +9,6 @@ source launch/environment.sh
 workdir="${1:-runs/quickstart}"
 setting="${2:-}"
 environment
+preload_allocator
 exec python -m ssl_jax.study \
   --config "configs/study/quickstart.py${setting:+:$setting}" --workdir "$workdir"

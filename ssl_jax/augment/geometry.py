@@ -55,15 +55,11 @@ def resample(
     rows = _Taps.of_axis(height, window.top, window.height, size, method, largest or height)
     columns = _Taps.of_axis(width, window.left, window.width, size, method, largest or width)
 
-    def resample_axis(image: Array, taps: _Taps) -> tuple[Array, None]:
-        return taps.apply(jnp.swapaxes(image, 1, 2)), None
-
-    if height == width == size:
-        # Between the rounds of a loop the result is in memory. Otherwise XLA may fuse both axes,
-        # and compute each sum along the first again for every use in the second.
-        both = jax.tree.map(lambda *x: jnp.stack(x), columns, rows)
-        return lax.scan(resample_axis, image, both)[0]
-    return resample_axis(resample_axis(image, columns)[0], rows)[0]
+    # A loop over bands, after which the result is in memory: otherwise XLA may fuse both axes, and
+    # compute each sum along the first again for every use in the second.
+    for taps in (columns, rows):
+        image = lax.map(lambda plane, taps=taps: taps.apply(plane.T), image)
+    return image
 
 
 def resample_mask(mask: Array, window: Window, size: int, outside: int) -> Array:
@@ -231,10 +227,10 @@ class _Taps(NamedTuple):
         total = weights.sum(axis=1, keepdims=True)
         return cls(first, weights / jnp.where(total == 0, 1.0, total))
 
-    def apply(self, image: Array) -> Array:
-        """Compute the weighted sums of the rows of an image (C, H, W), (C, size, W)."""
+    def apply(self, plane: Array) -> Array:
+        """Compute the weighted sums of the rows of a plane (H, W), (size, W)."""
         terms = (
-            self.weights[:, tap, None] * jnp.take(image, self.first + tap, axis=1, mode="clip")
+            self.weights[:, tap, None] * jnp.take(plane, self.first + tap, axis=0, mode="clip")
             for tap in range(self.weights.shape[1])
         )
         return functools.reduce(jnp.add, terms)

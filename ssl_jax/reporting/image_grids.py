@@ -173,7 +173,7 @@ def draw_reconstructions(results: StudyResults) -> list[ReportFigure]:
 
 
 def draw_simclr_views(results: StudyResults) -> list[ReportFigure]:
-    """Draw tiles with their two views, for the run of SimCLR with the most bands.
+    """Draw tiles with their two views, each stretched, for the run of SimCLR with the most bands.
 
     Args:
         results: The results of the study.
@@ -195,9 +195,13 @@ def draw_simclr_views(results: StudyResults) -> list[ReportFigure]:
     titles = {"image": "tile", "view_1": "first view", "view_2": "second view"}
     for row, (key, title) in zip(grid, titles.items(), strict=True):
         row[0].set_ylabel(title)
-        for axes, original, image in zip(row, originals, samples[key], strict=False):
-            axes.imshow(to_display_rgb(image, bands, reference=original))
-    caption = "SimCLR: two augmented views of each tile, which form a positive pair"
+        for axes, image in zip(row, samples[key][: len(originals)], strict=True):
+            axes.imshow(to_display_rgb(image, bands))
+    caption = (
+        "SimCLR: two augmented views of each tile, which form a positive pair. Each is stretched "
+        "on its own, since many would print black: the network sees their different brightness and "
+        "contrast as well"
+    )
     return [ReportFigure("pretraining", "simclr_views", caption, figure)]
 
 
