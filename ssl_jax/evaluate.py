@@ -108,7 +108,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     # Imported after the arguments were checked: see `terminal`.
     import jax
 
-    from data_pipelines.sources.records import Conversion
+    from data_pipelines.bands.conversion import Conversion
     from ssl_jax.devices import cluster
     from ssl_jax.runs.evaluation import evaluate_checkpoint
 

@@ -1,7 +1,8 @@
 """Sensors and their bands: names, wavelengths, scales and statistics.
 
 Bands are selected by name, never by index. Names are the common names of the STAC electro-optical
-extension (`red`, `nir`, `swir16`, ...); a sensor's own names (`B04`) are aliases.
+extension (`red`, `nir`, `swir16`, ...); a sensor's own names (`B04`) are aliases. `conversion`
+converts the numbers of files to digital numbers of a sensor.
 """
 
 from data_pipelines.bands.band import Band, Sensor

@@ -16,6 +16,7 @@ __all__ = [
     "find_files",
     "format_counts",
     "format_names",
+    "list_archive",
     "refuse_url",
     "walk",
 ]
@@ -123,6 +124,18 @@ def find_files(
         else:
             aside[_get_kind(path.name)] += 1
     return sorted(files)
+
+
+def list_archive(archive: Path) -> list[File]:
+    """List the files in a zip archive, whose paths are relative to the archive's folder.
+
+    Args:
+        archive: The archive.
+
+    Raises:
+        UserError: If it is corrupt.
+    """
+    return sorted(_list_zip_members(archive, archive.name, lambda name: True, Counter()))
 
 
 def walk(

@@ -9,25 +9,40 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
-from rasterio.env import hasenv
+from rasterio.env import get_gdal_config, hasenv, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 
 from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File, find_files
 
-__all__ = ["IMAGE_SUFFIXES", "check_raster", "find_images", "gdal_environment", "open_raster"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "bound_gdal_cache",
+    "check_raster",
+    "find_images",
+    "gdal_environment",
+    "open_raster",
+]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".jp2")
 
 # Formats that contain all of their pixels: GDAL's others can refer to further files.
 _FORMATS = ("GTiff", "JPEG", "PNG", "JP2OpenJPEG")
 _FORMAT_NAMES = "GeoTIFF, JPEG, PNG or JPEG 2000"
+# Rows of windows of a wide image that is stored in strips: 512 rows of 65,536 pixels of 4 bytes.
+_CACHE_BYTES = 128 * 2**20
 
 
 def find_images(folder: Path, aside: Counter[str] | None = None) -> list[File]:
     """Find the image files below a folder and in the zip archives there; see `find_files`."""
     return find_files(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES, aside)
+
+
+def bound_gdal_cache() -> None:
+    """Bound the pixels that GDAL keeps in this process, which are 5 % of the memory by default."""
+    if get_gdal_config("GDAL_CACHEMAX") != _CACHE_BYTES:
+        set_gdal_config("GDAL_CACHEMAX", _CACHE_BYTES)
 
 
 def gdal_environment(sidecars: bool = False) -> Any:

@@ -10,7 +10,7 @@ from data_pipelines.errors import UserError
 from data_pipelines.files.paths import File, format_names
 from data_pipelines.files.patterns import match_files
 from data_pipelines.files.rasters import find_images
-from data_pipelines.geotiff_tiles.products import find_products
+from data_pipelines.imagery.products import find_products
 
 __all__ = ["TileSource", "find_sources"]
 

@@ -115,7 +115,11 @@ def have_nodata(headers: Sequence[Header], nodata: str, transparent: bool) -> bo
     """
     declared = not nodata and any(v is not None for header in headers for v in header.nodata)
     return nodata not in ("", "none") or any(
-        declared or h.has_mask or (transparent and h.alpha) or h.dtype.startswith("float")
+        declared
+        or h.has_mask
+        or h.has_band_masks
+        or (transparent and h.alpha)
+        or h.dtype.startswith("float")
         for h in headers
     )
 
@@ -130,7 +134,7 @@ def describe_nodata(headers: Sequence[Header], pixels: PixelFormat) -> list[tupl
         return []
     values = sorted({f"{v:g}" for h in headers for v in h.nodata if v is not None})
     declaring = sum(any(v is not None for v in h.nodata) for h in headers)
-    masked = sum(h.has_mask for h in headers)
+    masked = sum(h.has_mask or h.has_band_masks for h in headers)
     kinds = {
         f"--config.nodata={pixels.nodata}": pixels.nodata not in ("", "none"),
         f"value {', '.join(values)} of {declaring:,} of {len(headers):,} files": (

@@ -27,6 +27,7 @@ class Header(NamedTuple):
             tags the near infrared of many files so, because it is the fourth of four bands.
         nodata: Value of each band's pixels without data; None where there is none.
         has_mask: Whether the file has a mask of the pixels with data, inside or beside it.
+        has_band_masks: Whether it has one for each band.
         crs: Coordinate reference system; None if the file has none.
         transform: Affine transform from (column, row) to coordinates; None if the file has none.
     """
@@ -39,6 +40,7 @@ class Header(NamedTuple):
     alpha: int = 0
     nodata: tuple[float | None, ...] = ()
     has_mask: bool = False
+    has_band_masks: bool = False
     crs: Any = None
     transform: Any = None
 
@@ -68,6 +70,7 @@ def describe_raster(file: File, raster: Any) -> Header:
         alpha=colours.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colours else 0,
         nodata=raster.nodatavals,
         has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+        has_band_masks=not flags,
         crs=raster.crs,
         transform=None if raster.transform.is_identity else raster.transform,
     )

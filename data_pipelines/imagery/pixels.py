@@ -33,8 +33,8 @@ class RawPixels(NamedTuple):
         numbers: (bands, h, w) numbers of the file.
         is_background: (bands, h, w) bool, whether a number is a no-data value that may also be
             measured.
-        is_missing: (h, w) bool, whether a pixel has no data by a mask, transparency, NaN or a value
-            that is never measured, such as -9999.
+        is_missing: (bands, h, w) bool, whether a number was not measured, by a mask, transparency,
+            NaN or a value that is never measured, such as -9999.
     """
 
     numbers: np.ndarray
@@ -43,8 +43,8 @@ class RawPixels(NamedTuple):
 
     @property
     def has_data(self) -> np.ndarray:
-        """(h, w) bool, whether a pixel has data."""
-        return ~(self.is_missing | self.is_background.all(axis=0))
+        """(h, w) bool, whether a pixel has data: in all bands, as far as that is known."""
+        return np.asarray(~(self.is_missing.any(axis=0) | self.is_background.all(axis=0)))
 
     @classmethod
     def stack(cls, parts: Sequence["RawPixels"]) -> "RawPixels":
@@ -52,7 +52,7 @@ class RawPixels(NamedTuple):
         return cls(
             np.concatenate([part.numbers for part in parts]),
             np.concatenate([part.is_background for part in parts]),
-            np.any([part.is_missing for part in parts], axis=0),
+            np.concatenate([part.is_missing for part in parts]),
         )
 
 
@@ -137,12 +137,16 @@ class PixelFormat:
         header = describe_raster(file, raster)
         self.check(header)
         channels = self.find_channels(header)
-        options = {"window": window, "out_shape": shape}
-        mask = raster.read_masks(1, **options) if header.has_mask else None
+        single: dict[str, Any] = {"window": window, "out_shape": shape}
+        several = {**single, "out_shape": (len(channels), *shape) if shape else None}
+        mask = None
         if self.transparent and header.alpha:
-            mask = raster.read(header.alpha, **options)
-        options["out_shape"] = (len(channels), *shape) if shape else None
-        return self.interpret(header, raster.read(channels, **options), mask)
+            mask = raster.read(header.alpha, **single)
+        elif header.has_mask:
+            mask = raster.read_masks(1, **single)
+        elif header.has_band_masks:
+            mask = raster.read_masks(channels, **several)
+        return self.interpret(header, raster.read(channels, **several), mask)
 
     def interpret(
         self, header: Header, numbers: np.ndarray, mask: np.ndarray | None = None
@@ -152,12 +156,14 @@ class PixelFormat:
         Args:
             header: Header of the file.
             numbers: (bands, h, w) numbers of the dataset's bands.
-            mask: (h, w), 0 where the file's mask or its transparency says that there is no data.
+            mask: (h, w) or (bands, h, w), 0 where the file's mask or its transparency says that
+                there is no data.
         """
-        is_background = np.zeros(numbers.shape, bool)
-        is_missing = np.zeros(numbers.shape[1:], bool) if mask is None else mask == 0
+        is_background, is_missing = np.zeros((2, *numbers.shape), bool)
+        if mask is not None:
+            is_missing |= mask == 0
         if np.issubdtype(numbers.dtype, np.floating):
-            is_missing |= ~np.isfinite(numbers).all(axis=0)
+            is_missing |= ~np.isfinite(numbers)
         for index, value in enumerate(self._find_nodata_values(header)):
             if value is None or np.isnan(value):
                 continue
@@ -165,7 +171,7 @@ class PixelFormat:
             if 0 <= value <= _MAX_MEASURED:
                 is_background[index] = is_value
             else:
-                is_missing |= is_value
+                is_missing[index] |= is_value
         return RawPixels(numbers, is_background, is_missing)
 
     def convert(self, raw: RawPixels, offsets: Sequence[float] = ()) -> np.ndarray:

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.bands import PICTURES, Sensor
+from data_pipelines.bands.conversion import UNCHANGED, Conversion
 from data_pipelines.errors import UserError
 from data_pipelines.sources.bad_records import BadRecords
 from data_pipelines.sources.catalogue import small_features
-from data_pipelines.sources.records import UNCHANGED, Conversion
 from data_pipelines.sources.windows import WindowGrid
 
 __all__ = ["ALL", "Dataset", "Target", "build_command", "check_usable", "make_dataset"]

@@ -1,7 +1,6 @@
 """Examples of a prepared dataset by position, decoded from their stored bytes."""
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,12 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordReader
 from tensorflow_datasets.proto import tf_example_pb2
 
+from data_pipelines.bands.conversion import UNCHANGED, Conversion
 from data_pipelines.errors import UserError
 from data_pipelines.files.limits import allow_open_files
 
 __all__ = [
-    "UNCHANGED",
     "BadRecord",
-    "Conversion",
     "Decoder",
     "Record",
     "RecordSource",
@@ -190,40 +188,6 @@ def decode(serialized: bytes, decoders: "Sequence[Decoder]") -> Record:
     """Decode the features of a serialized `tf.train.Example`."""
     features = tf_example_pb2.Example.FromString(serialized).features.feature
     return {decoder.name: decoder(features[decoder.feature_name]) for decoder in decoders}
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A conversion of stored numbers to those that a network learned.
-
-    Attributes:
-        scale: What one learned digital number is in the stored ones, such as 1e-4 for reflectances.
-        offset: Added to the stored numbers before, such as -1000.
-    """
-
-    scale: float = 1.0
-    offset: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.offset) or not math.isfinite(self.scale) or self.scale <= 0:
-            raise UserError(
-                f"scale {self.scale:g} and offset {self.offset:g}: expected finite numbers, and a "
-                "positive scale"
-            )
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether nothing changes."""
-        return self.scale == 1 and self.offset == 0
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Convert an image of any shape; the result is float32, unless nothing changes."""
-        if self.is_identity:
-            return image
-        return (image.astype(np.float32) + np.float32(self.offset)) / np.float32(self.scale)
-
-
-UNCHANGED = Conversion()
 
 
 @dataclass(frozen=True)

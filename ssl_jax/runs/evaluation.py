@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from data_pipelines.bands.conversion import UNCHANGED, Conversion
 from data_pipelines.errors import UserError
 from data_pipelines.profiles.comparison import compare_resolution
 from data_pipelines.profiles.findings import Remedies, check_accepted, settle
@@ -19,7 +20,6 @@ from data_pipelines.sources.bad_records import BadRecords
 from data_pipelines.sources.dataset import Dataset
 from data_pipelines.sources.loader import evaluation_batches
 from data_pipelines.sources.opening import open_dataset
-from data_pipelines.sources.records import UNCHANGED, Conversion
 from data_pipelines.sources.subset import Subset, select_subset
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard

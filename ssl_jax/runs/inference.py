@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from data_pipelines.bands.conversion import Conversion
 from data_pipelines.errors import UserError
 from data_pipelines.profiles.findings import Remedies, check_accepted, settle
 from data_pipelines.profiles.observation import observe
-from data_pipelines.sources.records import Conversion
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.canary import compare_canary
 from ssl_jax.checkpoints.card import ModelCard
