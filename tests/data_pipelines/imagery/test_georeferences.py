@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from image_mask_files import write
 from pyproj import CRS, Geod, Transformer
+from rasterio import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS as RasterioCRS
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from image_mask_files import random_pixels, truncate, write
+from rasterio import Affine
 
 from data_pipelines.bands import SENTINEL2_L2A
 from data_pipelines.errors import UserError

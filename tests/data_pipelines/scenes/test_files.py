@@ -5,8 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from image_mask_files import random_pixels, write
+from rasterio import Affine
 from rasterio.enums import ColorInterp, Resampling
 from sentinel2_products import write_product, zip_product
 

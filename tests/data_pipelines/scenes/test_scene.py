@@ -5,10 +5,10 @@ import threading
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_mask_files import random_pixels, write
+from rasterio import Affine
 from rasterio.enums import ColorInterp
 
 from data_pipelines.bands import NAIP, SENTINEL2_L2A
