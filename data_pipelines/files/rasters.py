@@ -30,8 +30,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".jp2")
 # Formats that contain all of their pixels: GDAL's others can refer to further files.
 _FORMATS = ("GTiff", "JPEG", "PNG", "JP2OpenJPEG")
 _FORMAT_NAMES = "GeoTIFF, JPEG, PNG or JPEG 2000"
-# Rows of windows of a wide image that is stored in strips: 512 rows of 65,536 pixels of 4 bytes.
-_CACHE_BYTES = 128 * 2**20
+_CACHE_BYTES = 32 * 2**20
 
 
 def find_images(folder: Path, aside: Counter[str] | None = None) -> list[File]:
@@ -39,10 +38,14 @@ def find_images(folder: Path, aside: Counter[str] | None = None) -> list[File]:
     return find_files(folder, lambda name: Path(name).suffix.casefold() in IMAGE_SUFFIXES, aside)
 
 
-def bound_gdal_cache() -> None:
-    """Bound the pixels that GDAL keeps in this process, which are 5 % of the memory by default."""
-    if get_gdal_config("GDAL_CACHEMAX") != _CACHE_BYTES:
-        set_gdal_config("GDAL_CACHEMAX", _CACHE_BYTES)
+def bound_gdal_cache(limit: int = _CACHE_BYTES) -> None:
+    """Bound the pixels that GDAL keeps in this process, which are 5 % of the memory by default.
+
+    Args:
+        limit: Number of bytes.
+    """
+    if get_gdal_config("GDAL_CACHEMAX") != limit:
+        set_gdal_config("GDAL_CACHEMAX", limit)
 
 
 def gdal_environment(sidecars: bool = False) -> Any:

@@ -20,7 +20,7 @@ from data_pipelines.imagery.values import Sample, is_transparency
 from data_pipelines.scenes.bands import choose_bands, name_raster_bands, name_told_bands
 from data_pipelines.scenes.files import SceneFiles, find_scene_files
 from data_pipelines.scenes.grid import Placed, find_grid
-from data_pipelines.scenes.raster import SceneRaster, open_any_raster
+from data_pipelines.scenes.raster import SceneRaster, find_cache, open_any_raster
 from data_pipelines.scenes.sampling import ENOUGH, find_places
 from data_pipelines.scenes.scene import Scene
 
@@ -148,7 +148,10 @@ def _describe(
         has_nodata=have_nodata([header], told.nodata, transparent),
     )
     offsets, scales = _find_conversion(path, raster, sensor, channels, told.conversion)
-    return Placed(SceneRaster(path, header, pixels, offsets, scales), Georeference.of(raster))
+    cache = find_cache(raster, channels)
+    return Placed(
+        SceneRaster(path, header, pixels, offsets, scales, cache), Georeference.of(raster)
+    )
 
 
 def _find_real_dtype(path: str, raster: Any, channels: Sequence[int]) -> str:

@@ -2,11 +2,13 @@
 
 import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio.enums import Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -15,7 +17,11 @@ from data_pipelines.files.rasters import gdal_environment
 from data_pipelines.imagery.headers import Header
 from data_pipelines.imagery.pixels import PixelFormat, RawPixels
 
-__all__ = ["SceneRaster", "open_any_raster"]
+__all__ = ["SceneRaster", "find_cache", "open_any_raster"]
+
+# Rows of pixels that windows side by side need, and a few more: a cache that is a little too small
+# drops each block before it is needed again.
+_ROWS = 640
 
 _OPENING = threading.Lock()
 
@@ -30,6 +36,7 @@ class SceneRaster:
         pixels: How its bands are read; `channels` are the numbers of those that are needed.
         offsets: Added to the numbers of each band.
         scales: What one digital number of the sensor is in the numbers after that, of each band.
+        cache: Bytes of its blocks to keep, so that windows side by side don't decode them anew.
     """
 
     path: str
@@ -37,6 +44,7 @@ class SceneRaster:
     pixels: PixelFormat
     offsets: tuple[float, ...]
     scales: tuple[float, ...]
+    cache: int
     _opened: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     def read(self, top: int, left: int, height: int, width: int) -> RawPixels:
@@ -89,6 +97,25 @@ class SceneRaster:
         if self.header.has_band_masks:
             return raster.read_masks(self.pixels.channels, window=window)
         return None
+
+
+def find_cache(raster: Any, channels: Sequence[int]) -> int:
+    """Return the bytes of a raster's blocks to keep while its windows are read row by row.
+
+    Small tiles are cheap to decode again. Strips, as wide as the raster, and the large tiles of
+    JPEG 2000 are not.
+
+    Args:
+        raster: The rasterio dataset.
+        channels: Numbers of the bands that are read.
+    """
+    height, width = raster.block_shapes[channels[0] - 1]
+    if height < _ROWS and width < raster.width:
+        return 0
+    if raster.interleaving == Interleaving.pixel:  # the other bands are decoded and kept too
+        channels = raster.indexes
+    bytes_per_pixel = sum(np.dtype(raster.dtypes[number - 1]).itemsize for number in channels)
+    return min(raster.height, height + _ROWS) * raster.width * bytes_per_pixel
 
 
 def open_any_raster(path: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.bands import Sensor
+from data_pipelines.files.rasters import bound_gdal_cache
 from data_pipelines.imagery.georeferences import Georeference
 from data_pipelines.imagery.pixels import RawPixels
 from data_pipelines.scenes.raster import SceneRaster
@@ -20,6 +21,8 @@ __all__ = ["Scene"]
 
 # The largest number of 8 bits, of which each may be measured; in wider ones a no-data value isn't.
 _SMALL = ("uint8", "int8")
+# Limits on the bytes of blocks that GDAL keeps while a scene is read.
+_CACHE_BYTES = (32 * 2**20, 192 * 2**20)
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ class Scene:
                 f"scene {self.name}: found a window of {height} × {width} pixels at row {top}, "
                 f"column {left}; expected one inside of {self.height} × {self.width}"
             )
+        wanted = sum(raster.cache for raster in self.rasters)
+        bound_gdal_cache(min(max(wanted, _CACHE_BYTES[0]), _CACHE_BYTES[1]))
         window = (top, left, height, width)
         parts = [
             raster.read(*window)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from image_mask_files import random_pixels, write
 from rasterio import Affine
 from rasterio.enums import ColorInterp
+from rasterio.env import get_gdal_config
 
 from data_pipelines.bands import NAIP, SENTINEL2_L2A
 from data_pipelines.bands.conversion import Conversion
@@ -270,3 +271,13 @@ def test_the_digest_tells_scenes_and_readings_apart_but_not_copies(tmp_path):
     digest = open_scene(path, S2).digest
     assert open_scene(copy, S2).digest == digest
     assert len({digest, *(scene.digest for scene in others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(("layout", "rows"), [({"tiled": True}, 0), ({"blockysize": 4}, 644)])
+def test_gdal_keeps_few_blocks_unless_they_are_as_wide_as_the_scene(layout, rows, tmp_path):
+    width = 20_000
+    pixels = np.ones((4, 700, width), np.uint8)
+    scene = open_scene(write_named(tmp_path / "a.tif", pixels, compress="deflate", **layout), S2)
+    scene.read(0, 0, 9, 9)
+    limit = get_gdal_config("GDAL_CACHEMAX")
+    assert limit == max(32 * 2**20, rows * width * 4)
