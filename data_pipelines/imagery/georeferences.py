@@ -60,18 +60,6 @@ class Georeference:
         """Whether coordinates are degrees of longitude and latitude of WGS 84, or nearly so."""
         return bool(self.crs and self.crs.is_geographic and self.crs.to_epsg() in _GEOGRAPHIC)
 
-    def write_to(self, raster: Any) -> None:
-        """Place a rasterio dataset that is open for writing."""
-        if self.transform is not None:
-            raster.transform = self.transform
-        if self.gcps:
-            points = [
-                GroundControlPoint(row, column, x, y, z) for row, column, x, y, z in self.gcps
-            ]
-            raster.gcps = (points, self.crs)
-        elif self.crs is not None:
-            raster.crs = self.crs
-
     def resize(self, size: tuple[int, int], new_size: tuple[int, int]) -> "Georeference":
         """Return the georeference of the image, of height and width `size`, at another size."""
         down, right = (old / new for old, new in zip(size, new_size, strict=True))

@@ -99,7 +99,7 @@ def _find_images(place: Path) -> list[File]:
 
 def _find_product(place: Path, files: Sequence[File], sensor: Sensor) -> Product | None:
     """Find a Sentinel-2 product, if the files are of one."""
-    if not any(part.casefold().endswith(".safe") for part in _split(files[0])):
+    if not any(part.casefold().endswith(".safe") for file in files for part in _split(file)):
         return None
     products = find_products(files, [_name_by_sentinel2(band, sensor) for band in sensor.names])
     if len(products) > 1:

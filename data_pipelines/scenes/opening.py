@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rasterio.errors import RasterioError
 
 from data_pipelines.bands import Sensor
 from data_pipelines.bands.conversion import Conversion
@@ -90,15 +91,15 @@ def open_scene(
 
 def _open_file(path: str, sensor: Sensor, told: _Told) -> tuple[list[Placed], str]:
     """Open a file that holds all bands; also says which is which."""
-    raster = open_any_raster(path)
-    names = name_raster_bands(raster, sensor)
-    if told.bands:
-        names = name_told_bands(names, told.bands, path, "bands")
-    numbers = [str(number) for number in range(1, raster.count + 1)]
-    channels = [index + 1 for index in choose_bands(names, sensor, path, "bands", numbers)]
+    with open_any_raster(path) as raster:
+        names = name_raster_bands(raster, sensor)
+        if told.bands:
+            names = name_told_bands(names, told.bands, path, "bands")
+        numbers = [str(number) for number in range(1, raster.count + 1)]
+        channels = [index + 1 for index in choose_bands(names, sensor, path, "bands", numbers)]
+        part = _describe(path, raster, sensor, channels, names, told)
     pairs = (f"{band} from band {n}" for band, n in zip(sensor.names, channels, strict=True))
     reason = "as --bands says" if told.bands else "as the file names them"
-    part = _describe(path, raster, sensor, channels, names, told)
     return [part], f"{', '.join(pairs)} ({reason})"
 
 
@@ -107,14 +108,14 @@ def _open_band_files(files: SceneFiles, sensor: Sensor, told: _Told) -> tuple[li
     parts = []
     for index, path in enumerate(files.paths):
         band = replace(sensor, bands=sensor.bands[index : index + 1])
-        raster = open_any_raster(path)
-        names = (*band.names, *name_raster_bands(raster, band)[1:])
-        if any(name != "alpha" for name in names[1:]):
-            raise UserError(
-                f"file {path}: has {raster.count} bands; expected one, {band.names[0]}, as the "
-                "other files of the scene: give it alone, or move it away"
-            )
-        part = _describe(path, raster, band, [1], names, told)
+        with open_any_raster(path) as raster:
+            names = (*band.names, *name_raster_bands(raster, band)[1:])
+            if any(name != "alpha" for name in names[1:]):
+                raise UserError(
+                    f"file {path}: has {raster.count} bands; expected one, {band.names[0]}, as the "
+                    "other files of the scene: give it alone, or move it away"
+                )
+            part = _describe(path, raster, band, [1], names, told)
         if files.offsets and told.conversion is None:
             offsets = files.offsets[index : index + 1]
             part = part._replace(raster=replace(part.raster, offsets=offsets))
@@ -175,7 +176,7 @@ def _is_transparency(raster: Any, header: Header) -> bool:
         window = ((top, top + height), (left, left + width))
         try:
             alpha = raster.read([header.alpha], window=window)
-        except Exception:  # raised again, with a message, when the scene is read
+        except RasterioError:  # raised again, with a message, when the scene is read
             continue
         samples.append(Sample(header._replace(alpha=1), alpha))
     is_empty = not any(sample.pixels.any() for sample in samples)
