@@ -10,5 +10,5 @@ workdir="${1:-runs/quickstart}"
 setting="${2:-}"
 environment
 preload_allocator
-exec python -m ssl_jax.study \
+exec python -m ssl_jax.study --jobs 2 \
   --config "configs/study/quickstart.py${setting:+:$setting}" --workdir "$workdir"

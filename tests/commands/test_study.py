@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from ml_collections import ConfigDict
+from waiting import wait_for
 
 from data_pipelines.errors import UserError
 from data_pipelines.files.lock import Locked
@@ -16,6 +17,7 @@ from data_pipelines.files.writing import write_json
 from ssl_jax import study as study_command
 from ssl_jax.runs.config import load_config
 from ssl_jax.studies.execution import execute_study, load_study
+from ssl_jax.studies.jobs import train_side_by_side
 from ssl_jax.studies.plan import Run, Study, select_runs
 from ssl_jax.studies.states import check_runnable, read_states
 
@@ -305,3 +307,42 @@ def test_a_run_in_progress_is_running_elsewhere_and_its_dependents_wait(folder):
     assert states["pretrain/a"].detail == f"by process {process} on {socket.gethostname()}"
     assert states["scenes/a/2-8/seed0"].status == "waiting"
     assert read_states(CHAIN.runs, folder)["pretrain/a"].status == "waiting"
+
+
+def test_jobs_share_the_runs_and_one_of_them_reports(tmp_path):
+    study = load_study(QUICKSTART, load_config(QUICKSTART))
+    folder = tmp_path / "study"
+    for each in select_runs(study.runs, "pretrain/*"):
+        FakeTrain()(each.resolve_config(folder), folder / each.name)
+    command = [sys.executable, "-m", "ssl_jax.study", f"--config={QUICKSTART}", "--jobs=3"]
+    process = subprocess.run(
+        [*command, f"--workdir={folder}", "--only=pretrain/*"], capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("write the report") == 1
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_other_jobs_are_waited_for_and_stopped_with_this_one(tmp_path, monkeypatch, is_stopped):
+    """A shell script in place of Python writes what happens to it."""
+    log, python = tmp_path / "log", tmp_path / "python"
+    python.write_text(
+        f"""#!/bin/sh
+        trap 'echo stopped >> {log}; exit 75' TERM
+        echo "$*" >> {log}
+        sleep {60 if is_stopped else 1} &
+        wait && echo ended >> {log}
+        """
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with (
+        pytest.raises(KeyboardInterrupt) if is_stopped else contextlib.nullcontext(),
+        train_side_by_side(2, ["--workdir=w", "--jobs=3"]),
+    ):
+        wait_for(lambda: log.exists() and len(log.read_text().splitlines()) == 2)
+        if is_stopped:
+            raise KeyboardInterrupt
+    lines = log.read_text().splitlines()
+    assert lines[:2] == ["-m ssl_jax.study --workdir=w --jobs=3 --jobs=1 --no_report"] * 2
+    assert lines[2:] == ["stopped" if is_stopped else "ended"] * 2
