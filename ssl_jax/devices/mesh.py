@@ -13,8 +13,10 @@ __all__ = [
     "SHARDED",
     "jit_for_single_use",
     "make_data_mesh",
+    "make_local_mesh",
     "pmap_over_mesh",
     "replicate",
+    "replicate_locally",
     "shard",
 ]
 
@@ -25,6 +27,12 @@ SHARDED = P("data")
 def make_data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Make the mesh with the single axis `data` over `devices`, by default all devices."""
     return Mesh(np.asarray(devices or jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+
+
+def make_local_mesh(mesh: Mesh) -> Mesh:
+    """Make the mesh of those devices of `mesh` that belong to this process."""
+    process = jax.process_index()
+    return make_data_mesh([d for d in mesh.devices.flat if d.process_index == process])
 
 
 def pmap_over_mesh(
@@ -69,3 +77,22 @@ def shard(batch: Any, mesh: Mesh) -> Any:
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Copy every array of a pytree to every device of the mesh."""
     return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
+
+
+def replicate_locally(tree: Any, local_mesh: Mesh) -> Any:
+    """Replicate every array of a pytree over the devices of this process.
+
+    Args:
+        tree: Pytree of arrays of the host, or replicated over all devices of the job.
+        local_mesh: The devices of this process.
+    """
+    sharding = NamedSharding(local_mesh, REPLICATED)
+
+    def localise(array: Any) -> jax.Array:
+        if not isinstance(array, jax.Array) or array.is_fully_addressable:
+            return jax.device_put(array, sharding)
+        copies = {shard.device: shard.data for shard in array.addressable_shards}
+        local = [copies[device] for device in local_mesh.devices.flat]
+        return jax.make_array_from_single_device_arrays(array.shape, sharding, local)
+
+    return jax.tree.map(localise, tree)

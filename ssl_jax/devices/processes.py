@@ -14,11 +14,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 
 from data_pipelines.errors import UserError
 from ssl_jax.devices.private import distributed_client
 
-__all__ = ["decide", "gather_json", "key_value_store"]
+__all__ = ["decide", "gather_json", "key_value_store", "sum_over_processes"]
 
 Value = TypeVar("Value")
 
@@ -85,6 +87,21 @@ def gather_json(value: Any) -> list[Any]:
     key = f"ssl_jax/exchange/{next(_exchanges)}"
     _send(f"{key}/{jax.process_index()}", value)
     return [json.loads(_wait_for(f"{key}/{index}")) for index in range(jax.process_count())]
+
+
+def sum_over_processes(array: np.ndarray) -> np.ndarray:
+    """Add up an array of each process of the job, in the order of their indices.
+
+    It is a collective over the devices: all processes must call it.
+
+    Args:
+        array: The array of this process, (n, ...) of the same shape on all, of any dtype.
+    """
+    if jax.process_count() == 1:
+        return array
+    # As bytes: JAX would turn 64-bit numbers to 32 bits.
+    gathered = process_allgather(np.ascontiguousarray(array).view(np.uint8))
+    return np.ascontiguousarray(gathered).view(array.dtype).sum(axis=0)
 
 
 def _send(key: str, message: Any) -> None:

@@ -114,7 +114,7 @@ def _compute_metrics(
     batch_size: int,
 ) -> dict[str, float]:
     """Evaluate the examples of a subset, or its whole images with a sliding window."""
-    evaluate_images = parts.configure_image_evaluation(config, objective, subset, mesh, batch_size)
+    evaluate_images = parts.configure_image_evaluation(config, objective, subset, mesh)
     if evaluate_images is not None:
         return objective.compute_metrics(evaluate_images(variables, None))
     batches = evaluation_batches(

@@ -1,23 +1,26 @@
-"""Evaluation of images of any size by a sliding window."""
+"""Images of any size through a network, by a sliding window.
+
+`plan` decides which windows an image is seen through and in what portions; `sweep` computes them,
+by the commands that `commands` makes of what `reading` reads, and that the `programs` carry out.
+"""
 
 from ssl_jax.scenes.evaluation import ImageEvaluation, make_image_evaluation
-from ssl_jax.scenes.sliding_window import (
-    LargeImage,
-    RowBlock,
-    SlidingWindow,
-    compute_sliding_logits,
-    make_window_step,
-)
-from ssl_jax.scenes.windows import Window, make_windows
+from ssl_jax.scenes.large_image import LargeImage
+from ssl_jax.scenes.plan import Block, SlidingWindow, SweepPlan, compute_weights, deal
+from ssl_jax.scenes.reading import Task
+from ssl_jax.scenes.sweep import Finished, Sweep, make_sweep
 
 __all__ = [
+    "Block",
+    "Finished",
     "ImageEvaluation",
     "LargeImage",
-    "RowBlock",
     "SlidingWindow",
-    "Window",
-    "compute_sliding_logits",
+    "Sweep",
+    "SweepPlan",
+    "Task",
+    "compute_weights",
+    "deal",
     "make_image_evaluation",
-    "make_window_step",
-    "make_windows",
+    "make_sweep",
 ]

@@ -19,7 +19,7 @@ import jax
 
 from data_pipelines.errors import STOPPED
 from ssl_jax.devices.cluster import exit_job
-from ssl_jax.devices.processes import key_value_store
+from ssl_jax.devices.processes import gather_json, key_value_store
 
 __all__ = ["ShutdownSignal", "Stopped"]
 
@@ -51,6 +51,7 @@ class ShutdownSignal:
         self._announced = False
         self._raise_immediately = False
         self._polls = 0
+        self._looks = 0
         self._previous_handlers: dict[int, Any] = {}
         self._ended = False
 
@@ -79,6 +80,29 @@ class ShutdownSignal:
         self.requested = self._poll_job() if jax.process_count() > 1 else self._received
         return self.requested
 
+    def is_announced(self) -> bool:
+        """Return whether a signal has reached any process of the job.
+
+        Unlike `poll`, any process may call it at any time, in any thread; and one may learn of a
+        signal earlier than another. Afterwards they must `agree`.
+        """
+        if jax.process_count() == 1:
+            return self._received
+        self._looks += 1
+        self._announce()
+        return self._find_announced_poll() is not None
+
+    def agree(self, is_stopped: bool) -> bool:
+        """Update and return `requested`: whether any process of the job has stopped its work.
+
+        All processes of a job must call it equally often and at the same points of the program.
+
+        Args:
+            is_stopped: Whether this process has, since `is_announced` was true.
+        """
+        self.requested = any(gather_json(is_stopped))
+        return self.requested
+
     @contextlib.contextmanager
     def raise_on_signal(self) -> Iterator[None]:
         """Raise `Stopped` from the signal handler, for code that cleans up after itself.
@@ -101,15 +125,22 @@ class ShutdownSignal:
         than one poll ahead of another: all processes know of a request by the second poll after
         its announcement.
         """
-        store = key_value_store()
         self._polls += 1
+        self._announce()
+        announced = self._find_announced_poll()
+        return announced is not None and self._polls >= announced
+
+    def _announce(self) -> None:
+        """Tell the other processes of a signal, and at which poll all of them are to stop."""
         if self._received and not self._announced:
             self._announced = True
-            store.key_value_set(_KEY, str(self._polls + 2), allow_overwrite=True)
+            key_value_store().key_value_set(_KEY, str(self._polls + 2), allow_overwrite=True)
+
+    def _find_announced_poll(self) -> int | None:
         try:
-            return self._polls >= int(store.key_value_try_get(_KEY))
+            return int(key_value_store().key_value_try_get(_KEY))
         except jax.errors.JaxRuntimeError:  # no process has announced a request
-            return False
+            return None
 
     def _end_process_when_stuck(self) -> None:
         """Start a thread that ends the process if it makes no progress after a signal."""
@@ -135,11 +166,11 @@ class ShutdownSignal:
         threading.Thread(target=watch, daemon=True).start()
 
     def _stops_in_time(self) -> bool:
-        """Wait for the stop; return False if no poll comes for a while."""
-        polls, since = self._polls, time.monotonic()
+        """Wait for the stop; return False if nobody asks for it for a while."""
+        calls, since = self._polls + self._looks, time.monotonic()
         while not (self.requested or self._ended):
-            if self._polls != polls:
-                polls, since = self._polls, time.monotonic()
+            if self._polls + self._looks != calls:
+                calls, since = self._polls + self._looks, time.monotonic()
             elif time.monotonic() - since > _STUCK_SECONDS:
                 return False
             time.sleep(0.1)

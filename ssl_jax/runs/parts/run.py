@@ -172,7 +172,7 @@ def assemble_run(config: ConfigDict) -> Run:
     if config.data.evaluation:
         subsets["evaluation"] = select_subset(data, config.data.evaluation, seed)
         image_evaluation = configure_image_evaluation(
-            config, objective, subsets["evaluation"], mesh, config.batch_size
+            config, objective, subsets["evaluation"], mesh
         )
     sources = {name: subset.examples for name, subset in subsets.items()}
     steps = count_steps(config, len(train))
@@ -292,7 +292,6 @@ def configure_image_evaluation(
     objective: objectives.Objective,
     subset: Subset,
     mesh: Mesh,
-    batch_size: int,
 ) -> ImageEvaluation | None:
     """Make the evaluation of `config.evaluation`: a sliding window on the whole images of a subset.
 
@@ -301,7 +300,6 @@ def configure_image_evaluation(
         objective: The objective.
         subset: The subset, with its whole images.
         mesh: The devices.
-        batch_size: Windows per batch over all devices.
 
     Returns:
         The evaluation, or None if the config has no such section.
@@ -317,4 +315,4 @@ def configure_image_evaluation(
             f"{config.objective.name}; expected objective segmentation, or no such section"
         )
     sliding = construct(SlidingWindow, config.evaluation, "evaluation")
-    return make_image_evaluation(objective, subset.images(), sliding, mesh, batch_size)
+    return make_image_evaluation(objective, subset.images(), sliding, mesh)
