@@ -1,9 +1,9 @@
 """Self-supervised learning for satellite images in JAX.
 
 `ssl_jax.load(path)` loads a trained network as a function of images. Everything else is done by the
-commands `python -m ssl_jax.COMMAND`: `train`, `evaluate`, `study`, `report`, `convert`, which
-imports and exports weights of PyTorch libraries, and `bench`, which measures the speed. `terminal`
-holds what the commands share.
+commands `python -m ssl_jax.COMMAND`: `train`, `evaluate`, `predict`, which maps whole scenes,
+`study`, `report`, `convert`, which imports and exports weights of PyTorch libraries, and `bench`,
+which measures the speed. `terminal` holds what the commands share.
 """
 
 from collections.abc import Sequence

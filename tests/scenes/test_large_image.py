@@ -25,9 +25,7 @@ def test_an_axis_is_continued_like_numpy_does(size, before, after):
     np.testing.assert_array_equal(reflect(-before, size + after, size), expected)
 
 
-@given(
-    *(st.tuples(st.integers(1, 20), st.integers(-30, 30), st.integers(1, 60)) for _ in range(2))
-)
+@given(*(st.tuples(st.integers(1, 20), st.integers(-30, 30), st.integers(1, 60)) for _ in range(2)))
 def test_any_rectangle_of_the_continued_image_is_read(rows, columns):
     (height, top, count), (width, left, length) = rows, columns
     image = Pixels(height, width)

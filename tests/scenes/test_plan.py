@@ -48,9 +48,9 @@ def test_every_pixel_is_in_exactly_one_block(made):
         rows, columns = block.inside
         assert (rows.stop - rows.start, columns.stop - columns.start) == (block.height, block.width)
         assert min(block.height, block.width) > 0
-        assert 0 <= rows.start
+        assert rows.start >= 0
         assert rows.stop <= made.block_shape[0]
-        assert 0 <= columns.start
+        assert columns.start >= 0
         assert columns.stop <= made.block_shape[1]
         count[block.top :, block.left :][: block.height, : block.width] += 1
     assert (count == 1).all()

@@ -2,7 +2,6 @@
 
 import functools
 import threading
-from collections import Counter
 from unittest import mock
 
 import flax.linen as nn
