@@ -40,7 +40,7 @@ class Sizes:
 
     batch: int = 64  # of pretraining
     simclr_steps: int = 110
-    mae_steps: int = 250
+    mae_steps: int = 800
     supervised_steps: int = 120
     scene_batch: int = 64
     scene_steps: int = 200
