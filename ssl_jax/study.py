@@ -83,7 +83,7 @@ def _execute(config: ConfigDict, args: argparse.Namespace, argv: Sequence[str]) 
             "each run together; expected 1"
         )
     try:
-        states = _train(study, folder, runs, args.jobs, argv)
+        states = _train(study, folder, runs, args.jobs, not args.no_report, argv)
     except Stopped:
         print(f"interrupted; run the same command again to resume in {folder}", file=sys.stderr)
         return STOPPED
@@ -93,7 +93,12 @@ def _execute(config: ConfigDict, args: argparse.Namespace, argv: Sequence[str]) 
 
 
 def _train(
-    study: Study, folder: Path, runs: Sequence[Run], jobs: int, argv: Sequence[str]
+    study: Study,
+    folder: Path,
+    runs: Sequence[Run],
+    jobs: int,
+    tell_elsewhere: bool,
+    argv: Sequence[str],
 ) -> "dict[str, State]":
     """Train runs, `jobs` of them at a time, and return the state of each run of the study."""
     from ssl_jax.runs.training import train
@@ -103,10 +108,10 @@ def _train(
     with ShutdownSignal() as stop:
         train_run = functools.partial(train, stop=stop)
         if jobs == 1:
-            return execute_study(study, folder, runs, train_run, stop)
+            return execute_study(study, folder, runs, train_run, stop, tell_elsewhere)
         prepare_demo_datasets((run.config for run in runs if not run.awaits), stop)
         with train_side_by_side(jobs - 1, argv):
-            states = execute_study(study, folder, runs, train_run, stop)
+            states = execute_study(study, folder, runs, train_run, stop, tell_elsewhere=False)
         # What waited for a run of a process that has ended since.
         left = [run for run in runs if states[run.name].status not in ("failed", "blocked")]
         return execute_study(study, folder, left, train_run, stop)

@@ -59,6 +59,7 @@ def execute_study(
     runs: Sequence[Run] | None = None,
     train: TrainFunction = train,
     stop: ShutdownSignal | None = None,
+    tell_elsewhere: bool = True,
 ) -> dict[str, State]:
     """Train the runs of a study that are not done yet, in the study's order.
 
@@ -72,6 +73,7 @@ def execute_study(
         runs: The runs to train, which must be runs of the study; by default all of them.
         train: Function that trains a run: (config, folder) -> content of its `results.json`.
         stop: Shutdown signal, which interrupts the preparation of datasets.
+        tell_elsewhere: Whether to say which runs other processes are training.
 
     Returns:
         The state of each run of the study, by name.
@@ -85,7 +87,7 @@ def execute_study(
     check_runnable(runs, decide_states(study.runs, folder))
     record_study(study, folder)
     failures = read_restart_reason(os.environ)  # of runs, before this process was restarted
-    progress = Progress()
+    progress = Progress(tell_elsewhere)
     for name, text in failures.items():
         if text:  # empty if it was recorded after an earlier restart
             decide(partial(record_failure, text, folder / name))
@@ -131,6 +133,10 @@ def train_runs(
     progress.begin(len(runs))
     left = []
     for run in runs:
+        if decide((folder / run.name / "results.json").exists):
+            done.add(run.name)  # trained by another process since
+            progress.skip()
+            continue
         if not done.issuperset(run.needs):
             progress.skip()
             left.append(run)

@@ -13,10 +13,15 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Prints a line when a run ends and, at a terminal, when it starts, with the time left."""
+    """Prints a line when a run ends and, at a terminal, when it starts, with the time left.
 
-    def __init__(self) -> None:
+    Args:
+        tell_elsewhere: Whether to say which runs other processes are training.
+    """
+
+    def __init__(self, tell_elsewhere: bool = True) -> None:
         self._console = Console(stderr=True)
+        self._tell_elsewhere = tell_elsewhere
         self._elsewhere: set[str] = set()
         self.begin(0)
 
@@ -49,12 +54,14 @@ class Progress:
     def report_running_elsewhere(self, run: Run, message: str) -> None:
         """Report, once for each run, that another process is training it, with the message."""
         self.skip()
+        if not self._tell_elsewhere:
+            return
         if jax.process_index() == 0 and run.name not in self._elsewhere:
             self._elsewhere.add(run.name)
             print(f"{run.name}: running elsewhere: {message}", flush=True)
 
     def skip(self) -> None:
-        """Exclude a run that can't be trained now from the number of runs."""
+        """Exclude a run that can't or needn't be trained now from the number of runs."""
         self._num_runs -= 1
 
     def _end_run(self, text: str) -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from planes import on_planes
+from augment.planes import on_planes
 
 from ssl_jax.augment import blur
 

@@ -3,7 +3,7 @@ import colorsys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from planes import on_planes
+from augment.planes import on_planes
 
 from ssl_jax.augment import colour
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from planes import on_planes
+from augment.planes import on_planes
 
 from ssl_jax.augment import geometry
 from ssl_jax.augment.geometry import Window

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 from PIL import Image, ImageEnhance, ImageOps
-from planes import on_planes
+from augment.planes import on_planes
 
 from ssl_jax.augment import affine
 from ssl_jax.augment.randaugment import (

@@ -18,7 +18,7 @@ import pytest
 import torch
 from jax.sharding import PartitionSpec as P
 from PIL import Image
-from planes import on_planes
+from augment.planes import on_planes
 from relative_error import assert_agreement
 from scipy import stats
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from planes import on_planes
+from augment.planes import on_planes
 from relative_error import assert_agreement
 from timm.data import auto_augment, mixup
 

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
-from aerial_scenes import TRANSFORM, read_demo_images, write_scene
+from prediction.aerial_scenes import TRANSFORM, read_demo_images, write_scene
 from small_configs import limit_devices
 
 from data_pipelines.errors import UserError
@@ -127,7 +127,9 @@ def test_an_interrupted_map_goes_on_to_the_same_bytes_on_other_devices(
     assert len(left) > 4
     assert not set(written) & set(left)
     assert read_bytes(folder) == read_bytes(mapped.folder)
-    assert make_map(workdir, mosaic, tmp_path / "map", window=32, stride=16).seconds == 0  # is complete
+    assert (
+        make_map(workdir, mosaic, tmp_path / "map", window=32, stride=16).seconds == 0
+    )  # is complete
 
 
 def test_another_scene_or_window_does_not_touch_a_map(workdir, mosaic, images, mapped, tmp_path):
