@@ -52,8 +52,8 @@ def get_config(backbone: str = "resnet50") -> ConfigDict:
     views.brightness = 0.2  # a factor from 0.8 to 1.2
     views.contrast = 0.2
 
-    # Sliding windows over whole tiles, as in mmsegmentation's `slide_inference`: each pixel counts
-    # once. Window and stride are those of the dataset, so that four windows cover an inner pixel.
+    # Sliding windows over whole tiles, in which each pixel counts once. Window and stride are those
+    # of the dataset, so that four windows cover an inner pixel; their logits are blended.
     config.evaluation = ConfigDict({"window": 600, "stride": 300, "flips": False})
 
     config.optimizer = ConfigDict()

@@ -253,16 +253,17 @@ class SweepPlan:
 
 
 def compute_weights(window: int) -> np.ndarray:
-    """Compute the weights of a window's pixels, sin² along each axis, which are never zero.
+    """Compute the weights of a window's rows, and of its columns: sin², which is never zero.
+
+    The weight of a pixel is the product of both.
 
     Args:
         window: Side of the window, in pixels.
 
     Returns:
-        Weights, (window, window) float32.
+        Weights, (window,) float32.
     """
-    profile = np.sin(np.pi * (np.arange(window) + 0.5) / window) ** 2
-    return np.outer(profile, profile).astype(np.float32)
+    return (np.sin(np.pi * (np.arange(window) + 0.5) / window) ** 2).astype(np.float32)
 
 
 def deal(items: Sequence[Item], count: int) -> list[Sequence[Item]]:

@@ -179,7 +179,9 @@ def _cut_windows(side: int, strip: Array, places: Array) -> Array:
 def _add(plan: SweepPlan, sums: Sums, logits: Array, places: Array) -> Sums:
     """Add the weighted logits (B, side, side, K) of windows at places (1, B, 4)."""
     side, outputs = plan.window, plan.outputs
-    weights = compute_weights(side)
+    profile = jnp.asarray(compute_weights(side))
+    weights = jnp.outer(profile, profile)
+    weights_of_outputs = jnp.outer(profile, profile.repeat(outputs))
     flat = logits.reshape(-1, side, side * outputs)
 
     def add(array: Array, start: tuple[Array, Array], values: Array) -> Array:
@@ -188,7 +190,7 @@ def _add(plan: SweepPlan, sums: Sums, logits: Array, places: Array) -> Sums:
 
     def add_window(index: Array, sums: Sums) -> Sums:
         _, top, left, is_there = places[0, index]
-        weighted = jnp.where(is_there, flat[index] * weights.repeat(outputs, axis=1), 0)
+        weighted = jnp.where(is_there, flat[index] * weights_of_outputs, 0)
         return Sums(
             add(sums.logits, (top, left * outputs), weighted),
             add(sums.weights, (top, left), jnp.where(is_there, weights, 0)),

@@ -7,6 +7,7 @@ copied twice, however much the windows overlap.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -68,8 +69,9 @@ class LaneReader:
             and previous.block.columns == task.block.columns
             and previous.block.index + 1 == task.block.index
         )
+        first = task.block.rows.start - self._plan.block_rows if self.follows else math.inf
+        self._needed_by_row = {r: n for r, n in self._needed_by_row.items() if r >= first}
         if not self.follows:
-            self._needed_by_row = {}
             self._next_segment = -1
         if not self._is_any_needed(task.block.rows):
             self._task = None

@@ -2,8 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
 from augment.planes import on_planes
+from PIL import Image
 
 from ssl_jax.augment import geometry
 from ssl_jax.augment.geometry import Window

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from augment.planes import on_planes
 from jax.sharding import PartitionSpec as P
 from PIL import Image, ImageEnhance, ImageOps
-from augment.planes import on_planes
 
 from ssl_jax.augment import affine
 from ssl_jax.augment.randaugment import (

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from augment.planes import on_planes
 from jax.sharding import PartitionSpec as P
 from PIL import Image
-from augment.planes import on_planes
 from relative_error import assert_agreement
 from scipy import stats
 

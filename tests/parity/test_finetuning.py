@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from augment.planes import on_planes
+from PIL import Image
 from relative_error import assert_agreement
 from timm.data import auto_augment, mixup
 

@@ -47,10 +47,9 @@ def compute_reference(workdir, config, flips):
 
     def compute(window):
         views = np.stack([np.flip(window, axes) for axes in flip_axes])
-        outputs = zip(
-            np.asarray(compute_logits(variables, views), np.float64), flip_axes, strict=True
-        )
-        return np.mean([np.flip(view, axes) for view, axes in outputs], axis=0)
+        outputs = np.asarray(compute_logits(variables, views), np.float64)
+        flipped = [np.flip(o, axes) for o, axes in zip(outputs, flip_axes, strict=True)]
+        return np.mean(flipped, axis=0)
 
     confusion, loss = np.zeros((5, 5), int), 0.0
     source = select_subset(open_dataset(config.data.name, config.data.data_dir), "test").examples
