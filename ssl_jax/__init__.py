@@ -2,8 +2,9 @@
 
 `ssl_jax.load(path)` loads a trained network as a function of images. Everything else is done by the
 commands `python -m ssl_jax.COMMAND`: `train`, `evaluate`, `predict`, which maps whole scenes,
-`study`, `report`, `convert`, which imports and exports weights of PyTorch libraries, and `bench`,
-which measures the speed. `terminal` holds what the commands share.
+`areas`, which estimates the areas of a map's classes, `study`, `report`, `convert`, which imports
+and exports weights of PyTorch libraries, and `bench`, which measures the speed. `terminal` holds
+what the commands share.
 """
 
 from collections.abc import Sequence

@@ -50,6 +50,13 @@ ANSWERS = {
         (["export", "a", "b", "--sed"], 2, "unrecognized arguments: --sed"),
         (["export", "nothing", "b"], 2, "error: nothing holds no checkpoint: no such folder"),
     ],
+    "ssl_jax.areas": [
+        HELP,
+        (["estimate", "--help"], 0, "--interval {score,normal}"),
+        (["plan", "nothing.tif"], 2, "arguments are required: --samples"),
+        (["plan", "nothing.tif", "--samples", "9"], 2, "error: map nothing.tif: no such file"),
+        (["compare", "a.tif"], 2, "arguments are required: map_b"),
+    ],
     "data_pipelines.build": [
         HELP,
         ([], 2, "arguments are required: NAME[/CONFIG], --data_dir"),
