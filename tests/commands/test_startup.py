@@ -30,8 +30,15 @@ ANSWERS = {
         (["--checkpoint", "nothing", "--sed"], 2, "unrecognized arguments: --sed"),
         (["--checkpoint", "configs"], 2, "error: configs holds no checkpoint"),
     ],
+    "ssl_jax.predict": [
+        HELP,
+        ([], 2, "arguments are required: SCENE, --checkpoint, --out"),
+        (["a.tif", "--checkpoint", "configs", "--out", "m"], 2, "configs holds no checkpoint"),
+        (["a.tif", "--checkpoint", "w", "--out", "m", "--accept", "x"], 2, "--accept: found 'x'"),
+    ],
     "ssl_jax.study": [
         HELP,
+        (["--config", "a.py", "--workdir", "run", "--jobs", "two"], 2, "invalid int value: 'two'"),
         ([], 2, "arguments are required: --config, --workdir"),
         (["--config", "a.py", "--workdir", "run", "--sed"], 2, "unknown argument --sed"),
         (["--config", "nothing.py", "--workdir", "run"], 2, "error: config nothing.py: no such"),
