@@ -242,11 +242,8 @@ def _explain(
     notes = []
     places = int(counts.sum())
     without = float(strata.weights[strata.sizes == 0].sum()) if domain.areas is not None else 0.0
-    if not places:
-        notes.append(
-            "too few labels: none lies here; values are those of the whole map's strata, and the "
-            "intervals hold everything"
-        )
+    if not places and domain.areas is None:
+        notes.append("too few labels: none lies here, and the intervals hold everything")
     elif without > 0:
         notes.append(
             f"too few labels: {100 * without:.1f} % of the area lies in strata without a place, "

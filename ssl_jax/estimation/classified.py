@@ -1,15 +1,18 @@
 """Classified rasters of any program: their classes, read some rows at a time, with areas."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rasterio.errors import RasterioError
 
 from data_pipelines.errors import UserError
-from data_pipelines.files.rasters import bound_gdal_cache, open_raster
+from data_pipelines.files.rasters import bound_gdal_cache
 from data_pipelines.imagery.georeferences import Georeference
+from data_pipelines.scenes.raster import open_any_raster
 from ssl_jax.estimation.regions import Regions
 from ssl_jax.maps.areas import PixelAreas, measure_areas
 
@@ -23,6 +26,7 @@ __all__ = [
     "iterate_rows",
     "open_map",
     "read_classes",
+    "read_raster",
 ]
 
 # Stands for the class of pixels without data.
@@ -99,6 +103,27 @@ class Cells:
     areas: np.ndarray
 
 
+@contextlib.contextmanager
+def read_raster(path: Path) -> Iterator[Any]:
+    """Open a raster of any format that GDAL knows, as a rasterio dataset.
+
+    Args:
+        path: Its file.
+
+    Yields:
+        The rasterio dataset.
+
+    Raises:
+        UserError: If it can't be opened, or can't be read inside the `with` block.
+    """
+    with open_any_raster(str(path)) as raster:
+        try:
+            yield raster
+        except RasterioError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"file {path}: can't be read ({reason}); is it complete?") from error
+
+
 def open_map(path: Path, names: Mapping[int, str], nodata: float | None = None) -> ClassMap:
     """Read what a map says of itself.
 
@@ -111,7 +136,7 @@ def open_map(path: Path, names: Mapping[int, str], nodata: float | None = None) 
         UserError: If it can't be read, or isn't a map of one band of numbers.
     """
     bound_gdal_cache()
-    with open_raster(path) as raster:
+    with read_raster(path) as raster:
         if np.dtype(raster.dtypes[0]).kind not in "uif":
             raise UserError(f"map {path}: holds {raster.dtypes[0]}; expected numbers of classes")
         if raster.count != 1:
@@ -142,7 +167,7 @@ def iterate_rows(class_map: ClassMap) -> Iterator[Rows]:
     """
     height, width = class_map.size
     step = max(1, _CHUNK // width)
-    with open_raster(class_map.path) as raster:
+    with read_raster(class_map.path) as raster:
         for first in range(0, height, _ROWS):
             last = min(first + _ROWS, height)
             values = raster.read(1, window=((first, last), (0, width)))
@@ -169,7 +194,7 @@ def read_classes(class_map: ClassMap, rows: np.ndarray, columns: np.ndarray) -> 
     """
     found = np.zeros(len(rows), np.int64)
     order = np.argsort(rows, kind="stable")
-    with open_raster(class_map.path) as raster:
+    with read_raster(class_map.path) as raster:
         for index in order:
             row, column = int(rows[index]), int(columns[index])
             value = raster.read(1, window=((row, row + 1), (column, column + 1)))

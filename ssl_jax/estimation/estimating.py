@@ -75,18 +75,19 @@ def assess_map(
         UserError: If a file can't be read or isn't of this map, or a stratum has no label.
     """
     sample = None if inputs.strata is None else read_sample(inputs.strata, class_map)
-    if sample and not inputs.is_other_map:
-        check_map(sample, class_map)
     planned = sample.regions if sample else NO_REGIONS
     regions = regions if regions.names else planned
     cells = count_cells(class_map, planned, regions)
     if planned.names:  # what lies outside wasn't sampled
         inside = cells.keys[:, 1] > 0
         cells = Cells(cells.keys[inside], cells.pixels[inside], cells.areas[inside])
+    found = make_strata(_merge(cells, (0, 1)), planned)
+    if sample and not inputs.is_other_map:
+        check_map(sample, class_map, found)
     class_map = class_map.name_all(cells.keys[:, 0].tolist())
     labels = read_labels(inputs.labels, class_map, sample)
     mapped = read_mapped(inputs.labels, class_map, labels)
-    strata = sample.strata if sample else make_strata(_merge(cells, (0, 1)), NO_REGIONS)
+    strata = sample.strata if sample else found
     if sample is None:
         labels = locate_units(labels, mapped, strata)
     check_strata(inputs.labels, class_map, strata, planned, labels)

@@ -4,13 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.features import rasterize
+from rasterio.features import bounds, rasterize
 from rasterio.warp import transform_geom
 
 from data_pipelines.errors import UserError
@@ -106,19 +107,28 @@ class Regions:
         """Return the region of single pixels, numbered as in `number_rows`."""
         if not self.names:
             return np.zeros(len(rows), np.int64)
-        return np.array(
-            [
-                self._rasterize(int(row), (1, 1), range(len(self.names)), int(column))[0, 0]
-                for row, column in zip(rows, columns, strict=True)
-            ],
-            np.int64,
-        )
+        numbers = [
+            self._rasterize(int(row), (1, 1), range(len(self.names)), int(column))[0, 0]
+            for row, column in zip(rows, columns, strict=True)
+        ]
+        return np.array(numbers, np.int64)
 
     def _rasterize(self, top: int, shape: tuple[int, int], order: Any, left: int = 0) -> np.ndarray:
-        shapes = [(self.geometries[index], index + 1) for index in order]
         place = self.transform * Affine.translation(left, top)
+        corners = [place * (x, y) for x in (0, shape[1]) for y in (0, shape[0])]
+        low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+        boxes = self._boxes
+        near = ((boxes[:, :2] <= high) & (boxes[:, 2:] >= low)).all(1)
+        shapes = [(self.geometries[index], index + 1) for index in order if near[index]]
+        if not shapes:
+            return np.zeros(shape, np.int64)
         numbers = rasterize(shapes, out_shape=shape, transform=place, fill=0, dtype="int32")
         return np.asarray(numbers, np.int64)
+
+    @cached_property
+    def _boxes(self) -> np.ndarray:
+        """(regions, 4) left, bottom, right and top of each."""
+        return np.array([bounds(geometry) for geometry in self.geometries])
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return names and polygons as JSON types."""

@@ -193,3 +193,22 @@ def test_equal_maps_are_rarely_called_better(differing, samples):
         counts = np.stack(drawn, 1)
         found = estimate_difference(Strata(weights, sizes), counts[..., 0], counts[..., 1], SCORE)
         assert np.mean((found.lower > 0) | (found.upper < 0)) <= 0.06
+
+
+@pytest.mark.parametrize("share", [0.03, 0.2])
+@pytest.mark.parametrize("quality", ["good", "poor"])
+def test_intervals_of_regions_hold_the_truth(quality, share):
+    """The units in a region are a sample of it; in some strata there are few, or none."""
+    weights, truth = survey(quality)
+    rng = np.random.default_rng(7)
+    sizes = np.array([100, 100, 100, 200])
+    inside = rng.binomial(sizes, share, size=(DRAWS, 4))
+    # The region's own truth is worse than that of the rest.
+    own = 0.8 * truth + 0.2 * weights
+    counts = np.stack([rng.multinomial(inside[:, h], own[h]) for h in range(4)], 1)
+    rest = np.stack([rng.multinomial(sizes[h] - inside[:, h], truth[h]) for h in range(4)], 1)
+    everywhere = (counts + rest) / sizes[:, None]
+    strata = Strata(weights, inside)
+    for index in range(4):
+        found = estimate_share(strata, counts[..., index], SCORE, everywhere[..., index])
+        assert covers(found, (weights * own[:, index]).sum()) >= 0.9

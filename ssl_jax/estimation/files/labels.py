@@ -53,6 +53,8 @@ def parse_classes(text: str) -> dict[int, str]:
                 f"--classes: {part!r} begins with {value!r}; expected a whole number, such as "
                 "3=forest"
             ) from error
+    if len({name.casefold() for name in names.values()}) < len(names):
+        raise UserError(f"--classes: {text!r} has a name twice; expected a name for each class")
     return names
 
 

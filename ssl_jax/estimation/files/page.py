@@ -72,19 +72,22 @@ def _introduce(result: MapAssessment, interval: Interval) -> str:
 def _draw(part: Assessment, unit: str) -> str:
     """Draw estimated areas with intervals, and the counts of pixels as open squares."""
     left, width, row = 190, 700, 34
-    limit = max(max(float(c.area.upper), c.mapped_area, float(c.area.value)) for c in part.classes
-                if np.isfinite(c.area.value))  # fmt: skip
+    edges = [
+        [float(row.area.value), float(row.area.upper), row.mapped_area] for row in part.classes
+    ]
+    limit = float(np.nanmax(edges)) or 1.0
     height = row * len(part.classes) + 34
 
     def position(area: float) -> float:
-        return left + (width - left) * area / (limit or 1.0)
+        return left + (width - left) * area / limit
 
     lines = []
     for index, item in enumerate(part.classes):
         y = row * index + 20
         name = item.name if len(item.name) <= 24 else f"{item.name[:23]}…"
+        value = float(np.nan_to_num(item.area.value))
         low, high = (
-            float(edge if np.isfinite(edge) else item.area.value)
+            float(edge if np.isfinite(edge) else value)
             for edge in (item.area.lower, item.area.upper)
         )
         mapped = position(item.mapped_area)
@@ -92,7 +95,7 @@ def _draw(part: Assessment, unit: str) -> str:
             f"<text x='{left - 10}' y='{y + 5}' text-anchor='end'>{escape(name)}</text>"
             f"<line x1='{position(low):.1f}' x2='{position(high):.1f}' y1='{y}' y2='{y}' "
             "stroke='#2f6690' stroke-width='5' stroke-linecap='round' opacity='.45'/>"
-            f"<circle cx='{position(float(item.area.value)):.1f}' cy='{y}' r='6' fill='#2f6690'/>"
+            f"<circle cx='{position(value):.1f}' cy='{y}' r='6' fill='#2f6690'/>"
             f"<rect x='{mapped - 6:.1f}' y='{y - 6}' width='12' height='12' fill='none' "
             "stroke='#d55e00' stroke-width='2'/>"
         )

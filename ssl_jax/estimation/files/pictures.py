@@ -1,6 +1,7 @@
 """A small picture of each place of a sample, cut out of an image of any coordinate system."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,10 +11,9 @@ from rasterio.windows import Window
 
 from data_pipelines.errors import UserError
 from data_pipelines.files.display import to_display_rgb
-from data_pipelines.files.rasters import open_raster
 from data_pipelines.files.writing import replace_when_written
 from data_pipelines.imagery.georeferences import WGS84
-from ssl_jax.estimation.classified import ClassMap
+from ssl_jax.estimation.classified import ClassMap, read_raster
 from ssl_jax.estimation.sampling import Places
 
 __all__ = ["write_pictures"]
@@ -45,7 +45,7 @@ def write_pictures(
     rows = places.rows[:, None] + corners[:, 1]
     longitude, latitude = class_map.georeference.locate(columns.ravel(), rows.ravel())
     names = {}
-    with open_raster(scene) as raster:
+    with read_raster(scene) as raster:
         if raster.crs is None or not np.isfinite(longitude).all():
             which = f"scene {scene}" if raster.crs is None else f"map {class_map.path}"
             raise UserError(
@@ -72,7 +72,7 @@ def write_pictures(
     return names
 
 
-def _draw(raster, columns: np.ndarray, rows: np.ndarray) -> Image.Image | None:  # type: ignore[no-untyped-def]
+def _draw(raster: Any, columns: np.ndarray, rows: np.ndarray) -> Image.Image | None:
     """Draw the surroundings of a pixel, whose middle is the first point, and then its corners."""
     if not (0 <= columns[0] < raster.width and 0 <= rows[0] < raster.height):
         return None
@@ -89,11 +89,10 @@ def _draw(raster, columns: np.ndarray, rows: np.ndarray) -> Image.Image | None: 
         resampling=Resampling.nearest,
     )
     image = np.moveaxis(pixels, 0, -1).astype(np.float64)
-    if image.dtype != np.uint8 or len(bands) == 1:
-        colours = ("red", "green", "blue")[: len(bands)]
-        known = image[np.isfinite(image).all(-1) & (image != 0).any(-1)]
-        reference = known[None] if len(known) else np.zeros((1, 1, len(bands)))
-        image = to_display_rgb(np.nan_to_num(image), colours, reference=reference)
+    colours = ("red", "green", "blue")[: len(bands)]
+    known = image[np.isfinite(image).all(-1) & (image != 0).any(-1)]
+    reference = known[None] if len(known) else np.zeros((1, 1, len(bands)))
+    image = to_display_rgb(np.nan_to_num(image), colours, reference=reference)
     picture = Image.fromarray((image * 255).astype(np.uint8))
     points = [
         ((column - left) / shown * _SIDE, (row - top) / shown * _SIDE)

@@ -19,7 +19,7 @@ from rasterio.crs import CRS
 
 from data_pipelines.errors import UserError
 from data_pipelines.files.writing import write_json, write_text
-from ssl_jax.estimation.classified import Cells, ClassMap, count_cells
+from ssl_jax.estimation.classified import Cells, ClassMap
 from ssl_jax.estimation.files.geopackage import write_points
 from ssl_jax.estimation.regions import Regions
 from ssl_jax.estimation.sampling import Places, StrataTable
@@ -194,17 +194,17 @@ def read_sample(path: Path, class_map: ClassMap) -> Sample:
     return sample
 
 
-def check_map(sample: Sample, class_map: ClassMap) -> None:
+def check_map(sample: Sample, class_map: ClassMap, found: StrataTable) -> None:
     """Check that a sample was planned on a map.
 
     Args:
         sample: The sample.
         class_map: The map.
+        found: The strata that the map has.
 
     Raises:
-        UserError: If the classes of the map lie elsewhere than those of the sample's.
+        UserError: If they aren't those of the sample.
     """
-    found = make_strata(count_cells(class_map, sample.regions), sample.regions)
     known = sample.strata
     names = ("values", "regions", "pixels")
     if not all(np.array_equal(getattr(found, name), getattr(known, name)) for name in names):
