@@ -11,6 +11,7 @@ from ssl_jax.estimation.files.sample import (
     Sample,
     describe_place,
     make_strata,
+    refuse_sample,
     write_sample,
 )
 from ssl_jax.estimation.regions import Regions
@@ -51,8 +52,10 @@ def plan_sample(
         scene: Image of which to write a picture of each place; None for no pictures.
 
     Raises:
-        UserError: If the map or scene can't be read, or the sample not be drawn or written.
+        UserError: If the map or scene can't be read, or the sample not be drawn or written,
+            or the folder holds a sample already.
     """
+    refuse_sample(folder)
     strata = make_strata(count_cells(class_map, regions), regions)
     sizes = allocate(strata, plan.samples, plan.allocation, plan.minimum, plan.accuracies or {})
     places = draw_places(class_map, regions, strata, sizes, plan.seed)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax.scenes.plan import SweepPlan
 from ssl_jax.scenes.reading import LaneReader, Task
+from ssl_jax.scenes.sweep_plan import SweepPlan
 
 __all__ = [
     "CLEAR",

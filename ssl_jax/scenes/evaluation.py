@@ -15,9 +15,9 @@ from ssl_jax.devices.processes import sum_over_processes
 from ssl_jax.metrics import Accumulators, Mean, PerExample
 from ssl_jax.objectives import Segmentation
 from ssl_jax.scenes.large_image import LargeImage
-from ssl_jax.scenes.plan import SlidingWindow, SweepPlan, deal
 from ssl_jax.scenes.reading import Task
 from ssl_jax.scenes.sweep import make_sweep
+from ssl_jax.scenes.sweep_plan import SlidingWindow, SweepPlan, deal
 from ssl_jax.training.shutdown import ShutdownSignal, Stopped
 
 __all__ = ["ImageEvaluation", "make_image_evaluation"]

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from ssl_jax.devices.mesh import REPLICATED, SHARDED, pmap_over_mesh
 from ssl_jax.scenes.commands import CLEAR, KEEP
-from ssl_jax.scenes.plan import SweepPlan, compute_weights
+from ssl_jax.scenes.sweep_plan import SweepPlan, compute_weights
 
 __all__ = ["Finish", "Logits", "Programs", "Sums", "make_network", "make_programs"]
 

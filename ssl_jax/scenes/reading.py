@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssl_jax.scenes.large_image import LargeImage, read_reflected
-from ssl_jax.scenes.plan import Block, SweepPlan
+from ssl_jax.scenes.sweep_plan import Block, SweepPlan
 
 __all__ = ["LaneReader", "Task"]
 

@@ -29,9 +29,9 @@ from ssl_jax.scenes.commands import (
     MoveSums,
     make_commands,
 )
-from ssl_jax.scenes.plan import SweepPlan, deal
 from ssl_jax.scenes.programs import Finish, Logits, Programs, make_network, make_programs
 from ssl_jax.scenes.reading import Task
+from ssl_jax.scenes.sweep_plan import SweepPlan, deal
 
 __all__ = ["Finished", "Sweep", "make_sweep"]
 

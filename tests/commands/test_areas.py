@@ -137,8 +137,9 @@ def test_the_sample_tells_nothing_of_the_map(tmp_path, mapped):
 def test_a_seed_repeats_a_sample(tmp_path, mapped):
     path = write_map(tmp_path / "map.tif", mapped)
     texts = []
-    for seed in ("4", "4", "5"):
-        folder = plan(path, "--seed", seed)
+    for number, seed in enumerate(("4", "4", "5")):
+        folder = tmp_path / str(number)
+        plan(path, "--seed", seed, "--output", str(folder))
         texts.append((folder / "sample.csv").read_text())
     assert texts[0] == texts[1] != texts[2]
 
@@ -355,6 +356,8 @@ def test_bad_regions_and_samples_are_refused(tmp_path, truth, mapped):
     labels.write_text(labels.read_text().replace("\n", "\nx", 1))
     with pytest.raises(UserError, match="isn't in the sample"):
         areas.main(["estimate", str(path), "--labels", str(labels), "--classes", NAMES])
+    with pytest.raises(UserError, match="holds a sample already"):
+        plan(path)
     other = write_map(tmp_path / "other.tif", mapped[:200])
     with pytest.raises(UserError, match="whose pixels aren't those"):
         areas.main(["estimate", str(other), "--labels", str(labels), "--classes", NAMES])

@@ -15,7 +15,7 @@ from data_pipelines.scenes import open_scene
 from ssl_jax.maps import blocks
 from ssl_jax.prediction import make_scene_mapper, open_map_model, scene
 from ssl_jax.runs.evaluation import evaluate_checkpoint
-from ssl_jax.scenes import plan
+from ssl_jax.scenes import sweep_plan
 
 FILES = ("classes.tif", "confidence.tif")
 
@@ -106,7 +106,7 @@ def test_pixels_without_data_have_no_class_and_areas_add_up_to_the_scene(mapped,
 def test_an_interrupted_map_goes_on_to_the_same_bytes_on_other_devices(
     workdir, mosaic, mapped, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(plan, "_MAX_BLOCK", 2**10)
+    monkeypatch.setattr(sweep_plan, "_MAX_BLOCK", 2**10)
     written = []
 
     def write_and_stop(folder, block, layers):

@@ -8,6 +8,7 @@ strata, the pixel of each place, and what the map was like.
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "is_same_place",
     "make_strata",
     "read_sample",
+    "refuse_sample",
     "write_sample",
 ]
 
@@ -84,6 +86,23 @@ def describe_place(class_map: ClassMap) -> dict[str, Any]:
     return {"size": list(class_map.size), **class_map.georeference.to_dict()}
 
 
+def refuse_sample(folder: Path) -> None:
+    """Check that a folder holds no sample, whose labels would be lost.
+
+    Args:
+        folder: The folder; it need not exist.
+
+    Raises:
+        UserError: If it holds one.
+    """
+    for name in (STRATA, f"{SAMPLE}.csv", f"{SAMPLE}.gpkg"):
+        if (folder / name).exists():
+            raise UserError(
+                f"folder {folder}: holds a sample already ({name}), perhaps with labels; give "
+                "another folder by --output, or delete it"
+            )
+
+
 def write_sample(
     folder: Path,
     class_map: ClassMap,
@@ -126,8 +145,8 @@ def write_sample(
         write_text(folder / f"{SAMPLE}.csv", text.getvalue())
         write_points(folder / f"{SAMPLE}.gpkg", SAMPLE, place.crs, x.tolist(), y.tolist(), table)
         write_json(folder / STRATA, _describe(class_map, sample, settings))
-    except OSError as error:
-        raise UserError(f"folder {folder}: can't be written ({error.strerror})") from error
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(f"folder {folder}: can't be written ({error})") from error
 
 
 def _describe(class_map: ClassMap, sample: Sample, settings: Mapping[str, Any]) -> dict[str, Any]:
