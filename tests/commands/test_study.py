@@ -314,7 +314,7 @@ def test_jobs_share_the_runs_and_one_of_them_reports(tmp_path):
     folder = tmp_path / "study"
     for each in select_runs(study.runs, "pretrain/*"):
         FakeTrain()(each.resolve_config(folder), folder / each.name)
-    command = [sys.executable, "-m", "ssl_jax.study", f"--config={QUICKSTART}", "--jobs=3"]
+    command = [sys.executable, "-m", "ssl_jax.study", f"--config={QUICKSTART}", "--jobs=2"]
     process = subprocess.run(
         [*command, f"--workdir={folder}", "--only=pretrain/*"], capture_output=True, text=True
     )
