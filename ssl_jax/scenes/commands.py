@@ -1,7 +1,8 @@
 """The commands that a sweep gives to the devices, made while earlier ones are carried out.
 
 All devices carry out the same commands at the same time, each with its own block; a device for
-which there is nothing to do stays inactive.
+which there is nothing to do stays inactive. The arrays of commands are of the host at first, and
+then sharded over the devices by their first axis.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class LargeImage(Protocol):
         Returns:
             `image` (height, width, bands) in digital numbers, and possibly further arrays (height,
             width), always the same ones. One of them may be `has_data`, bool: a window in which
-            no pixel has data is skipped.
+            no pixel has data is skipped. The arrays must not change after they were returned.
         """
         ...
 

@@ -211,20 +211,23 @@ class SweepPlan:
         return self.extent(self.lead + self.lane_columns)
 
     @cached_property
-    def block_shape(self) -> tuple[int, int]:
-        """Height and width in pixels of the arrays of a block, into which every block fits."""
-        height, width = (max(block.inside[n].stop for block in self.blocks) for n in (0, 1))
-        rows = self._finish_rows(height, width)
-        return -(-height // rows) * rows, width
-
-    @property
     def finish_rows(self) -> int:
         """Rows of pixels of a block that are finished at a time."""
-        return self._finish_rows(*self.block_shape)
-
-    def _finish_rows(self, height: int, width: int) -> int:
+        height, width = self._largest_block
         parts = -(-height // max(1, _MAX_FINISHED // width))
         return -(-height // parts)
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """Height and width in pixels of the arrays of a block, into which every block fits."""
+        height, width = self._largest_block
+        return -(-height // self.finish_rows) * self.finish_rows, width
+
+    @cached_property
+    def _largest_block(self) -> tuple[int, int]:
+        """Height and width in pixels of the smallest arrays into which every block fits."""
+        rows, columns = zip(*(block.inside for block in self.blocks), strict=True)
+        return max(side.stop for side in rows), max(side.stop for side in columns)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:

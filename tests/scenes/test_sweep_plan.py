@@ -6,7 +6,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from blended_logits import find_starts
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ssl_jax.scenes import SlidingWindow, SweepPlan, compute_weights, deal, plan
@@ -25,12 +25,13 @@ def plans(draw):
         "_MAX_SUMS": draw(st.sampled_from([2**10, 2**14, 2**26])),
         "_MAX_LANE": draw(st.sampled_from([64, 2**14])),
         "_MAX_GROUP_PIXELS": draw(st.sampled_from([2**10, 2**20])),
+        "_MAX_FINISHED": draw(st.integers(1, 2**16)),
     }
     with mock.patch.multiple(plan, **limits):
         made = SweepPlan(draw(sizes), draw(sizes), window, stride, draw(st.integers(1, 20)))
         assert made.blocks
         assert made.group_size
-        assert made.block_shape
+        assert made.finish_rows
         return made
 
 
@@ -38,6 +39,7 @@ def usual(height, width, window, stride, outputs=5):
     return SweepPlan(height, width, window, stride, outputs)
 
 
+@settings(max_examples=50)
 @given(plans())
 @example(usual(1, 1, 32, 16))
 @example(usual(31, 700, 120, 60))
@@ -57,6 +59,7 @@ def test_every_pixel_is_in_exactly_one_block(made):
     assert [block.index for block in made.blocks] == list(range(len(made.blocks)))
 
 
+@settings(max_examples=50)
 @given(plans())
 def test_windows_go_on_until_the_image_is_covered_with_the_margin(made):
     for size, count in ((made.height, made.num_rows), (made.width, made.num_columns)):
@@ -65,6 +68,7 @@ def test_windows_go_on_until_the_image_is_covered_with_the_margin(made):
         assert starts[0] == -((made.window - made.stride) // 2)
 
 
+@settings(max_examples=50)
 @given(plans())
 def test_a_pixel_is_at_most_half_a_stride_from_the_middle_of_a_window(made):
     starts = np.array([made.start(index) for index in range(made.num_rows)])
@@ -73,6 +77,7 @@ def test_a_pixel_is_at_most_half_a_stride_from_the_middle_of_a_window(made):
     assert distance.max() <= (made.stride + 1) / 2
 
 
+@settings(max_examples=50)
 @given(plans())
 def test_the_weights_of_a_pixels_windows_never_add_up_to_zero(made):
     weights = compute_weights(made.window)
@@ -86,6 +91,7 @@ def test_the_weights_of_a_pixels_windows_never_add_up_to_zero(made):
     assert (total[made.window : made.window + made.height] > 0).all()
 
 
+@settings(max_examples=50)
 @given(plans())
 def test_all_windows_that_reach_into_a_block_begin_in_it_or_in_what_is_swept_with_it(made):
     """That is: in columns that its lane leads with, and in rows of the block above."""
@@ -102,6 +108,7 @@ def test_all_windows_that_reach_into_a_block_begin_in_it_or_in_what_is_swept_wit
             assert not reaches or max(0, above) <= row < block.rows.stop
 
 
+@settings(max_examples=50)
 @given(plans())
 def test_segments_are_part_of_blocks_and_the_overlap_is_part_of_a_block(made):
     assert made.block_rows % made.segment_rows == 0
