@@ -12,7 +12,7 @@ import pytest
 from blended_logits import blend
 
 from ssl_jax.devices.mesh import make_data_mesh
-from ssl_jax.scenes import SweepPlan, Task, make_sweep, plan
+from ssl_jax.scenes import SweepPlan, Task, make_sweep, sweep_plan
 
 BANDS, OUTPUTS = 2, 3
 NARROW = {
@@ -88,7 +88,7 @@ def return_pixels(variables, image):
 
 def make_plan(image, window, stride, narrow=False):
     """Make a plan, and a narrow one with small limits: of several lanes of several blocks."""
-    with mock.patch.multiple(plan, **(NARROW if narrow else {"_MAX_LANE": 2**14})):
+    with mock.patch.multiple(sweep_plan, **(NARROW if narrow else {"_MAX_LANE": 2**14})):
         made = SweepPlan(image.height, image.width, window, stride, OUTPUTS)
         assert made.finish_rows
         assert made.group_size

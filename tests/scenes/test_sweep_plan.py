@@ -9,7 +9,7 @@ from blended_logits import find_starts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ssl_jax.scenes import SlidingWindow, SweepPlan, compute_weights, deal, plan
+from ssl_jax.scenes import SlidingWindow, SweepPlan, compute_weights, deal, sweep_plan
 
 WINDOW = 16
 SIZES = (1, 31, 700, WINDOW - 1, WINDOW, WINDOW + 1, 97, 211)
@@ -27,7 +27,7 @@ def plans(draw):
         "_MAX_GROUP_PIXELS": draw(st.sampled_from([2**10, 2**20])),
         "_MAX_FINISHED": draw(st.integers(1, 2**16)),
     }
-    with mock.patch.multiple(plan, **limits):
+    with mock.patch.multiple(sweep_plan, **limits):
         made = SweepPlan(draw(sizes), draw(sizes), window, stride, draw(st.integers(1, 20)))
         assert made.blocks
         assert made.group_size
