@@ -60,7 +60,7 @@ def make_image_evaluation(
     outputs = len(objective.kept)
     alike: dict[SweepPlan, list[int]] = {}  # images of a size are shared among the devices
     for position, image in enumerate(images):
-        plan = SweepPlan(image.height, image.width, sliding.window, sliding.stride, outputs)
+        plan = SweepPlan.for_image(image.height, image.width, sliding, outputs)
         alike.setdefault(plan, []).append(position)
     portions = [
         (plan, [(position, block) for position in positions for block in plan.blocks])

@@ -26,6 +26,8 @@ __all__ = ["Block", "SlidingWindow", "SweepPlan", "compute_weights", "deal"]
 
 Item = TypeVar("Item")
 
+# Of a window that an image fits into, in pixels: the deepest maps of networks are 32 times smaller.
+_MIN_WINDOW = 32
 # Of the sums of a lane, float32: 256 MiB. They bound the memory that a sweep takes on a device.
 _MAX_SUMS = 2**26
 # Of a lane, in pixels. Files store square tiles, and a row of those is decoded at a time.
@@ -105,6 +107,24 @@ class SweepPlan:
     window: int
     stride: int
     outputs: int
+
+    @classmethod
+    def for_image(cls, height: int, width: int, sliding: SlidingWindow, outputs: int) -> SweepPlan:
+        """Make the plan of an image; one that fits into a window is seen through a single one.
+
+        That window is as large as the image's longer side: the image is seen as it is, and not as
+        a mosaic of its reflections.
+
+        Args:
+            height: Height of the image, in pixels.
+            width: Width of the image, in pixels.
+            sliding: The sliding window.
+            outputs: Number of outputs of the network for each pixel.
+        """
+        side = max(height, width, _MIN_WINDOW)
+        if side <= sliding.window:
+            return cls(height, width, side, side, outputs)
+        return cls(height, width, sliding.window, sliding.stride, outputs)
 
     @property
     def margin(self) -> int:

@@ -118,6 +118,19 @@ def test_segments_are_part_of_blocks_and_the_overlap_is_part_of_a_block(made):
     assert made.sums_height >= made.block_shape[0]
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((64, 64), 64), ((40, 64), 64), ((1, 1), 32), ((600, 600), 600), ((7, 599), 599)],
+)
+def test_an_image_that_fits_into_a_window_is_seen_through_one_window(size, expected):
+    made = SweepPlan.for_image(*size, SlidingWindow(600, 300), 5)
+    assert (made.window, made.num_rows, made.num_columns) == (expected, 1, 1)
+
+
+def test_other_images_are_seen_through_windows_as_asked_for():
+    assert SweepPlan.for_image(31, 601, SlidingWindow(600, 300), 5) == usual(31, 601, 600, 300)
+
+
 def test_a_plan_depends_on_size_windows_and_outputs_only():
     names = [field.name for field in dataclasses.fields(SweepPlan)]
     assert names == ["height", "width", "window", "stride", "outputs"]
