@@ -203,13 +203,20 @@ def _add(plan: SweepPlan, sums: Sums, logits: Array, places: Array) -> Sums:
 def _move_sums(plan: SweepPlan, sums: Sums, moves: Array) -> Sums:
     """Move sums up by the pixels of a block; or keep them, or clear them."""
     keep, clear = moves[0] == KEEP, moves[0] == CLEAR
-    count = plan.block_rows * plan.stride
-    overlap = plan.window - plan.stride  # at most `count`: they are moved in place
+    count, rows = plan.block_rows * plan.stride, plan.stride
+    overlap = plan.window - plan.stride  # at most `count`, so that they can be moved in place
 
     def move(array: Array) -> Array:
         below = jnp.where(clear, 0, array[0, count : count + overlap])
         array = array.at[0, :overlap].set(jnp.where(keep, array[0, :overlap], below))
-        return array.at[0, overlap:].set(jnp.where(keep, array[0, overlap:], 0))
+
+        def clear_rows(index: Array, array: Array) -> Array:
+            start = (0, overlap + index * rows, 0)
+            before = jax.lax.dynamic_slice(array, start, (1, rows, array.shape[2]))
+            return jax.lax.dynamic_update_slice(array, jnp.where(keep, before, 0), start)
+
+        # A few at a time: all of them together would need as much memory again.
+        return jax.lax.fori_loop(0, -(-(array.shape[1] - overlap) // rows), clear_rows, array)
 
     return jax.tree.map(move, sums)
 

@@ -33,7 +33,7 @@ _MAX_SUMS = 2**26
 # Of a lane, in pixels. Files store square tiles, and a row of those is decoded at a time.
 _MAX_LANE = 2**14
 # Of a block, in pixels: what an interruption loses, and what is fetched at a time.
-_MAX_BLOCK = 2**22
+_MAX_BLOCK = 2**21
 # Of the part of a block that is finished at a time, in pixels: its temporary arrays stay small, and
 # sums of float32 over it exact to six digits.
 _MAX_FINISHED = 2**16
