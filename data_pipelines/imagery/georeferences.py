@@ -84,6 +84,17 @@ class Georeference:
             x, y = transformer.xy(rows.tolist(), columns.tolist(), offset="ul")
         return np.array(x, np.float64), np.array(y, np.float64)
 
+    def pixels(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return columns and rows of coordinates, the inverse of `coordinates`.
+
+        Args:
+            x: (...) coordinates x, of an image with a transform.
+            y: (...) coordinates y.
+        """
+        t = ~self.transform
+        x, y = (np.asarray(values, np.float64) for values in (x, y))
+        return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
+
     def locate(self, columns: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return longitude and latitude in degrees of WGS 84; NaN off the Earth or without place.
 

@@ -93,9 +93,8 @@ def _check_place(
     if is_known and part.georeference.crs == georeference.crs:
         corners = np.array([(0, 0), (1, 0), (0, 1), (1, 1)], float)
         x, y = part.georeference.coordinates(corners[:, 0] * own[1], corners[:, 1] * own[0])
-        inverse = ~georeference.transform
-        columns = inverse.a * x + inverse.b * y + inverse.c - corners[:, 0] * size[1]
-        rows = inverse.d * x + inverse.e * y + inverse.f - corners[:, 1] * size[0]
+        columns, rows = georeference.pixels(x, y)
+        columns, rows = columns - corners[:, 0] * size[1], rows - corners[:, 1] * size[0]
         if max(np.abs(columns).max(), np.abs(rows).max()) <= _TOLERANCE:
             return
     elif own == size and not is_known:

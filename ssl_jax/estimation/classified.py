@@ -293,13 +293,10 @@ def find_pixels(class_map: ClassMap, x: np.ndarray, y: np.ndarray) -> Any:
     Raises:
         UserError: If the map has no transform.
     """
-    t = class_map.georeference.transform
-    if t is None:
+    if class_map.georeference.transform is None:
         raise UserError(
             f"map {class_map.path}: has no transform from pixels to coordinates; expected one: "
             "give the file of strata, which has rows and columns"
         )
-    inverse = ~t
-    columns = inverse.a * x + inverse.b * y + inverse.c
-    rows = inverse.d * x + inverse.e * y + inverse.f
+    columns, rows = class_map.georeference.pixels(x, y)
     return np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)

@@ -12,7 +12,7 @@ from rasterio.windows import Window
 from data_pipelines.errors import UserError
 from data_pipelines.files.display import to_display_rgb
 from data_pipelines.files.writing import replace_when_written
-from data_pipelines.imagery.georeferences import WGS84
+from data_pipelines.imagery.georeferences import WGS84, Georeference
 from ssl_jax.estimation.classified import ClassMap, read_raster
 from ssl_jax.estimation.sampling import Places
 
@@ -52,13 +52,9 @@ def write_pictures(
                 f"{which}: doesn't say where it is; expected a scene and a map with coordinate "
                 "reference systems"
             )
-        x, y = (
-            np.array(values)
-            for values in transform_coordinates(WGS84, raster.crs, longitude, latitude)
-        )
-        t = ~raster.transform
-        across = (t.a * x + t.b * y + t.c).reshape(-1, len(corners))
-        down = (t.d * x + t.e * y + t.f).reshape(-1, len(corners))
+        place = Georeference(raster.crs, raster.transform)
+        coordinates = transform_coordinates(WGS84, raster.crs, longitude, latitude)
+        across, down = (points.reshape(-1, len(corners)) for points in place.pixels(*coordinates))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, place_columns, place_rows in zip(places.ids, across, down, strict=True):
