@@ -48,13 +48,13 @@ def open_map_model(
         path: Workdir of a run, or one of its checkpoints.
         window: Side of the sliding window, in pixels; by default that of the config's evaluation,
             or else of the images that the network was trained on.
-        stride: Distance between neighbouring windows, in pixels; by default the config's, or else
-            half the window.
+        stride: Distance between neighbouring windows, in pixels; by default the config's, at most
+            the window, or else half the window.
         flips: Whether the logits of a window are averaged over its flips; by default the config's.
 
     Raises:
-        UserError: If there is no checkpoint, its card doesn't match its arrays, or it has no head
-            for segmentation.
+        UserError: If there is no checkpoint, its card doesn't match its arrays, it has no head for
+            segmentation, or the stride isn't between 1 and the window.
     """
     checkpoint = loading.decide_checkpoint(Path(path))
     card = read_card(checkpoint)
@@ -69,10 +69,10 @@ def open_map_model(
     warn_of_other_answers(path, card, objective, variables)
     configured = card.config.get("evaluation", {})
     window = window or configured.get("window", card.image_shape[0])
-    stride = stride or configured.get("stride", 0) or max(1, window // 2)
+    stride = stride or min(configured.get("stride", 0), window) or max(1, window // 2)
     flips = bool(configured.get("flips", False)) if flips is None else flips
     try:
-        sliding = SlidingWindow(window, min(stride, window), flips)
+        sliding = SlidingWindow(window, stride, flips)
     except ValueError as error:
         raise UserError(f"--stride or --window: {error}") from error
     manifest = (checkpoint / MANIFEST).read_bytes()

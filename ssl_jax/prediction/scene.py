@@ -1,7 +1,6 @@
 """The map of a scene: classes and confidence of every pixel, and the area of each class."""
 
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,13 +14,12 @@ from jax import Array
 
 from data_pipelines.errors import UserError
 from data_pipelines.preparing.progress import ProgressCounter
-from data_pipelines.profiles.comparison import compare_resolution
-from data_pipelines.profiles.findings import Remedies, settle
+from data_pipelines.profiles.findings import Remedies
 from data_pipelines.profiles.observation import observe
 from data_pipelines.scenes import Scene
 from ssl_jax import scenes
 from ssl_jax.checkpoints.card import package_versions
-from ssl_jax.checkpoints.inputs import compare_with_card
+from ssl_jax.checkpoints.inputs import check_images
 from ssl_jax.devices.mesh import make_data_mesh
 from ssl_jax.maps.blocks import Block, find_complete_blocks, write_block
 from ssl_jax.maps.layers import CONFIDENCE, NODATA, Layer, make_class_layer
@@ -128,12 +126,8 @@ def _check_images(scene: Scene, model: MapModel, accept: Sequence[str]) -> list[
     sample = scene.sample_pixels()
     if not sample:
         return []
-    findings = compare_with_card(observe(sample), model.card, _REMEDIES)
-    findings += compare_resolution(scene.resolution, model.card.sensor.resolution)
-    to_tell, accepted = settle(findings, f"scene {scene.name}", _REMEDIES, accept)
-    for finding in to_tell:
-        print(f"warning: {finding.message}", file=sys.stderr)
-    return accepted
+    subject = f"scene {scene.name}"
+    return check_images(observe(sample), scene.resolution, model.card, subject, _REMEDIES, accept)
 
 
 def _describe_request(scene: Scene, model: MapModel) -> dict[str, Any]:
@@ -147,8 +141,7 @@ def _describe_request(scene: Scene, model: MapModel) -> dict[str, Any]:
 
 
 def _make_plan(scene: Scene, model: MapModel) -> SweepPlan:
-    sliding, outputs = model.sliding, len(model.objective.kept)
-    return SweepPlan(scene.height, scene.width, sliding.window, sliding.stride, outputs)
+    return SweepPlan.for_image(*scene.size, model.sliding, len(model.objective.kept))
 
 
 def _compute_blocks(

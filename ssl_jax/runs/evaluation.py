@@ -1,6 +1,5 @@
 """Evaluation of a checkpoint on a dataset, without the config file or the workdir of its run."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,8 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.bands.conversion import UNCHANGED, Conversion
 from data_pipelines.errors import UserError
-from data_pipelines.profiles.comparison import compare_resolution
-from data_pipelines.profiles.findings import Remedies, check_accepted, settle
+from data_pipelines.profiles.findings import Remedies, check_accepted
 from data_pipelines.profiles.stored import observe_dataset
 from data_pipelines.sources.bad_records import BadRecords
 from data_pipelines.sources.dataset import Dataset
@@ -23,7 +21,7 @@ from data_pipelines.sources.opening import open_dataset
 from data_pipelines.sources.subset import Subset, select_subset
 from ssl_jax.checkpoints import loading
 from ssl_jax.checkpoints.card import ModelCard
-from ssl_jax.checkpoints.inputs import compare_with_card
+from ssl_jax.checkpoints.inputs import check_images
 from ssl_jax.checkpoints.validation import check_network, read_card
 from ssl_jax.devices.mesh import make_data_mesh, replicate
 from ssl_jax.devices.processes import decide
@@ -140,11 +138,8 @@ def _check_images(
     observed = observe_dataset(data, split, card.config.data.split_seed)
     if observed is None:
         return {}
-    findings = compare_with_card(observed, card, _REMEDIES)
-    findings += compare_resolution(data.sensor.resolution, card.sensor.resolution)
-    to_tell, accepted = settle(findings, f"dataset {data.name}", _REMEDIES, names)
-    for finding in to_tell:
-        print(f"warning: {finding.message}", file=sys.stderr)
+    subject = f"dataset {data.name}"
+    accepted = check_images(observed, data.sensor.resolution, card, subject, _REMEDIES, names)
     return {"accepted": accepted} if accepted else {}
 
 
