@@ -80,35 +80,14 @@ def _add_value_arguments(parser: argparse.ArgumentParser) -> None:
         "The network sees (value + offset) / scale. The images are compared with those that it "
         "learned, on the checkpoint's model card.",
     )
-    group.add_argument(
-        "--scale",
-        type=float,
-        default=1.0,
-        help="what one learned digital number is in the images' values, such as 1e-4 if they are "
-        "reflectances 0…1 and the network learned digital numbers 0…10,000 (default: 1)",
-    )
-    group.add_argument(
-        "--offset",
-        type=float,
-        default=0.0,
-        help="number to add to the images' values, such as -1000 for Sentinel-2 products since "
-        "baseline 04.00 (default: 0)",
-    )
-    group.add_argument(
-        "--accept",
-        action="append",
-        default=[],
-        metavar="CHECK",
-        help="pass over a check that refuses the images, by the name that its message gives; "
-        "recorded in the file of --json",
-    )
+    terminal.add_value_arguments(group, scale="1", offset="0", record="the file of --json")
 
 
 def _evaluate(args: argparse.Namespace) -> int:
     # Imported after the arguments were checked: see `terminal`.
     import jax
 
-    from data_pipelines.bands.conversion import Conversion
+    from data_pipelines.bands.conversion import UNCHANGED
     from ssl_jax.devices import cluster
     from ssl_jax.runs.evaluation import evaluate_checkpoint
 
@@ -121,7 +100,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         args.batch_size,
         args.stride,
         args.flips,
-        Conversion(args.scale, args.offset),
+        terminal.read_conversion(args) or UNCHANGED,
         args.accept,
     )
     if jax.process_index() == 0:

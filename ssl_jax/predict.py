@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from data_pipelines.bands.conversion import Conversion
 from data_pipelines.errors import UserError
 from data_pipelines.profiles.findings import check_accepted
 from ssl_jax import terminal
@@ -79,26 +78,11 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--nodata", default="", help="value of pixels without data, or none (default: the files')"
     )
-    group.add_argument(
-        "--scale",
-        type=float,
-        help="what one learned digital number is in the files' values, such as 1e-4 if they are "
-        "reflectances 0…1 and the network learned digital numbers 0…10,000 (default: the files')",
-    )
-    group.add_argument(
-        "--offset", type=float, help="number to add to the files' values (default: the files')"
-    )
+    terminal.add_value_arguments(group, scale="the files'", offset="the files'", record="map.json")
     group.add_argument(
         "--resample",
         action="store_true",
         help="read the scenes at the resolution that the network learned",
-    )
-    group.add_argument(
-        "--accept",
-        action="append",
-        default=[],
-        metavar="CHECK",
-        help="pass over a check that refuses the pixels, by the name that its message gives",
     )
 
 
@@ -114,13 +98,13 @@ def _predict(args: argparse.Namespace) -> int:
             f"--resample: the model card of {args.checkpoint} has no resolution; expected one: "
             "resample the scene yourself"
         )
-    is_told = args.scale is not None or args.offset is not None
+    conversion = terminal.read_conversion(args)
     scenes = [
         open_scene(
             path,
             sensor,
             args.bands.split(",") if args.bands else (),
-            Conversion(args.scale or 1.0, args.offset or 0.0) if is_told else None,
+            conversion,
             args.nodata,
             sensor.resolution if args.resample else 0.0,
         )

@@ -10,15 +10,24 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_pipelines.bands.conversion import Conversion
 from data_pipelines.errors import INTERRUPTED, USER_ERROR, UserError
 from data_pipelines.files.paths import refuse_url
 from ssl_jax.devices.determinism import request_determinism
 from ssl_jax.runs.config import load_config
 
-__all__ = ["OVERRIDES", "enable_compilation_cache", "parse_arguments", "run_command"]
+__all__ = [
+    "OVERRIDES",
+    "add_value_arguments",
+    "enable_compilation_cache",
+    "parse_arguments",
+    "read_conversion",
+    "run_command",
+]
 
 OVERRIDES = "Override any field of the config by --config.FIELD=VALUE, such as --config.seed=1."
 
@@ -48,6 +57,50 @@ def run_command(command: Callable[[Sequence[str]], int]) -> None:
 
         cluster.exit_without_waiting(code)
     sys.exit(code)
+
+
+def add_value_arguments(group: Any, scale: str, offset: str, record: str) -> None:
+    """Add what a command is told of the values of images: `--scale`, `--offset` and `--accept`.
+
+    Args:
+        group: The parser, or a group of its arguments.
+        scale: What the scale is by default, for the help.
+        offset: What the offset is by default.
+        record: Where checks that were passed over are recorded.
+    """
+    group.add_argument(
+        "--scale",
+        type=float,
+        help="what one learned digital number is in the images' values, such as 1e-4 if they are "
+        "reflectances 0…1 and the network learned digital numbers 0…10,000 "
+        f"(default: {scale})",
+    )
+    group.add_argument(
+        "--offset",
+        type=float,
+        help="number to add to the images' values, such as -1000 for Sentinel-2 products since "
+        f"baseline 04.00 (default: {offset})",
+    )
+    group.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="CHECK",
+        help="pass over a check that refuses the images, by the name that its message gives; "
+        f"recorded in {record}",
+    )
+
+
+def read_conversion(args: argparse.Namespace) -> Conversion | None:
+    """Return the conversion that the arguments of `add_value_arguments` say; None for none.
+
+    Raises:
+        UserError: If the scale isn't positive, or a number isn't finite.
+    """
+    if args.scale is None and args.offset is None:
+        return None
+    scale, offset = args.scale, args.offset
+    return Conversion(1.0 if scale is None else scale, 0.0 if offset is None else offset)
 
 
 def enable_compilation_cache() -> None:
